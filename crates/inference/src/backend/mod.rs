@@ -1,0 +1,172 @@
+//! Runs a plan on a device.
+//!
+//! In: a checked plan, its weights, ragged batches of token ids. Out: the output rows asked for.
+//! It does not know: model families, tokenizers, sampling.
+
+/// Names an open sequence of one [`Runner`]. Ids are not reused while the runner lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// Which rows of an entry the caller wants the plan's output for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputRows {
+    /// No row: the tokens only extend the sequence.
+    None,
+    /// The last row: what the next token is sampled from.
+    Last,
+    /// Every row, in order.
+    All,
+}
+
+/// Tokens that extend one sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The sequence to extend. A sequence stands at most once in a batch.
+    pub sequence: SequenceId,
+    /// The token ids, at least one.
+    pub ids: &'a [u32],
+    /// Which of these tokens want an output row.
+    pub outputs: OutputRows,
+}
+
+/// A ragged batch: prompt pieces and single decode steps side by side, with no padding.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// One entry per sequence, at least one.
+    pub entries: &'a [Entry<'a>],
+}
+
+/// The output rows of a batch, in the order of its entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Outputs<'a> {
+    /// `[rows, width]`, row-major.
+    pub rows: &'a [f32],
+    /// Columns of a row: the vocabulary size for a language model.
+    pub width: usize,
+}
+
+/// What a runner was built to hold; fixed at load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open sequences at a time.
+    pub sequences_max: usize,
+    /// Tokens one sequence may hold.
+    pub context_tokens_max: usize,
+    /// Tokens one batch may hold, over all entries.
+    pub batch_tokens_max: usize,
+    /// Output rows one batch may ask for.
+    pub output_rows_max: usize,
+    /// Columns of an output row.
+    pub output_width: usize,
+    /// Whether a sequence may be cut to any shorter length without a snapshot
+    /// (false where a recurrent state is part of it).
+    pub rewinds: bool,
+}
+
+/// A copy of a sequence's recurrent state at one length. Attention keys and values are not in it: they
+/// stay with the sequence, which on restore is cut back to `tokens`.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Tokens the sequence held when this was taken.
+    pub tokens: usize,
+    pub(crate) state: Box<[f32]>,
+}
+
+/// Runs batches and owns the memory of its sequences.
+pub trait Runner: Send {
+    /// The limits fixed at load.
+    fn limits(&self) -> Limits;
+    /// Opens an empty sequence.
+    fn open(&mut self) -> Result<SequenceId, RunError>;
+    /// Opens a second sequence with the same past; neither sees what the other does afterwards.
+    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError>;
+    /// Tokens the sequence holds.
+    fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError>;
+    /// Cuts the sequence to its first `tokens` tokens. `tokens == 0` and the current length always work;
+    /// in between only where [`Limits::rewinds`] holds, else [`RunError::CannotRewind`].
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), RunError>;
+    /// Copies the recurrent state at the current length.
+    fn snapshot(&mut self, sequence: SequenceId) -> Result<Snapshot, RunError>;
+    /// Cuts the sequence back to `snapshot.tokens` and puts the recurrent state back. The caller promises that
+    /// the first `snapshot.tokens` tokens of the sequence are those the snapshot was taken over.
+    fn restore(&mut self, sequence: SequenceId, snapshot: &Snapshot) -> Result<(), RunError>;
+    /// Frees the sequence. Closing a sequence that is not open does nothing.
+    fn close(&mut self, sequence: SequenceId);
+    /// Runs one batch: extends each entry's sequence by its ids and computes the rows asked for.
+    /// Allocates nothing. On an error no sequence has changed its length.
+    fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError>;
+}
+
+/// Why a runner refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The sequence is not open.
+    #[error("sequence {0} is not open")]
+    UnknownSequence(u64),
+    /// As many sequences are open as the runner was built for.
+    #[error("all {0} sequences are open")]
+    SequencesFull(usize),
+    /// A sequence stands twice in one batch.
+    #[error("sequence {0} stands twice in one batch")]
+    SequenceTwice(u64),
+    /// A batch without entries, or an entry without ids.
+    #[error("a batch needs at least one entry, and each entry at least one id")]
+    EmptyBatch,
+    /// More tokens in the batch than the runner was built for.
+    #[error("batch of {found} tokens, at most {max}")]
+    BatchTooLong {
+        /// Tokens in the batch.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// More output rows than the runner was built for.
+    #[error("batch asks for {found} output rows, at most {max}")]
+    TooManyOutputs {
+        /// Rows asked for.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The sequence would outgrow its context.
+    #[error("sequence would hold {found} tokens, the context holds {max}")]
+    ContextFull {
+        /// Tokens it would hold.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// An id outside of the embedding table.
+    #[error("token id {id} is outside of the vocabulary of {vocab}")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding table.
+        vocab: usize,
+    },
+    /// A recurrent state cannot go back.
+    #[error(
+        "sequence holds {tokens} tokens and cannot be cut to {wanted}: its recurrent state needs a snapshot"
+    )]
+    CannotRewind {
+        /// Tokens it holds.
+        tokens: usize,
+        /// Tokens asked for.
+        wanted: usize,
+    },
+    /// A cut or a restore to more tokens than there are, or a snapshot of another plan.
+    #[error("sequence holds {tokens} tokens: no snapshot or cut to {wanted} fits it")]
+    BadRestore {
+        /// Tokens it holds.
+        tokens: usize,
+        /// Tokens asked for.
+        wanted: usize,
+    },
+    /// No page of the key/value memory is free.
+    #[error("key/value memory is full: {0} tokens")]
+    CacheFull(usize),
+    /// A weight file changed under the engine.
+    #[error("{0} changed on disk while it was in use")]
+    FileChanged(String),
+}

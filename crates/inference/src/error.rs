@@ -1,0 +1,13 @@
+//! The one error type of the crate: a wrapper over the error of each stage.
+
+/// What went wrong, by stage. Each inner error names the file, field, tensor, step or request field.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// While running a batch.
+    #[error(transparent)]
+    Run(#[from] crate::backend::RunError),
+    /// In a tokenizer, a template or a text.
+    #[error(transparent)]
+    Text(#[from] crate::tokenizer::TextError),
+}

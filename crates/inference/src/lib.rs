@@ -1,0 +1,13 @@
+//! Transformer inference in pure Rust.
+//!
+//! In: a model directory (config.json, tokenizer.json, safetensors) or the same files from memory.
+//! Out: logits, tokens, text.
+//! The way of the data is the order of the modules: `checkpoint` -> `plan` (built by `models`) ->
+//! `backend` -> `sample` -> `generate`, with `tokenizer` at both ends.
+//! It does not know: HTTP, terminals, the environment.
+
+pub mod backend;
+mod error;
+pub mod tokenizer;
+
+pub use error::Error;

@@ -1,0 +1,1 @@
+//! Vector maths, dense products and attention for CPUs.

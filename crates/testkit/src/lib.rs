@@ -1,0 +1,1 @@
+//! Tiny checkpoints, goldens and the tolerance table. Development only.
