@@ -32,8 +32,46 @@ def system(text):
     return {"role": "system", "content": text}
 
 
+# (messages, whether thinking is asked for)
 CHATS = [
-    [user("Hello!")],
+    ([user("Hello!")], False),
+    ([system("You are a helpful assistant."), user("What is the capital of France?")], False),
+    ([user("Hi, my name is Maya."), assistant("Hello, Maya! Nice to meet you."), user("What is my name?")], False),
+    ([user("Continue this story: In a tall old tree, there lived a busy cat named Hazel.")], False),
+    ([user("Who are you?")], False),
+    ([user("What is 7 plus 5?")], True),
+    ([user("What is the first month of the year?")], False),
+    ([user("What color do you get when you mix red and blue?")], False),
+    ([user("Ask me a riddle."), assistant("How do you make an octopus laugh?"), user("I give up.")], False),
+    ([user("Finish the story.\n\nIn a small village by the sea, there lived a young owl named Dusty.")], False),
+    ([system("You are a friendly helper."), user("Say something funny.")], False),
+    (
+        [
+            user(
+                "Daisy is 27 years old and lives in Helsinki. Daisy is a farmer.\n\n"
+                'Answer in JSON with the keys "name" and "job".'
+            )
+        ],
+        False,
+    ),
+    ([user("What is 23 plus 3?"), assistant("23 plus 3 is 26."), user("What is 12 plus 8?")], False),
+    ([user("Name three pieces of furniture.")], False),
+    ([user("Good morning!"), assistant("Good morning! How can I help you?"), user("Tell me a joke.")], False),
+    ([user("Name the capital of Austria.")], True),
+    (
+        [
+            system("You are a helpful assistant."),
+            user("Hi!"),
+            assistant("Hello! How can I help?"),
+            user("What is the opposite of up?"),
+            assistant("Down."),
+            user("And of big?"),
+        ],
+        False,
+    ),
+    ([user("Cuéntame un cuento.")], False),
+    ([user("こんにちは")], False),
+    ([user("I have a question. Tell me a story about a girl named Ella.")], False),
 ]
 
 
@@ -60,8 +98,8 @@ def make(checkpoint, out):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     stop = json.loads((checkpoint / "generation_config.json").read_text())["eos_token_id"]
     goldens, rows = [], {}
-    for i, messages in enumerate(CHATS):
-        golden, row = answer(model, tokenizer, messages, False, stop)
+    for i, (messages, thinking) in enumerate(CHATS):
+        golden, row = answer(model, tokenizer, messages, thinking, stop)
         goldens.append(golden)
         least = min(golden["greedy"]["gaps"])
         print(f"{least:8.4f} {len(golden['greedy']['ids']):3} {golden['text']!r}")

@@ -109,8 +109,10 @@ def main():
     parser.add_argument("--tiny", type=Path, default=HERE.parents[2] / "models" / "lattice-tiny")
     arguments = parser.parse_args()
     chosen = arguments.only or [*FAMILIES, "lattice_tiny"]
-    print("float32 against float64, both by transformers:")
-    print_table([make_family(name, family) for name, family in FAMILIES.items() if name in chosen])
+    rows = [make_family(name, family) for name, family in FAMILIES.items() if name in chosen]
+    if rows:
+        print("float32 against float64, both by transformers:")
+        print_table(rows)
     if "lattice_tiny" in chosen:
         import lattice_tiny
 
