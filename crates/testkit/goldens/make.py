@@ -90,7 +90,7 @@ def make_family(name, family):
     demand(name, [int(i) for i in whole.argmax(1)] == ids, "cached decoding differs from one pass")
     model = reference.as_float64(model)
     noise = [reference.nmse(reference.logits_in_float64(model, i), full[n]) for n, i in prompts(name).items()]
-    demand(name, max(noise) < 5e-11, "float32 is too inexact on these weights")
+    demand(name, max(noise) < 2e-11, "float32 is too inexact on these weights")
     kib = sum(f.stat().st_size for f in out.iterdir()) / 1024
     return [name, *(f"{x:.1e}" for x in noise), f"{full[65].std():.2f}", f"{min(gaps):.1e}",
             f"{margin:.1e}", f"{len(set(ids))}", f"{kib:.0f}"]
