@@ -4,6 +4,12 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// In a model's files.
+    #[error(transparent)]
+    Load(#[from] crate::checkpoint::LoadError),
+    /// In a plan.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
     /// While running a batch.
     #[error(transparent)]
     Run(#[from] crate::backend::RunError),

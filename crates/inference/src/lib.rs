@@ -7,7 +7,12 @@
 //! It does not know: HTTP, terminals, the environment.
 
 pub mod backend;
+pub mod checkpoint;
 mod error;
+mod model;
+pub mod models;
+pub mod plan;
 pub mod tokenizer;
 
 pub use error::Error;
+pub use model::Model;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::Error;
+use crate::backend::{KvFormat, LoadOptions};
 use crate::checkpoint::{Checkpoint, Config, Dtype, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
 use crate::plan::{Footprint, Plan};
-use crate::backend::{KvFormat, LoadOptions};
 
 /// A model, opened and checked, with nothing loaded yet.
 pub struct Model {
@@ -31,38 +31,68 @@ impl Model {
         let config = Config::open(files)?;
         let family = models::family_of(&config)?;
         let plan = (family.plan)(&config)?;
-        let checkpoint = Checkpoint::open_with(files, options)?.rename(family.sanitize)?;
-        let wanted: Vec<(String, Vec<usize>)> =
-            plan.weights.iter().map(|w| (w.tensor.clone(), w.stored.clone())).collect();
+        let checkpoint = Checkpoint::open_with(files, *options)?.rename(family.sanitize)?;
+        let wanted: Vec<(String, Vec<usize>)> = plan
+            .weights
+            .iter()
+            .map(|w| (w.tensor.clone(), w.stored.clone()))
+            .collect();
         let surplus = checkpoint.check(&wanted)?;
-        let mut notes = config.notes();
+        let mut notes = config.notes().to_vec();
+        notes.extend(unread(&config));
         notes.extend(unused(&surplus, &plan));
         notes.extend(ignored(&checkpoint));
-        Ok(Self { config, family, plan: Arc::new(plan), checkpoint: Arc::new(checkpoint), notes })
+        Ok(Self {
+            config,
+            family,
+            plan: Arc::new(plan),
+            checkpoint: Arc::new(checkpoint),
+            notes,
+        })
     }
 
     /// How keys and values are kept under `options`: as asked, else f32 where every matrix is stored in f32.
     pub fn kv_format(&self, options: &LoadOptions) -> KvFormat {
-        options.kv.unwrap_or_else(|| KvFormat::for_checkpoint(&self.plan, &self.checkpoint))
+        options
+            .kv
+            .unwrap_or_else(|| KvFormat::for_checkpoint(&self.plan, &self.checkpoint))
     }
 
     /// Memory under `options`, from a dry run over the plan.
     pub fn footprint(&self, options: &LoadOptions) -> Footprint {
         let bytes = |weight: &crate::plan::Weight| {
-            let dtype = self.checkpoint.tensor(&weight.tensor).map_or(Dtype::F32, |t| t.dtype);
-            (weight.len() * dtype.bytes()) as u64
+            let dtype = self
+                .checkpoint
+                .tensor(&weight.tensor)
+                .map_or(Dtype::F32, |t| t.dtype);
+            (weight.len() * dtype.bits() / 8) as u64
         };
         let (tokens, rows) = (options.batch_tokens_max, options.output_rows_max);
-        self.plan.footprint(bytes, self.kv_format(options).value_bytes(), tokens, rows)
+        self.plan
+            .footprint(bytes, self.kv_format(options).value_bytes(), tokens, rows)
     }
+}
+
+/// Fields of the configuration that nothing asked for.
+fn unread(config: &Config) -> Option<String> {
+    let fields = config.unread();
+    (!fields.is_empty()).then(|| format!("config.json: not used: {}", fields.join(", ")))
 }
 
 /// Tensors that no step reads.
 fn unused(surplus: &[String], plan: &Plan) -> Option<String> {
     let first = surplus.first()?;
     let head = surplus.iter().any(|name| name == "lm_head.weight");
-    let tied = if head { " (the configuration ties the head to the embedding)" } else { "" };
-    Some(format!("{} tensors are not used by {}, e.g. {first}{tied}", surplus.len(), plan.family))
+    let tied = if head {
+        " (the configuration ties the head to the embedding)"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{} tensors are not used by {}, e.g. {first}{tied}",
+        surplus.len(),
+        plan.family
+    ))
 }
 
 /// Tensors the family leaves out on purpose, by reason.
@@ -74,5 +104,8 @@ fn ignored(checkpoint: &Checkpoint) -> Vec<String> {
             None => reasons.push((reason, 1)),
         }
     }
-    reasons.into_iter().map(|(reason, count)| format!("{count} tensors left out: {reason}")).collect()
+    reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{count} tensors left out: {reason}"))
+        .collect()
 }

@@ -4,6 +4,7 @@
 //! Contract: widening to f32 is exact; [`embed`] copies rows, [`non_finite`] counts.
 //! Measured: not measured; both read each element once.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::cpu::Cpu;
@@ -21,7 +22,19 @@ pub enum DenseData<'a> {
     Bf16(&'a [u16]),
 }
 
-impl DenseData<'_> {
+impl<'a> DenseData<'a> {
+    /// The elements of `range`.
+    ///
+    /// # Panics
+    /// If it reaches beyond the end.
+    pub fn slice(&self, range: Range<usize>) -> DenseData<'a> {
+        match self {
+            DenseData::F32(x) => DenseData::F32(&x[range]),
+            DenseData::F16(x) => DenseData::F16(&x[range]),
+            DenseData::Bf16(x) => DenseData::Bf16(&x[range]),
+        }
+    }
+
     /// Elements.
     pub fn len(&self) -> usize {
         match self {
@@ -36,12 +49,32 @@ impl DenseData<'_> {
     }
 }
 
+/// Which stored rows make a matrix: of every `period` rows the `take` rows from `start` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Rows after which the pattern repeats; above 0.
+    pub period: usize,
+    /// The first row taken.
+    pub start: usize,
+    /// Rows taken of each period; above 0, and within it.
+    pub take: usize,
+}
+
+impl Rows {
+    /// The stored row that is row `row` of the matrix.
+    #[inline(always)]
+    pub(crate) fn stored(&self, row: usize) -> usize {
+        row / self.take * self.period + self.start + row % self.take
+    }
+}
+
 /// A matrix `[rows, columns]`, row-major, borrowed from where it is stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Dense<'a> {
     data: DenseData<'a>,
     rows: usize,
     columns: usize,
+    stored: Rows,
 }
 
 impl<'a> Dense<'a> {
@@ -56,11 +89,50 @@ impl<'a> Dense<'a> {
             elements,
             "elements of a matrix [{rows}, {columns}]"
         );
+        let stored = Rows {
+            period: rows.max(1),
+            start: 0,
+            take: rows.max(1),
+        };
         Dense {
             data,
             rows,
             columns,
+            stored,
         }
+    }
+
+    /// The matrix that `stored` takes out of `data`, whose rows have `columns` elements.
+    ///
+    /// # Panics
+    /// If `data` is not whole periods of rows, or `stored` does not lie within its period.
+    pub fn parts(data: DenseData<'a>, columns: usize, stored: Rows) -> Dense<'a> {
+        let Rows {
+            period,
+            start,
+            take,
+        } = stored;
+        assert!(
+            take > 0 && start + take <= period,
+            "rows {start}.. of {take} in {period}"
+        );
+        assert!(
+            columns > 0 && data.len().is_multiple_of(period * columns),
+            "{} elements in periods of [{period}, {columns}]",
+            data.len()
+        );
+        let rows = data.len() / (period * columns) * take;
+        Dense {
+            data,
+            rows,
+            columns,
+            stored,
+        }
+    }
+
+    /// Which stored rows are its own.
+    pub(crate) fn stored(&self) -> Rows {
+        self.stored
     }
 
     /// The elements.

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use crate::cpu::Cpu;
-use crate::dense::{Dense, F32, Format, Widen, with_format};
+use crate::dense::{Dense, F32, Format, Rows, Widen, with_format};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 use crate::scratch;
@@ -124,6 +124,7 @@ fn product(
         product_format,
         cpu,
         Shared {
+            stored: weight.stored(),
             outputs,
             bias,
             inputs,
@@ -135,6 +136,7 @@ fn product(
 /// What every task of a product knows beside the weight.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
+    stored: Rows,
     outputs: usize,
     bias: Option<&'a [f32]>,
     inputs: Inputs<'a>,
@@ -236,7 +238,7 @@ impl<F: Format> Stream<'_, F> {
             let mut w: [&[F::Bits]; M] = [&[]; M];
             for (m, w) in w.iter_mut().enumerate() {
                 // Beyond the end the last row is computed again, and not written.
-                let row = (o + m).min(end - 1);
+                let row = self.shared.stored.stored((o + m).min(end - 1));
                 *w = &self.weight[row * columns..(row + 1) * columns];
             }
             let mut sums = [[L::zero(); N]; M];
@@ -308,7 +310,8 @@ impl<F: Format> Body for Block<'_, F> {
         for start in (0..columns).step_by(BLOCK_COLUMNS) {
             let part = start..columns.min(start + BLOCK_COLUMNS);
             for (o, out) in self.range.clone().zip(wide.chunks_exact_mut(BLOCK_COLUMNS)) {
-                let row = &self.weight[o * columns + part.start..o * columns + part.end];
+                let first = self.shared.stored.stored(o) * columns;
+                let row = &self.weight[first + part.start..first + part.end];
                 Widen::<F> { row, out }.run::<L>();
             }
             if L::WIDE {

@@ -5,6 +5,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod cpu;
 mod options;
 pub mod reference;
 mod table;
@@ -210,7 +211,10 @@ pub enum RunError {
     /// No page of the key/value memory is free.
     #[error("key/value memory is full: {0} tokens")]
     CacheFull(usize),
+    /// The device could not be set up.
+    #[error("{0}")]
+    Device(String),
     /// A weight file changed under the engine.
-    #[error("{0} changed on disk while it was in use")]
+    #[error("{0}")]
     FileChanged(String),
 }

@@ -3,6 +3,7 @@
 use lattice_kernels::Isa;
 
 use super::Limits;
+use crate::checkpoint::{Checkpoint, Dtype};
 use crate::plan::Plan;
 
 /// How keys and values are kept.
@@ -24,6 +25,22 @@ impl KvFormat {
     }
 }
 
+impl KvFormat {
+    /// The format for a checkpoint: f32 where all matrices are stored in f32, else f16.
+    pub fn for_checkpoint(plan: &Plan, checkpoint: &Checkpoint) -> Self {
+        let exact = plan
+            .weights
+            .iter()
+            .filter(|weight| weight.shape.len() > 1)
+            .all(|weight| {
+                checkpoint
+                    .tensor(&weight.tensor)
+                    .is_some_and(|t| t.dtype == Dtype::F32)
+            });
+        if exact { Self::F32 } else { Self::F16 }
+    }
+}
+
 /// Choices at load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -37,6 +54,9 @@ pub struct LoadOptions {
     pub output_rows_max: usize,
     /// How keys and values are kept; `None`: f32 for a checkpoint stored in f32, else f16.
     pub kv: Option<KvFormat>,
+    /// Tokens whose keys and values there is room for, over all sequences; `None`: every sequence's whole context.
+    /// The room is taken as it fills.
+    pub kv_tokens_max: Option<usize>,
     /// Threads, the caller's among them; 0: as many as the machine has cores.
     pub threads: usize,
     /// Instruction set; `None`: the best the machine has.
@@ -53,6 +73,7 @@ impl Default for LoadOptions {
             batch_tokens_max: 512,
             output_rows_max: 64,
             kv: None,
+            kv_tokens_max: None,
             threads: 0,
             isa: None,
             allow_non_finite: false,

@@ -60,7 +60,11 @@ impl Layout {
 
 impl<M> SequenceTable<M> {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, open: BTreeMap::new(), next: 0 }
+        Self {
+            limits,
+            open: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -92,17 +96,25 @@ impl<M> SequenceTable<M> {
     }
 
     pub(super) fn get_mut(&mut self, id: SequenceId) -> Result<&mut Slot<M>, RunError> {
-        self.open.get_mut(&id).ok_or(RunError::UnknownSequence(id.0))
+        self.open
+            .get_mut(&id)
+            .ok_or(RunError::UnknownSequence(id.0))
     }
 
     /// Whether a sequence may be cut to `tokens` without a snapshot.
     pub(super) fn check_cut(&self, id: SequenceId, tokens: usize) -> Result<(), RunError> {
         let held = self.get(id)?.tokens;
         if tokens > held {
-            return Err(RunError::BadRestore { tokens: held, wanted: tokens });
+            return Err(RunError::BadRestore {
+                tokens: held,
+                wanted: tokens,
+            });
         }
         if tokens != 0 && tokens != held && !self.limits.rewinds {
-            return Err(RunError::CannotRewind { tokens: held, wanted: tokens });
+            return Err(RunError::CannotRewind {
+                tokens: held,
+                wanted: tokens,
+            });
         }
         Ok(())
     }
@@ -110,7 +122,12 @@ impl<M> SequenceTable<M> {
     /// Checks a batch against the limits and lays it out as rows. Nothing changes on an error.
     pub(super) fn lay_out(&self, batch: &Batch<'_>, layout: &mut Layout) -> Result<(), RunError> {
         self.check(batch)?;
-        let Layout { spans, ids, positions, outputs } = layout;
+        let Layout {
+            spans,
+            ids,
+            positions,
+            outputs,
+        } = layout;
         spans.clear();
         ids.clear();
         positions.clear();
@@ -125,7 +142,11 @@ impl<M> SequenceTable<M> {
                 OutputRows::Last => outputs.push(rows.end as u32 - 1),
                 OutputRows::All => outputs.extend(rows.clone().map(|row| row as u32)),
             }
-            spans.push(Span { sequence: entry.sequence, rows, first_position: first });
+            spans.push(Span {
+                sequence: entry.sequence,
+                rows,
+                first_position: first,
+            });
         }
         Ok(())
     }
@@ -137,11 +158,17 @@ impl<M> SequenceTable<M> {
         }
         let tokens: usize = batch.entries.iter().map(|entry| entry.ids.len()).sum();
         if tokens > limits.batch_tokens_max {
-            return Err(RunError::BatchTooLong { found: tokens, max: limits.batch_tokens_max });
+            return Err(RunError::BatchTooLong {
+                found: tokens,
+                max: limits.batch_tokens_max,
+            });
         }
         let outputs: usize = batch.entries.iter().map(|entry| entry.output_rows()).sum();
         if outputs > limits.output_rows_max {
-            return Err(RunError::TooManyOutputs { found: outputs, max: limits.output_rows_max });
+            return Err(RunError::TooManyOutputs {
+                found: outputs,
+                max: limits.output_rows_max,
+            });
         }
         for (index, entry) in batch.entries.iter().enumerate() {
             let before = &batch.entries[..index];
@@ -150,10 +177,16 @@ impl<M> SequenceTable<M> {
             }
             let found = self.get(entry.sequence)?.tokens + entry.ids.len();
             if found > limits.context_tokens_max {
-                return Err(RunError::ContextFull { found, max: limits.context_tokens_max });
+                return Err(RunError::ContextFull {
+                    found,
+                    max: limits.context_tokens_max,
+                });
             }
             if let Some(&id) = entry.ids.iter().find(|id| **id as usize >= limits.vocab) {
-                return Err(RunError::TokenOutOfRange { id, vocab: limits.vocab });
+                return Err(RunError::TokenOutOfRange {
+                    id,
+                    vocab: limits.vocab,
+                });
             }
         }
         Ok(())

@@ -5,6 +5,41 @@ use crate::plan::{Act, Builder, Fold, HeadShape, RopeShape, Val};
 
 use super::rope::inv_freq;
 
+/// Refuses two fields of which the first must divide the second.
+pub(super) fn divides(
+    config: &Config,
+    part: (&str, usize),
+    whole: (&str, usize),
+) -> Result<(), LoadError> {
+    if whole.1.is_multiple_of(part.1) {
+        return Ok(());
+    }
+    Err(config.refuse(
+        part.0,
+        format!("{} does not divide {} ({})", part.1, whole.0, whole.1),
+    ))
+}
+
+/// The kind of each layer, or `None` where the field is absent; a list of another length is refused.
+pub(super) fn layer_kinds(
+    config: &Config,
+    layers: usize,
+) -> Result<Option<Vec<String>>, LoadError> {
+    let kinds = config.texts("layer_types")?;
+    match &kinds {
+        Some(kinds) if kinds.len() != layers => {
+            let reason = format!("has {} entries for {layers} layers", kinds.len());
+            Err(config.refuse("layer_types", reason))
+        }
+        _ => Ok(kinds),
+    }
+}
+
+/// Refuses any activation but the one these families have.
+pub(super) fn silu_only(config: &Config) -> Result<(), LoadError> {
+    config.must_be("hidden_act", "silu", "no other activation is supported")
+}
+
 /// Heads and angles of a family's attention layers.
 pub(super) struct Attention {
     /// Heads.
@@ -17,22 +52,46 @@ pub(super) struct Attention {
 
 impl Attention {
     /// Reads heads and rope from the configuration.
-    pub(super) fn of(config: &Config, head_dim: usize, theta: Option<f64>) -> Result<Self, LoadError> {
+    pub(super) fn of(
+        config: &Config,
+        head_dim: usize,
+        theta: Option<f64>,
+    ) -> Result<Self, LoadError> {
         let heads = config.size("num_attention_heads")?;
         let kv_heads = config.size_or("num_key_value_heads", heads)?;
-        config.divides("num_key_value_heads", kv_heads, "num_attention_heads", heads)?;
+        divides(
+            config,
+            ("num_key_value_heads", kv_heads),
+            ("num_attention_heads", heads),
+        )?;
         let angles = inv_freq(&config.rope(theta)?, head_dim);
         if angles.is_empty() {
-            return Err(config.wrong("head_dim", "leaves no dimension to the rotary embedding"));
+            return Err(config.refuse("head_dim", "leaves no dimension to the rotary embedding"));
         }
-        let shape = HeadShape { heads, kv_heads, head_dim };
-        Ok(Self { shape, inv_freq: angles, bias: config.flag_or("attention_bias", false)? })
+        let shape = HeadShape {
+            heads,
+            kv_heads,
+            head_dim,
+        };
+        Ok(Self {
+            shape,
+            inv_freq: angles,
+            bias: config.flag_or("attention_bias", false)?,
+        })
     }
 
     /// Turns every head of `x`, which holds `heads` of them.
     pub(super) fn rope(&self, b: &mut Builder, name: &str, x: Val, heads: usize) -> Val {
         let (head_dim, inv_freq) = (self.shape.head_dim, self.inv_freq.clone());
-        b.rope(name, x, RopeShape { heads, head_dim, inv_freq })
+        b.rope(
+            name,
+            x,
+            RopeShape {
+                heads,
+                head_dim,
+                inv_freq,
+            },
+        )
     }
 
     /// `softmax(q k^T / sqrt(head_dim)) v`
@@ -44,20 +103,41 @@ impl Attention {
     /// `out` columns of `x` through the projection `path.name`.
     pub(super) fn project(&self, b: &mut Builder, path: &str, x: Val, out: usize) -> Val {
         let bias = format!("{path}.bias");
-        b.linear(x, &format!("{path}.weight"), out, self.bias.then_some(bias.as_str()))
+        b.linear(
+            x,
+            &format!("{path}.weight"),
+            out,
+            self.bias.then_some(bias.as_str()),
+        )
     }
 
     /// A whole attention mixer at `path`: projections, optional norm of each query and key head, rope, attention,
     /// output projection. `norm_eps` is given where the family normalises heads.
     pub(super) fn mixer(&self, b: &mut Builder, path: &str, x: Val, norm_eps: Option<f32>) -> Val {
-        let HeadShape { heads, kv_heads, head_dim } = self.shape;
+        let HeadShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.shape;
         let hidden = b.width(x);
         let mut q = self.project(b, &format!("{path}.q_proj"), x, heads * head_dim);
         let mut k = self.project(b, &format!("{path}.k_proj"), x, kv_heads * head_dim);
         let v = self.project(b, &format!("{path}.v_proj"), x, kv_heads * head_dim);
         if let Some(eps) = norm_eps {
-            q = b.rms_norm(q, &format!("{path}.q_norm.weight"), head_dim, Fold::None, eps);
-            k = b.rms_norm(k, &format!("{path}.k_norm.weight"), head_dim, Fold::None, eps);
+            q = b.rms_norm(
+                q,
+                &format!("{path}.q_norm.weight"),
+                head_dim,
+                Fold::None,
+                eps,
+            );
+            k = b.rms_norm(
+                k,
+                &format!("{path}.k_norm.weight"),
+                head_dim,
+                Fold::None,
+                eps,
+            );
         }
         let q = self.rope(b, &format!("{path}.q_rope"), q, heads);
         let k = self.rope(b, &format!("{path}.k_rope"), k, kv_heads);
@@ -71,13 +151,23 @@ pub(super) fn gated_mlp(b: &mut Builder, path: &str, x: Val, ffn: usize, bias: b
     let hidden = b.width(x);
     let mut linear = |name: &str, x: Val, out: usize| {
         let tensor = format!("{path}.{name}.bias");
-        b.linear(x, &format!("{path}.{name}.weight"), out, bias.then_some(tensor.as_str()))
+        b.linear(
+            x,
+            &format!("{path}.{name}.weight"),
+            out,
+            bias.then_some(tensor.as_str()),
+        )
     };
     let gate = linear("gate_proj", x, ffn);
     let up = linear("up_proj", x, ffn);
     let product = b.glu(&format!("{path}.act"), Act::Silu, gate, up);
     let bias = bias.then(|| format!("{path}.down_proj.bias"));
-    b.linear(product, &format!("{path}.down_proj.weight"), hidden, bias.as_deref())
+    b.linear(
+        product,
+        &format!("{path}.down_proj.weight"),
+        hidden,
+        bias.as_deref(),
+    )
 }
 
 /// Names and sizes around the layers of a decoder.
@@ -99,7 +189,10 @@ pub(super) struct Ends<'a> {
 impl Ends<'_> {
     /// Token ids to hidden states.
     pub(super) fn embed(&self, b: &mut Builder) -> Val {
-        let table = b.weight(&format!("{}.embed_tokens.weight", self.prefix), &[self.vocab, self.hidden]);
+        let table = b.weight(
+            &format!("{}.embed_tokens.weight", self.prefix),
+            &[self.vocab, self.hidden],
+        );
         b.embed(table)
     }
 
@@ -112,7 +205,11 @@ impl Ends<'_> {
     pub(super) fn logits(&self, b: &mut Builder, x: Val) -> Val {
         let rows = b.take_rows("outputs", x);
         let x = self.norm(b, rows, &format!("{}.norm.weight", self.prefix));
-        let head = if self.tied { format!("{}.embed_tokens.weight", self.prefix) } else { "lm_head.weight".to_owned() };
+        let head = if self.tied {
+            format!("{}.embed_tokens.weight", self.prefix)
+        } else {
+            "lm_head.weight".to_owned()
+        };
         b.linear(x, &head, self.vocab, None)
     }
 }

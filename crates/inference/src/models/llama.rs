@@ -7,24 +7,34 @@ use crate::checkpoint::{Config, LoadError, Renamed};
 use crate::plan::{Builder, Fold, Plan};
 
 use super::Family;
-use super::blocks::{Attention, Ends, gated_mlp};
+use super::blocks::{Attention, Ends, gated_mlp, silu_only};
 
-pub(super) const FAMILY: Family =
-    Family { name: "llama", model_types: &["llama"], plan, sanitize };
+pub(super) const FAMILY: Family = Family {
+    name: "llama",
+    model_types: &["llama"],
+    plan,
+    sanitize,
+};
 
 /// What transformers' `LlamaConfig` means where the field is left out, as its own saver does for default values.
 const ROPE_THETA: f64 = 10_000.0;
 
 fn plan(config: &Config) -> Result<Plan, Error> {
-    config.must_be_text("hidden_act", "silu")?;
-    let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
-    let head_dim = match config.size_opt("head_dim")? {
-        Some(given) => given,
-        None => {
-            config.divides("num_attention_heads", heads, "hidden_size", hidden)?;
-            hidden / heads
-        }
-    };
+    silu_only(config)?;
+    config.must_be("pretraining_tp", 1, "split weights are not supported")?;
+    let (hidden, heads) = (
+        config.size("hidden_size")?,
+        config.size("num_attention_heads")?,
+    );
+    let head_dim = config.size_or("head_dim", hidden / heads)?;
+    if head_dim * heads != hidden {
+        config.size("head_dim").map_err(|_missing| {
+            config.refuse(
+                "num_attention_heads",
+                format!("{heads} heads do not divide {hidden}"),
+            )
+        })?;
+    }
     let attention = Attention::of(config, head_dim, Some(ROPE_THETA))?;
     let ffn = config.size("intermediate_size")?;
     let mlp_bias = config.flag_or("mlp_bias", false)?;
@@ -52,7 +62,7 @@ pub(super) fn ends(config: &Config) -> Result<Ends<'static>, LoadError> {
         prefix: "model",
         hidden: config.size("hidden_size")?,
         vocab: config.size("vocab_size")?,
-        tied: config.tied(false)?,
+        tied: config.flag_or("tie_word_embeddings", false)?,
         fold: Fold::None,
         eps: config.positive("rms_norm_eps")? as f32,
     })

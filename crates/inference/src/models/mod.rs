@@ -34,11 +34,18 @@ pub fn family_of(config: &Config) -> Result<&'static Family, LoadError> {
     let model_type = config.model_type();
     let known = |family: &&Family| family.model_types.contains(&model_type);
     FAMILIES.iter().find(known).ok_or_else(|| {
-        let names: Vec<&str> = FAMILIES.iter().flat_map(|f| f.model_types).copied().collect();
+        let names: Vec<&str> = FAMILIES
+            .iter()
+            .flat_map(|f| f.model_types)
+            .copied()
+            .collect();
         LoadError::Field {
             file: "config.json".to_owned(),
             field: "model_type".to_owned(),
-            reason: format!("`{model_type}` is not supported; supported: {}", names.join(", ")),
+            reason: format!(
+                "`{model_type}` is not supported; supported: {}",
+                names.join(", ")
+            ),
         }
     })
 }

@@ -3,19 +3,23 @@
 //! Reference: transformers `modeling_qwen3.py`.
 
 use crate::Error;
-use crate::checkpoint::{Config, LoadError, Renamed};
+use crate::checkpoint::{Config, LoadError};
 use crate::plan::{Builder, Plan};
 
-use super::blocks::{Attention, Ends, gated_mlp};
+use super::blocks::{Attention, gated_mlp, layer_kinds, silu_only};
 use super::{Family, llama};
 
-pub(super) const FAMILY: Family =
-    Family { name: "qwen3", model_types: &["qwen3"], plan, sanitize: llama::sanitize };
+pub(super) const FAMILY: Family = Family {
+    name: "qwen3",
+    model_types: &["qwen3"],
+    plan,
+    sanitize: llama::sanitize,
+};
 
 const ROPE_THETA: f64 = 10_000.0;
 
 fn plan(config: &Config) -> Result<Plan, Error> {
-    config.must_be_text("hidden_act", "silu")?;
+    silu_only(config)?;
     let layers = config.layers("num_hidden_layers")?;
     full_attention_only(config, layers)?;
     let attention = Attention::of(config, config.size("head_dim")?, Some(ROPE_THETA))?;
@@ -40,11 +44,19 @@ fn plan(config: &Config) -> Result<Plan, Error> {
 /// Refuses sliding windows, which this engine does not run.
 fn full_attention_only(config: &Config, layers: usize) -> Result<(), LoadError> {
     if config.flag_or("use_sliding_window", false)? {
-        return Err(config.wrong("use_sliding_window", "sliding-window attention is not supported"));
+        return Err(config.refuse(
+            "use_sliding_window",
+            "sliding-window attention is not supported",
+        ));
     }
-    let kinds = config.layer_kinds("layer_types", layers)?;
-    match kinds.iter().flatten().find(|kind| *kind != "full_attention") {
-        Some(kind) => Err(config.wrong("layer_types", &format!("`{kind}` is not supported"))),
+    config.known(&["sliding_window", "max_window_layers"]);
+    let kinds = layer_kinds(config, layers)?;
+    match kinds
+        .iter()
+        .flatten()
+        .find(|kind| *kind != "full_attention")
+    {
+        Some(kind) => Err(config.refuse("layer_types", format!("`{kind}` is not supported"))),
         None => Ok(()),
     }
 }

@@ -17,8 +17,11 @@ impl Arena {
     /// Plans buffers for every value: first fit by kind of rows, preferring the buffer nearest in width.
     pub fn of(plan: &Plan) -> Self {
         let last_read = last_reads(plan);
-        let mut arena =
-            Self { slot_of: vec![0; plan.values.len()], widths: Vec::new(), rows: Vec::new() };
+        let mut arena = Self {
+            slot_of: vec![0; plan.values.len()],
+            widths: Vec::new(),
+            rows: Vec::new(),
+        };
         let mut free: Vec<usize> = Vec::new();
         for (index, step) in plan.steps.iter().enumerate() {
             let slot = arena.take(plan, step.out, &mut free);
@@ -55,8 +58,18 @@ impl Arena {
 
     /// Scratch bytes for batches of up to `tokens` rows and `outputs` output rows.
     pub fn bytes(&self, tokens: usize, outputs: usize) -> u64 {
-        let rows = |kind: Rows| if kind == Rows::Tokens { tokens } else { outputs };
-        self.widths.iter().zip(&self.rows).map(|(w, r)| (w * rows(*r) * 4) as u64).sum()
+        let rows = |kind: Rows| {
+            if kind == Rows::Tokens {
+                tokens
+            } else {
+                outputs
+            }
+        };
+        self.widths
+            .iter()
+            .zip(&self.rows)
+            .map(|(w, r)| (w * rows(*r) * 4) as u64)
+            .sum()
     }
 }
 

@@ -60,19 +60,33 @@ impl Builder {
     fn push(&mut self, name: &str, op: Op, value: Value) -> Val {
         let out = Val(self.plan.values.len() as u32);
         self.plan.values.push(value);
-        self.plan.steps.push(Step { op, out, name: name.to_owned() });
+        self.plan.steps.push(Step {
+            op,
+            out,
+            name: name.to_owned(),
+        });
         out
     }
 
     fn like(&self, x: Val, width: usize) -> Value {
-        Value { width, ..self.plan.value(x) }
+        Value {
+            width,
+            ..self.plan.value(x)
+        }
     }
 
     /// Token ids to rows of `table`.
     pub fn embed(&mut self, table: WeightId) -> Val {
         let weight = self.plan.weight(table);
         let (name, width) = (weight.tensor.clone(), weight.columns());
-        self.push(&name, Op::Embed { table }, Value { width, rows: Rows::Tokens })
+        self.push(
+            &name,
+            Op::Embed { table },
+            Value {
+                width,
+                rows: Rows::Tokens,
+            },
+        )
     }
 
     /// RMS norm with a gain of `len` values, folded as the checkpoint needs.
@@ -100,7 +114,12 @@ impl Builder {
     pub fn linear_of(&mut self, x: Val, weight: WeightId, bias: Option<WeightId>) -> Val {
         let declared = self.plan.weight(weight);
         let (out, mut name) = (declared.shape[0], declared.tensor.clone());
-        if let Part::Rows { period, start, take } = declared.part {
+        if let Part::Rows {
+            period,
+            start,
+            take,
+        } = declared.part
+        {
             name = format!("{name}[{start}..{} of {period}]", start + take);
         }
         let value = self.like(x, out);
@@ -121,10 +140,20 @@ impl Builder {
         shape: HeadShape,
         scale: f32,
     ) -> Val {
-        let HeadShape { kv_heads, head_dim, .. } = shape;
+        let HeadShape {
+            kv_heads, head_dim, ..
+        } = shape;
         let state = Some(self.state(State::Kv { kv_heads, head_dim }));
         let value = self.plan.value(q);
-        let op = Op::Attention { q, k, v, state, shape, scale, mask: Mask::Causal };
+        let op = Op::Attention {
+            q,
+            k,
+            v,
+            state,
+            shape,
+            scale,
+            mask: Mask::Causal,
+        };
         self.push(name, op, value)
     }
 
@@ -137,7 +166,15 @@ impl Builder {
         scale: f32,
     ) -> Val {
         let value = self.plan.value(q);
-        let op = Op::Attention { q, k, v, state: None, shape, scale, mask: Mask::Bidirectional };
+        let op = Op::Attention {
+            q,
+            k,
+            v,
+            state: None,
+            shape,
+            scale,
+            mask: Mask::Bidirectional,
+        };
         self.push(name, op, value)
     }
 
@@ -151,9 +188,21 @@ impl Builder {
             fold: Fold::None,
             shape: vec![channels, kernel],
         });
-        let state = self.state(State::Conv { channels, taps: kernel.saturating_sub(1) });
+        let state = self.state(State::Conv {
+            channels,
+            taps: kernel.saturating_sub(1),
+        });
         let value = self.plan.value(x);
-        self.push(tensor, Op::Conv1d { x, weight, state, act }, value)
+        self.push(
+            tensor,
+            Op::Conv1d {
+                x,
+                weight,
+                state,
+                act,
+            },
+            value,
+        )
     }
 
     /// Gated delta rule; `path` is the module that holds `A_log` and `dt_bias`.
@@ -163,12 +212,29 @@ impl Builder {
         (qkv, a, b): (Val, Val, Val),
         shape: DeltaShape,
     ) -> Val {
-        let DeltaShape { value_heads: heads, key_dim, value_dim, .. } = shape;
+        let DeltaShape {
+            value_heads: heads,
+            key_dim,
+            value_dim,
+            ..
+        } = shape;
         let a_log = self.weight(&format!("{path}.A_log"), &[heads]);
         let dt_bias = self.weight(&format!("{path}.dt_bias"), &[heads]);
-        let state = self.state(State::Delta { heads, key_dim, value_dim });
+        let state = self.state(State::Delta {
+            heads,
+            key_dim,
+            value_dim,
+        });
         let value = self.like(qkv, heads * value_dim);
-        let op = Op::GatedDelta { qkv, a, b, a_log, dt_bias, state, shape };
+        let op = Op::GatedDelta {
+            qkv,
+            a,
+            b,
+            a_log,
+            dt_bias,
+            state,
+            shape,
+        };
         self.push(path, op, value)
     }
 
@@ -192,7 +258,10 @@ impl Builder {
 
     /// The rows the batch wants an output for; what follows is computed for these only.
     pub fn take_rows(&mut self, name: &str, x: Val) -> Val {
-        let value = Value { rows: Rows::Outputs, ..self.plan.value(x) };
+        let value = Value {
+            rows: Rows::Outputs,
+            ..self.plan.value(x)
+        };
         self.push(name, Op::TakeRows { x }, value)
     }
 

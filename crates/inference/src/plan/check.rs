@@ -1,6 +1,8 @@
 //! Checks a plan: every step finds its inputs defined before it, in the shapes it needs.
 
-use super::{DeltaShape, Fold, Op, Part, Plan, Rows, State, StateId, Step, Val, Weight, WeightId};
+use super::{
+    DeltaShape, Fold, Mask, Op, Part, Plan, Rows, State, StateId, Step, Val, Weight, WeightId,
+};
 
 /// A plan that cannot be run: a fault of the family or pass that made it, or of a configuration it believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +24,13 @@ impl Plan {
         let mut defined = vec![false; self.values.len()];
         let mut used = vec![false; self.states.len()];
         for (index, step) in self.steps.iter().enumerate() {
-            Checker { plan: self, step, defined: &defined }
-                .step(&mut used)
-                .map_err(|reason| PlanError::at(index, step, reason))?;
+            Checker {
+                plan: self,
+                step,
+                defined: &defined,
+            }
+            .step(&mut used)
+            .map_err(|reason| PlanError::at(index, step, reason))?;
             defined[step.out.index()] = true;
         }
         let last = self.steps.last().filter(|step| step.out == self.output);
@@ -47,7 +53,12 @@ impl Plan {
 
 impl PlanError {
     fn at(index: usize, step: &Step, reason: String) -> Self {
-        Self { step: index, op: step.op.kind(), name: step.name.clone(), reason }
+        Self {
+            step: index,
+            op: step.op.kind(),
+            name: step.name.clone(),
+            reason,
+        }
     }
 }
 
@@ -133,12 +144,20 @@ impl Checker<'_> {
                 Ok(self.width(*x))
             }
             Op::Attention { .. } => self.attention(),
-            Op::Conv1d { x, weight, state, .. } => {
+            Op::Conv1d {
+                x, weight, state, ..
+            } => {
                 let [channels, kernel] = *self.shape(*weight) else {
                     return Err("weight must be [channels, kernel]".to_owned());
                 };
                 same("width of x", channels, self.width(*x))?;
-                self.state(*state, State::Conv { channels, taps: kernel - 1 })?;
+                self.state(
+                    *state,
+                    State::Conv {
+                        channels,
+                        taps: kernel - 1,
+                    },
+                )?;
                 Ok(channels)
             }
             Op::GatedDelta { .. } => self.gated_delta(),
@@ -169,13 +188,25 @@ impl Checker<'_> {
     }
 
     fn attention(&self) -> Result<usize, String> {
-        let Op::Attention { q, k, v, state, shape, .. } = self.step.op else {
+        let Op::Attention {
+            q,
+            k,
+            v,
+            state,
+            shape,
+            mask,
+            ..
+        } = self.step.op
+        else {
             return Err("not an attention step".to_owned());
         };
         divides("key/value heads", shape.kv_heads, shape.heads)?;
         same("width of q", shape.heads * shape.head_dim, self.width(q))?;
         same("width of k", shape.kv_heads * shape.head_dim, self.width(k))?;
         same("width of v", shape.kv_heads * shape.head_dim, self.width(v))?;
+        if state.is_some() && mask == Mask::Bidirectional {
+            return Err("a row cannot see keys that are still to come".to_owned());
+        }
         if let Some(state) = state {
             let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
             self.state(state, State::Kv { kv_heads, head_dim })?;
@@ -184,17 +215,42 @@ impl Checker<'_> {
     }
 
     fn gated_delta(&self) -> Result<usize, String> {
-        let Op::GatedDelta { qkv, a, b, a_log, dt_bias, state, shape } = self.step.op else {
+        let Op::GatedDelta {
+            qkv,
+            a,
+            b,
+            a_log,
+            dt_bias,
+            state,
+            shape,
+        } = self.step.op
+        else {
             return Err("not a delta step".to_owned());
         };
-        let DeltaShape { key_heads, value_heads: heads, key_dim, value_dim } = shape;
+        let DeltaShape {
+            key_heads,
+            value_heads: heads,
+            key_dim,
+            value_dim,
+        } = shape;
         divides("key heads", key_heads, heads)?;
-        same("width of qkv", 2 * key_heads * key_dim + heads * value_dim, self.width(qkv))?;
+        same(
+            "width of qkv",
+            2 * key_heads * key_dim + heads * value_dim,
+            self.width(qkv),
+        )?;
         same("width of a", heads, self.width(a))?;
         same("width of b", heads, self.width(b))?;
         same("length of A_log", heads, self.plan.weight(a_log).len())?;
         same("length of dt_bias", heads, self.plan.weight(dt_bias).len())?;
-        self.state(state, State::Delta { heads, key_dim, value_dim })?;
+        self.state(
+            state,
+            State::Delta {
+                heads,
+                key_dim,
+                value_dim,
+            },
+        )?;
         Ok(heads * value_dim)
     }
 
@@ -224,10 +280,11 @@ impl Checker<'_> {
         if found == expected {
             return Ok(());
         }
-        Err(format!("sequence memory must be {expected:?}, is {found:?}"))
+        Err(format!(
+            "sequence memory must be {expected:?}, is {found:?}"
+        ))
     }
 }
-
 
 fn check_weight(weight: &Weight) -> Result<(), String> {
     if weight.is_empty() || weight.stored.is_empty() {
@@ -237,18 +294,33 @@ fn check_weight(weight: &Weight) -> Result<(), String> {
     let stored: usize = weight.stored.iter().product();
     match weight.part {
         Part::Whole => same("values of the tensor", weight.len(), stored),
-        Part::Rows { period, start, take } => {
+        Part::Rows {
+            period,
+            start,
+            take,
+        } => {
             if weight.fold != Fold::None {
-                return Err(format!("`{}`: a part of a tensor is not folded", weight.tensor));
+                return Err(format!(
+                    "`{}`: a part of a tensor is not folded",
+                    weight.tensor
+                ));
             }
             if weight.stored.len() > 1 {
-                same("columns of the tensor", columns, weight.stored[weight.stored.len() - 1])?;
+                same(
+                    "columns of the tensor",
+                    columns,
+                    weight.stored[weight.stored.len() - 1],
+                )?;
             }
             divides("row period", period, stored / columns)?;
             if start + take > period || take == 0 {
                 return Err(format!("rows {start}..{} of every {period}", start + take));
             }
-            same("rows taken", weight.len() / columns, stored / columns / period * take)
+            same(
+                "rows taken",
+                weight.len() / columns,
+                stored / columns / period * take,
+            )
         }
     }
 }

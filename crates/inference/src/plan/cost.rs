@@ -29,7 +29,9 @@ pub struct Footprint {
 impl Footprint {
     /// Bytes with one sequence of `context_tokens`.
     pub fn total_bytes(&self, context_tokens: usize) -> u64 {
-        let kv = self.kv_bytes_per_token.saturating_mul(context_tokens as u64);
+        let kv = self
+            .kv_bytes_per_token
+            .saturating_mul(context_tokens as u64);
         self.weights_bytes + kv + self.state_bytes + self.scratch_bytes
     }
 }
@@ -58,12 +60,20 @@ impl Plan {
     pub fn cost(&self, step: &Step) -> StepCost {
         let width = self.value(step.out).width as u64;
         let values = |id| self.weight(id).len() as u64;
-        let elementwise = |flops: u64| StepCost { flops, ..StepCost::default() };
+        let elementwise = |flops: u64| StepCost {
+            flops,
+            ..StepCost::default()
+        };
         match &step.op {
-            Op::Embed { .. } => StepCost { weight_values: width, ..StepCost::default() },
-            Op::RmsNorm { gain, .. } => {
-                StepCost { weight_values: values(*gain), flops: 4 * width, flops_per_key: 0 }
-            }
+            Op::Embed { .. } => StepCost {
+                weight_values: width,
+                ..StepCost::default()
+            },
+            Op::RmsNorm { gain, .. } => StepCost {
+                weight_values: values(*gain),
+                flops: 4 * width,
+                flops_per_key: 0,
+            },
             Op::Linear { weight, bias, .. } => StepCost {
                 weight_values: values(*weight) + bias.map_or(0, values),
                 flops: 2 * values(*weight) + bias.map_or(0, values),
@@ -88,7 +98,11 @@ impl Plan {
                 let all = values(experts.gate) + values(experts.up) + values(experts.down);
                 let count = self.weight(experts.gate).shape[0] as u64;
                 let visited = all / count * experts.top_k as u64;
-                StepCost { weight_values: visited, flops: 2 * visited, flops_per_key: 0 }
+                StepCost {
+                    weight_values: visited,
+                    flops: 2 * visited,
+                    flops_per_key: 0,
+                }
             }
             Op::Add { .. } => elementwise(width),
             Op::TakeRows { .. } => StepCost::default(),
@@ -97,13 +111,14 @@ impl Plan {
 
     /// Cost of all steps for one token that wants an output row.
     pub fn cost_per_token(&self) -> StepCost {
-        self.steps.iter().map(|step| self.cost(step)).fold(StepCost::default(), |sum, cost| {
-            StepCost {
+        self.steps
+            .iter()
+            .map(|step| self.cost(step))
+            .fold(StepCost::default(), |sum, cost| StepCost {
                 weight_values: sum.weight_values + cost.weight_values,
                 flops: sum.flops + cost.flops,
                 flops_per_key: sum.flops_per_key + cost.flops_per_key,
-            }
-        })
+            })
     }
 
     /// Values of all weights: the model's parameters as run (a tied table counts once).

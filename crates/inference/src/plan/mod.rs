@@ -131,7 +131,11 @@ impl Weight {
 
     /// Columns of a row: the fastest dimension, 1 for a vector.
     pub fn columns(&self) -> usize {
-        if self.shape.len() < 2 { 1 } else { self.shape[self.shape.len() - 1] }
+        if self.shape.len() < 2 {
+            1
+        } else {
+            self.shape[self.shape.len() - 1]
+        }
     }
 
     /// Rows over all leading dimensions: the length of a vector.
@@ -174,7 +178,11 @@ impl State {
         match *self {
             Self::Kv { .. } => 0,
             Self::Conv { channels, taps } => channels * taps,
-            Self::Delta { heads, key_dim, value_dim } => heads * key_dim * value_dim,
+            Self::Delta {
+                heads,
+                key_dim,
+                value_dim,
+            } => heads * key_dim * value_dim,
         }
     }
 

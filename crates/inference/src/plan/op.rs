@@ -237,6 +237,23 @@ impl Op {
         }
     }
 
+    /// The weights it reads as a matrix, or a stack of them; the others are vectors or small.
+    pub fn matrices(&self) -> Vec<WeightId> {
+        match *self {
+            Self::Embed { table } => vec![table],
+            Self::Linear { weight, .. } => vec![weight],
+            Self::Moe { experts, .. } => vec![experts.gate, experts.up, experts.down],
+            Self::RmsNorm { .. }
+            | Self::Rope { .. }
+            | Self::Attention { .. }
+            | Self::Conv1d { .. }
+            | Self::GatedDelta { .. }
+            | Self::Glu { .. }
+            | Self::Add { .. }
+            | Self::TakeRows { .. } => vec![],
+        }
+    }
+
     /// The sequence memory it reads and writes.
     pub fn state(&self) -> Option<StateId> {
         match *self {

@@ -51,11 +51,24 @@ impl Plan {
     /// `v7 = linear(v6)`, the details, the FLOPs.
     fn line(&self, step: &Step) -> [String; 3] {
         let out = self.value(step.out);
-        let rows = if out.rows == Rows::Outputs { "out" } else { "tok" };
+        let rows = if out.rows == Rows::Outputs {
+            "out"
+        } else {
+            "tok"
+        };
         let inputs: Vec<String> = step.op.inputs().into_iter().map(val).collect();
-        let what = format!("{:4} = {}({})", val(step.out), step.op.kind(), inputs.join(", "));
+        let what = format!(
+            "{:4} = {}({})",
+            val(step.out),
+            step.op.kind(),
+            inputs.join(", ")
+        );
         let how = format!("[{rows}, {}] {}", out.width, self.details(&step.op));
-        [what, how.trim_end().to_owned(), self.cost(step).flops.to_string()]
+        [
+            what,
+            how.trim_end().to_owned(),
+            self.cost(step).flops.to_string(),
+        ]
     }
 
     fn weight_shape(&self, id: WeightId) -> String {
@@ -71,7 +84,11 @@ impl Plan {
         match op {
             Op::Embed { table } => self.weight_shape(*table),
             Op::RmsNorm { gain, eps, .. } => {
-                format!("{} eps {eps:e} {:?}", self.weight_shape(*gain), self.weight(*gain).fold)
+                format!(
+                    "{} eps {eps:e} {:?}",
+                    self.weight_shape(*gain),
+                    self.weight(*gain).fold
+                )
             }
             Op::Linear { weight, bias, .. } => {
                 let bias = if bias.is_some() { " + bias" } else { "" };
@@ -81,13 +98,23 @@ impl Plan {
                 let turned = 2 * shape.inv_freq.len();
                 format!("heads {} dims {turned} of {}", shape.heads, shape.head_dim)
             }
-            Op::Attention { shape, scale, mask, .. } => {
-                let mask = if *mask == Mask::Causal { "causal" } else { "bidirectional" };
+            Op::Attention {
+                shape, scale, mask, ..
+            } => {
+                let mask = if *mask == Mask::Causal {
+                    "causal"
+                } else {
+                    "bidirectional"
+                };
                 let (heads, kv, dim) = (shape.heads, shape.kv_heads, shape.head_dim);
                 format!("{mask} heads {heads}/{kv} x {dim} scale {scale}")
             }
             Op::Conv1d { weight, act, .. } => {
-                format!("{} {}", self.weight_shape(*weight), act.map_or("", act_name))
+                format!(
+                    "{} {}",
+                    self.weight_shape(*weight),
+                    act.map_or("", act_name)
+                )
             }
             Op::GatedDelta { shape, .. } => format!(
                 "heads {}/{} x {} x {}",
@@ -95,7 +122,11 @@ impl Plan {
             ),
             Op::Glu { act, .. } => act_name(*act).to_owned(),
             Op::Moe { experts, .. } => {
-                let renormalised = if experts.renormalise { " renormalised" } else { "" };
+                let renormalised = if experts.renormalise {
+                    " renormalised"
+                } else {
+                    ""
+                };
                 let gate = self.weight_shape(experts.gate);
                 format!("{gate} best {}{renormalised}", experts.top_k)
             }

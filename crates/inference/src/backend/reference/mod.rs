@@ -7,7 +7,7 @@ mod ops;
 
 use std::sync::Arc;
 
-use super::table::{Layout, SequenceTable, Span};
+use super::table::{Layout, SequenceTable};
 use super::{
     Backend, Batch, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot, weights,
 };
@@ -31,11 +31,17 @@ impl Backend for Reference {
         checkpoint: Arc<Checkpoint>,
         options: &LoadOptions,
     ) -> Result<Box<dyn Runner>, Error> {
-        weights::check(&plan, &checkpoint, options.allow_non_finite)?;
+        weights::check_shapes(&plan, &checkpoint)?;
+        if !options.allow_non_finite {
+            weights::check_finite(&plan, &checkpoint, |count, task| (0..count).for_each(task))?;
+        }
         let mut matrices = Vec::with_capacity(plan.weights.len());
         for weight in &plan.weights {
             let values = weights::f32_values(weight, &checkpoint)?;
-            matrices.push(Matrix { columns: weight.columns(), values });
+            matrices.push(Matrix {
+                columns: weight.columns(),
+                values,
+            });
         }
         let limits = options.limits(&plan);
         Ok(Box::new(ReferenceRunner {
@@ -52,7 +58,11 @@ impl Backend for Reference {
 #[derive(Debug, Clone)]
 enum Memory {
     /// Keys and values, `[tokens][kv_heads * head_dim]` each.
-    Kv { row: usize, keys: Vec<f32>, values: Vec<f32> },
+    Kv {
+        row: usize,
+        keys: Vec<f32>,
+        values: Vec<f32>,
+    },
     /// Recurrent state.
     Fixed(Vec<f32>),
 }
@@ -60,9 +70,11 @@ enum Memory {
 impl Memory {
     fn empty(state: &State) -> Self {
         match *state {
-            State::Kv { kv_heads, head_dim } => {
-                Self::Kv { row: kv_heads * head_dim, keys: Vec::new(), values: Vec::new() }
-            }
+            State::Kv { kv_heads, head_dim } => Self::Kv {
+                row: kv_heads * head_dim,
+                keys: Vec::new(),
+                values: Vec::new(),
+            },
             State::Conv { .. } | State::Delta { .. } => Self::Fixed(vec![0.0; state.fixed_len()]),
         }
     }
@@ -94,7 +106,9 @@ impl Runner for ReferenceRunner {
 
     fn open(&mut self) -> Result<SequenceId, RunError> {
         self.table.admit()?;
-        Ok(self.table.insert(0, self.plan.states.iter().map(Memory::empty).collect()))
+        Ok(self
+            .table
+            .insert(0, self.plan.states.iter().map(Memory::empty).collect()))
     }
 
     fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
@@ -124,14 +138,20 @@ impl Runner for ReferenceRunner {
                 state.extend_from_slice(values);
             }
         }
-        Ok(Snapshot { tokens: slot.tokens, state: state.into() })
+        Ok(Snapshot {
+            tokens: slot.tokens,
+            state: state.into(),
+        })
     }
 
     fn restore(&mut self, sequence: SequenceId, snapshot: &Snapshot) -> Result<(), RunError> {
         let fixed: usize = self.plan.states.iter().map(State::fixed_len).sum();
         let slot = self.table.get_mut(sequence)?;
         if snapshot.tokens > slot.tokens || snapshot.state.len() != fixed {
-            return Err(RunError::BadRestore { tokens: slot.tokens, wanted: snapshot.tokens });
+            return Err(RunError::BadRestore {
+                tokens: slot.tokens,
+                wanted: snapshot.tokens,
+            });
         }
         let mut rest = &snapshot.state[..];
         for memory in &mut slot.memory {
@@ -159,7 +179,10 @@ impl Runner for ReferenceRunner {
         }
         self.table.commit(&self.layout.spans);
         let width = plan.value(plan.output).width;
-        Ok(Outputs { rows: &self.values[plan.output.index()], width })
+        Ok(Outputs {
+            rows: &self.values[plan.output.index()],
+            width,
+        })
     }
 }
 
@@ -189,15 +212,18 @@ impl ReferenceRunner {
         if let Op::Attention { .. } = step.op {
             return Ok(self.attend_within(&step.op));
         }
-        Ok((0..rows).flat_map(|row| self.row_of(&step.op, row)).collect())
+        Ok((0..rows)
+            .flat_map(|row| self.row_of(&step.op, row))
+            .collect())
     }
 
     /// Row `row` of an operation that looks at no other row.
     fn row_of(&self, op: &Op, row: usize) -> Vec<f32> {
         match op {
-            Op::Embed { table } => {
-                self.weight(*table).row(self.layout.ids[row] as usize).to_vec()
-            }
+            Op::Embed { table } => self
+                .weight(*table)
+                .row(self.layout.ids[row] as usize)
+                .to_vec(),
             Op::RmsNorm { x, gain, eps } => {
                 ops::rms_norm(self.row(*x, row), self.vector(*gain), *eps)
             }
@@ -205,9 +231,11 @@ impl ReferenceRunner {
                 let bias = bias.map(|id| self.vector(id));
                 ops::linear(self.row(*x, row), self.weight(*weight), bias)
             }
-            Op::Rope { x, shape } => {
-                ops::rope(self.row(*x, row), shape, self.layout.positions[row] as usize)
-            }
+            Op::Rope { x, shape } => ops::rope(
+                self.row(*x, row),
+                shape,
+                self.layout.positions[row] as usize,
+            ),
             Op::Glu { gate, up, act } => {
                 let gate = self.row(*gate, row);
                 let gate_at = |i: usize| if gate.len() == 1 { gate[0] } else { gate[i] };
@@ -221,7 +249,9 @@ impl ReferenceRunner {
             }
             Op::TakeRows { x } => self.row(*x, self.layout.outputs[row] as usize).to_vec(),
             Op::Attention { .. } | Op::Conv1d { .. } | Op::GatedDelta { .. } => {
-                unreachable!("steps that look at other rows are run by `stateful` and `attend_within`")
+                unreachable!(
+                    "steps that look at other rows are run by `stateful` and `attend_within`"
+                )
             }
         }
     }
@@ -234,28 +264,56 @@ impl ReferenceRunner {
         for (expert, weight) in chosen {
             let gate = ops::linear(x, &self.weight(experts.gate).slice(expert, ffn), None);
             let up = ops::linear(x, &self.weight(experts.up).slice(expert, ffn), None);
-            let inner: Vec<f32> =
-                gate.iter().zip(&up).map(|(g, u)| ops::act(Act::Silu, *g) * u).collect();
-            let down = ops::linear(&inner, &self.weight(experts.down).slice(expert, x.len()), None);
-            out.iter_mut().zip(&down).for_each(|(out, down)| *out += weight * down);
+            let inner: Vec<f32> = gate
+                .iter()
+                .zip(&up)
+                .map(|(g, u)| ops::act(Act::Silu, *g) * u)
+                .collect();
+            let down = ops::linear(
+                &inner,
+                &self.weight(experts.down).slice(expert, x.len()),
+                None,
+            );
+            out.iter_mut()
+                .zip(&down)
+                .for_each(|(out, down)| *out += weight * down);
         }
         out
     }
 
     /// Attention without memory: each row over the rows of its own entry.
     fn attend_within(&self, op: &Op) -> Vec<f32> {
-        let Op::Attention { q, k, v, shape, scale, mask, .. } = *op else {
+        let Op::Attention {
+            q,
+            k,
+            v,
+            shape,
+            scale,
+            mask,
+            ..
+        } = *op
+        else {
             unreachable!("called for attention only")
         };
         let mut out = Vec::new();
         for span in &self.layout.spans {
             for row in span.rows.clone() {
-                let end = if mask == Mask::Causal { row + 1 } else { span.rows.end };
+                let end = if mask == Mask::Causal {
+                    row + 1
+                } else {
+                    span.rows.end
+                };
                 let seen = |val: Val| {
                     let width = self.plan.value(val).width;
                     &self.values[val.index()][span.rows.start * width..end * width]
                 };
-                out.extend(ops::attend(self.row(q, row), seen(k), seen(v), shape, scale));
+                out.extend(ops::attend(
+                    self.row(q, row),
+                    seen(k),
+                    seen(v),
+                    shape,
+                    scale,
+                ));
             }
         }
         out
@@ -270,31 +328,45 @@ impl ReferenceRunner {
             let mut memory =
                 std::mem::replace(&mut slot.memory[state.index()], Memory::Fixed(Vec::new()));
             for row in span.rows.clone() {
-                out.extend(self.stateful_row(op, row, &span, &mut memory));
+                out.extend(self.stateful_row(op, row, &mut memory));
             }
             self.table.get_mut(span.sequence)?.memory[state.index()] = memory;
         }
         Ok(out)
     }
 
-    fn stateful_row(&self, op: &Op, row: usize, span: &Span, memory: &mut Memory) -> Vec<f32> {
+    fn stateful_row(&self, op: &Op, row: usize, memory: &mut Memory) -> Vec<f32> {
         match (op, memory) {
-            (Op::Attention { q, k, v, shape, scale, mask, .. }, Memory::Kv { keys, values, .. }) => {
-                if row == span.rows.start && *mask == Mask::Bidirectional {
-                    for other in span.rows.clone() {
-                        keys.extend_from_slice(self.row(*k, other));
-                        values.extend_from_slice(self.row(*v, other));
-                    }
-                } else if *mask == Mask::Causal {
-                    keys.extend_from_slice(self.row(*k, row));
-                    values.extend_from_slice(self.row(*v, row));
-                }
+            (
+                Op::Attention {
+                    q,
+                    k,
+                    v,
+                    shape,
+                    scale,
+                    ..
+                },
+                Memory::Kv { keys, values, .. },
+            ) => {
+                keys.extend_from_slice(self.row(*k, row));
+                values.extend_from_slice(self.row(*v, row));
                 ops::attend(self.row(*q, row), keys, values, *shape, *scale)
             }
             (Op::Conv1d { x, weight, act, .. }, Memory::Fixed(state)) => {
                 ops::conv1d(self.row(*x, row), self.weight(*weight), state, *act)
             }
-            (Op::GatedDelta { qkv, a, b, a_log, dt_bias, shape, .. }, Memory::Fixed(state)) => {
+            (
+                Op::GatedDelta {
+                    qkv,
+                    a,
+                    b,
+                    a_log,
+                    dt_bias,
+                    shape,
+                    ..
+                },
+                Memory::Fixed(state),
+            ) => {
                 let input = DeltaInput {
                     qkv: self.row(*qkv, row),
                     a: self.row(*a, row),

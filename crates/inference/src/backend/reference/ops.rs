@@ -17,7 +17,10 @@ impl Matrix {
     /// The matrix of one expert out of a stack of matrices with `rows` rows each.
     pub(super) fn slice(&self, index: usize, rows: usize) -> Self {
         let len = rows * self.columns;
-        Self { columns: self.columns, values: self.values[index * len..][..len].to_vec() }
+        Self {
+            columns: self.columns,
+            values: self.values[index * len..][..len].to_vec(),
+        }
     }
 }
 
@@ -44,7 +47,9 @@ pub(super) fn softplus(x: f32) -> f32 {
 /// `x weight^T + bias` of one row.
 pub(super) fn linear(x: &[f32], weight: &Matrix, bias: Option<&[f32]>) -> Vec<f32> {
     let rows = weight.values.len() / weight.columns;
-    (0..rows).map(|o| dot(x, weight.row(o)) + bias.map_or(0.0, |bias| bias[o])).collect()
+    (0..rows)
+        .map(|o| dot(x, weight.row(o)) + bias.map_or(0.0, |bias| bias[o]))
+        .collect()
 }
 
 /// Norm of each stretch of `gain`'s length in one row.
@@ -82,14 +87,20 @@ pub(super) fn attend(
     shape: HeadShape,
     scale: f32,
 ) -> Vec<f32> {
-    let HeadShape { heads, kv_heads, head_dim } = shape;
+    let HeadShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = shape;
     let row = kv_heads * head_dim;
     let mut out = vec![0.0; heads * head_dim];
     for (h, out) in out.chunks_mut(head_dim).enumerate() {
         let offset = h / (heads / kv_heads) * head_dim;
         let q = &q[h * head_dim..][..head_dim];
-        let scores: Vec<f32> =
-            keys.chunks(row).map(|key| dot(q, &key[offset..][..head_dim]) * scale).collect();
+        let scores: Vec<f32> = keys
+            .chunks(row)
+            .map(|key| dot(q, &key[offset..][..head_dim]) * scale)
+            .collect();
         for (weight, value) in softmax(&scores).into_iter().zip(values.chunks(row)) {
             for (out, value) in out.iter_mut().zip(&value[offset..]) {
                 *out += weight * value;
@@ -113,7 +124,9 @@ pub(super) fn conv1d(x: &[f32], weight: &Matrix, state: &mut [f32], kind: Option
     let mut out = Vec::with_capacity(channels);
     for (c, x) in x.iter().enumerate() {
         let kernel = weight.row(c);
-        let past: f32 = (0..taps).map(|tap| kernel[tap] * state[tap * channels + c]).sum();
+        let past: f32 = (0..taps)
+            .map(|tap| kernel[tap] * state[tap * channels + c])
+            .sum();
         let sum = past + kernel[taps] * x;
         out.push(kind.map_or(sum, |kind| act(kind, sum)));
     }
@@ -135,7 +148,12 @@ pub(super) struct DeltaInput<'a> {
 
 /// One token of the gated delta rule. `state`: `[value_heads][key_dim][value_dim]`.
 pub(super) fn gated_delta(x: &DeltaInput<'_>, state: &mut [f32], shape: DeltaShape) -> Vec<f32> {
-    let DeltaShape { key_heads, value_heads, key_dim, value_dim } = shape;
+    let DeltaShape {
+        key_heads,
+        value_heads,
+        key_dim,
+        value_dim,
+    } = shape;
     let (queries, rest) = x.qkv.split_at(key_heads * key_dim);
     let (keys, values) = rest.split_at(key_heads * key_dim);
     let mut out = Vec::with_capacity(value_heads * value_dim);
@@ -167,10 +185,17 @@ fn l2_normalised(x: &[f32]) -> Vec<f32> {
 pub(super) fn route(logits: &[f32], top_k: usize, renormalise: bool) -> Vec<(usize, f32)> {
     let probabilities = softmax(logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b)));
+    order.sort_by(|a, b| {
+        probabilities[*b]
+            .total_cmp(&probabilities[*a])
+            .then(a.cmp(b))
+    });
     let mut chosen: Vec<usize> = order.into_iter().take(top_k).collect();
     let sum: f32 = chosen.iter().map(|expert| probabilities[*expert]).sum();
     chosen.sort_unstable();
     let scale = if renormalise { 1.0 / sum } else { 1.0 };
-    chosen.into_iter().map(|expert| (expert, probabilities[expert] * scale)).collect()
+    chosen
+        .into_iter()
+        .map(|expert| (expert, probabilities[expert] * scale))
+        .collect()
 }
