@@ -4,6 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// While reading a checkpoint, its configuration or a model's name.
+    #[error(transparent)]
+    Load(#[from] crate::checkpoint::LoadError),
     /// While running a batch.
     #[error(transparent)]
     Run(#[from] crate::backend::RunError),

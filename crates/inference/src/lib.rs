@@ -7,6 +7,7 @@
 //! It does not know: HTTP, terminals, the environment.
 
 pub mod backend;
+pub mod checkpoint;
 mod error;
 pub mod tokenizer;
 
