@@ -4,13 +4,13 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// In a model's files.
+    /// In a model's files, its configuration or its name.
     #[error(transparent)]
     Load(#[from] crate::checkpoint::LoadError),
     /// In a plan.
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
-    /// While running a batch.
+    /// While setting up a device or running a batch.
     #[error(transparent)]
     Run(#[from] crate::backend::RunError),
     /// In a tokenizer, a template or a text.
