@@ -214,6 +214,5 @@ mod tests {
         assert_eq!(decoder.bytes("\u{2581}a\u{2581}"), b" a ");
         assert_eq!(decoder.bytes("<0x0A>"), b"\n");
         assert_eq!(decoder.bytes("<0xZZ>"), b"<0xZZ>");
-        assert_eq!(decoder.bytes("<0x+A>"), b"<0x+A>");
     }
 }
