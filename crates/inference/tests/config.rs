@@ -455,6 +455,10 @@ fn generation_defaults_are_typed_and_bounded() {
     }
 }
 
+/// Numbers of every length, and one value of every other type.
+const VALUES: &str =
+    "(-?[0-9]{1,22}(\\.[0-9]{1,3})?(e[0-9])?|null|true|\"[a-z]{0,4}\"|\\[[0-9]{0,3}\\]|\\{\\})";
+
 proptest! {
     #[test]
     fn no_text_panics(text in "[\\[\\]\\{\\}\",:a-c0-9_ \\\\u.eE-]{0,80}") {
@@ -464,8 +468,10 @@ proptest! {
 
     /// Whatever stands in a field, every reader gives a value or names the field.
     #[test]
-    fn no_value_panics(value in "(-?[0-9]{1,22}(\\.[0-9]{1,3})?(e[0-9])?|null|true|\"[a-z]{0,4}\"|\\[[0-9]{0,3}\\]|\\{\\})") {
-        let text = format!(r#"{{"model_type":"test","f":{value},"rope_theta":{value},"rope_scaling":{value}}}"#);
+    fn no_value_panics(value in VALUES) {
+        let text = format!(
+            r#"{{"model_type":"test","f":{value},"rope_theta":{value},"rope_scaling":{value}}}"#
+        );
         if let Ok(config) = Config::from_text(&text) {
             let errors = [
                 config.size("f").err(), config.count_or("f", 0).err(), config.layers("f").err(),

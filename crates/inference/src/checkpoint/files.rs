@@ -1,7 +1,8 @@
 //! Where a model's files come from: a directory, or tables of bytes that are part of the program.
 //!
 //! In: a directory's path, or a name and its files. Out: the text or bytes of a file by its name.
-//! Only regular files inside of the directory are opened; a name that a checkpoint mentions is never a way out.
+//! Only regular files inside of the directory are opened; a name that a checkpoint mentions is
+//! never a way out.
 //! It does not know: what stands in the files.
 
 use std::fs::File;
@@ -42,7 +43,8 @@ impl ModelFiles {
     /// The model in a directory. Opens no file yet.
     ///
     /// # Errors
-    /// [`LoadError::NotADirectory`] for a path to anything else, [`LoadError::Io`] where there is nothing.
+    /// [`LoadError::NotADirectory`] for a path to anything else, [`LoadError::Io`] where there is
+    /// nothing.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let io = |source| LoadError::Io {
             file: shown(path),
@@ -69,8 +71,8 @@ impl ModelFiles {
     }
 
     /// The model in `files`: pairs of a file's name and its contents.
-    /// Weights are used where they lie; see [`Checkpoint::aligned`](super::Checkpoint::aligned) for what happens if the
-    /// compiler placed them at an odd address.
+    /// Weights are used where they lie; see [`Checkpoint::aligned`](super::Checkpoint::aligned) for
+    /// what happens if the compiler placed them at an odd address.
     pub fn embedded(name: &'static str, files: &'static [(&'static str, &'static [u8])]) -> Self {
         Self {
             source: Source::Embedded { name, files },
@@ -113,21 +115,24 @@ impl ModelFiles {
         Ok(Some(text))
     }
 
-    /// The bytes of a file, mapped where it stands on a disk, or `None` where there is none of that name.
+    /// The bytes of a file, mapped where it stands on a disk, or `None` where there is none of that
+    /// name.
     ///
     /// # Errors
-    /// [`LoadError::Name`] for a name that could lead out of the directory, [`LoadError::Outside`] for a link that does,
-    /// [`LoadError::NotAFile`] for a directory, a pipe, a socket or a device, [`LoadError::Io`] for a file that may not be read.
+    /// [`LoadError::Name`] for a name that could lead out of the directory, [`LoadError::Outside`]
+    /// for a link that does, [`LoadError::NotAFile`] for a directory, a pipe, a socket or a device,
+    /// [`LoadError::Io`] for a file that may not be read.
     /// None of these waits for anything.
     pub fn bytes(&self, file: &str) -> Result<Option<FileBytes>, LoadError> {
-        self.bytes_as(file, Mapping::Mapped)
+        self.bytes_as(file, Mapping::Mapped, |_opened| Ok(()))
     }
 
-    /// [`Self::bytes`], mapped or copied.
+    /// [`Self::bytes`], mapped or copied; a file to be copied must pass `check` first.
     pub(crate) fn bytes_as(
         &self,
         file: &str,
         mapping: Mapping,
+        check: fn(&Opened) -> Result<(), LoadError>,
     ) -> Result<Option<FileBytes>, LoadError> {
         match &self.source {
             Source::Embedded { files, .. } => {
@@ -135,10 +140,13 @@ impl ModelFiles {
                     .map(|bytes| FileBytes::from_static(file.to_owned(), bytes)))
             }
             Source::Directory(directory) => {
-                let opened = directory.file(file)?;
-                opened
-                    .map(|opened| FileBytes::from_file(opened, mapping))
-                    .transpose()
+                let Some(opened) = directory.file(file)? else {
+                    return Ok(None);
+                };
+                if mapping == Mapping::Copied {
+                    check(&opened)?;
+                }
+                FileBytes::from_file(opened, mapping).map(Some)
             }
         }
     }
@@ -226,7 +234,8 @@ impl Directory {
     }
 }
 
-/// Refuses a name that is not a plain relative path on any system: rooted, with a drive, with `..`, `.` or empty parts.
+/// Refuses a name that is not a plain relative path on any system: rooted, with a drive, with `..`,
+/// `.` or empty parts.
 pub(crate) fn check_relative(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("the name is empty");

@@ -1,6 +1,7 @@
 //! `generation_config.json`: how the model's makers suggest to sample from it.
 //!
-//! In: the file's text. Out: typed values within their ranges; what the file does not say stays `None`.
+//! In: the file's text. Out: typed values within their ranges; what the file does not say stays
+//! `None`.
 //! It does not know: how sampling works.
 
 use serde_json::{Map, Value};

@@ -1,6 +1,7 @@
 //! `model.safetensors.index.json`: which shard holds which tensor.
 //!
-//! In: the index's text. Out: its map, every shard's name a plain name inside of the model's directory.
+//! In: the index's text. Out: its map, every shard's name a plain name inside of the model's
+//! directory.
 //! It does not know: whether the shards are there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,8 @@ const BYTES_MAX: u64 = 64 << 20;
 /// Each shard stays open; more would exhaust a process's files.
 const SHARDS_MAX: usize = 1024;
 
-/// Fields other than the map (a `metadata` with the total size) say nothing that the shards do not say themselves.
+/// Fields other than the map (a `metadata` with the total size) say nothing that the shards do not
+/// say themselves.
 #[derive(serde::Deserialize)]
 struct Index {
     weight_map: UniqueMap<String>,

@@ -1,6 +1,7 @@
 //! The bytes of one file: mapped, copied into memory, or part of the program.
 //!
-//! In: an opened regular file. Out: `&[u8]`, and the answer whether the file is still the one that was opened.
+//! In: an opened regular file. Out: `&[u8]`, and the answer whether the file is still the one that
+//! was opened.
 //! It does not know: what the bytes mean.
 #![allow(
     unsafe_code,
@@ -8,7 +9,7 @@
 )]
 
 use std::fs::{File, Metadata};
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -20,12 +21,14 @@ use super::LoadError;
 /// How a checkpoint's files come into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mapping {
-    /// Memory-mapped: nothing is read before it is used, and the page cache is shared with other processes.
-    /// If another program truncates the file while it is mapped, touching the lost part ends this process
-    /// with SIGBUS (see [`Checkpoint::unchanged`](super::Checkpoint::unchanged)).
+    /// Memory-mapped: nothing is read before it is used, and the page cache is shared with other
+    /// processes.
+    /// If another program truncates the file while it is mapped, touching the lost part ends this
+    /// process with SIGBUS (see [`Checkpoint::unchanged`](super::Checkpoint::unchanged)).
     #[default]
     Mapped,
-    /// Read into memory of our own: costs the file's size, and later changes of the file do no harm.
+    /// Read into memory of our own: costs the file's size, and later changes of the file do no
+    /// harm.
     Copied,
 }
 
@@ -108,7 +111,8 @@ impl FileBytes {
         matches!(self.bytes, Bytes::Mapped { .. })
     }
 
-    /// Looks whether a mapped file is still as it was when it was mapped; bytes in memory always are.
+    /// Looks whether a mapped file is still as it was when it was mapped; bytes in memory always
+    /// are.
     ///
     /// # Errors
     /// [`LoadError::Changed`] if the open file has another length or time of change, or if its path
@@ -183,6 +187,11 @@ pub(crate) fn read(opened: &Opened, bytes_max: u64) -> Result<Vec<u8>, LoadError
             bytes_max,
         });
     }
+    read_head(opened, bytes)
+}
+
+/// Reads the first `bytes` of a file, or all that it has.
+pub(crate) fn read_head(opened: &Opened, bytes: u64) -> Result<Vec<u8>, LoadError> {
     let io = |source| LoadError::Io {
         file: opened.name.clone(),
         action: "read",
@@ -192,10 +201,9 @@ pub(crate) fn read(opened: &Opened, bytes_max: u64) -> Result<Vec<u8>, LoadError
     let len = usize::try_from(bytes).ok().ok_or_else(out_of_memory)?;
     let mut read = Vec::new();
     read.try_reserve_exact(len).ok().ok_or_else(out_of_memory)?;
-    (&opened.file)
-        .take(bytes)
-        .read_to_end(&mut read)
-        .map_err(io)?;
+    let mut file = &opened.file;
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    file.take(bytes).read_to_end(&mut read).map_err(io)?;
     Ok(read)
 }
 
@@ -207,9 +215,10 @@ fn map(opened: &Opened) -> Result<Mmap, LoadError> {
     };
     let len = usize::try_from(opened.metadata.len())
         .map_err(|_too_long| io(std::io::ErrorKind::OutOfMemory.into()))?;
-    // SAFETY: the map is read-only and private, and nobody in this process writes to a model's files. That no other
-    // program does cannot be had from the system: `Mapping` says what happens then, `unchanged` finds it
-    // out, and every value read from the map is checked where it is read, never assumed to be as before.
+    // SAFETY: the map is read-only, and nobody in this process writes to a model's files. That no
+    // other program does is the user's promise; the system cannot give it. `Mapping` says what
+    // breaking it does, and `unchanged` finds it out. Places and sizes come from a copy of the
+    // header, and every bit pattern is a number, so changed bytes are other weights and no more.
     unsafe { MmapOptions::new().len(len).map(&opened.file) }.map_err(io)
 }
 

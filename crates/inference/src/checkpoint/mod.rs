@@ -1,9 +1,31 @@
 //! Checkpoint bytes -> named tensors and a configuration.
 //!
-//! In: a model directory, or the same files from memory. Out: [`Checkpoint`] (tensors as stored, by name), [`Config`],
-//! [`GenerationDefaults`]; [`ModelStore`] finds directories by name.
+//! In: a model directory, or the same files from memory. Out: [`Checkpoint`] (tensors as stored, by
+//! name), [`Config`], [`GenerationDefaults`]; [`ModelStore`] finds directories by name.
 //! Everything a file says is checked before it is believed, and sizes before anything is allocated.
-//! It does not know: model families, the plan, devices. What a tensor's name means is the family's business.
+//! It does not know: model families, the plan, devices. What a tensor's name means is the family's
+//! business.
+//!
+//! ```
+//! use lattice_inference::checkpoint::{Checkpoint, Config, LoadError, ModelFiles};
+//!
+//! const FILES: &[(&str, &[u8])] = &[
+//!     ("config.json", br#"{"model_type": "llama", "hidden_size": 2, "rope_theta": 1e4}"#),
+//!     (
+//!         "model.safetensors",
+//!         b"\x41\0\0\0\0\0\0\0\
+//!           {\"norm.weight\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}}\
+//!           \x80\x3f\0\x40",
+//!     ),
+//! ];
+//! let files = ModelFiles::embedded("tiny", FILES); // or ModelFiles::open(directory)?
+//! let config = Config::open(&files)?;
+//! let checkpoint = Checkpoint::open(&files)?;
+//! let norm = checkpoint.require("norm.weight", &[config.size("hidden_size")?])?;
+//! assert_eq!(norm.bytes, [0x80, 0x3f, 0, 0x40]);
+//! assert_eq!(config.rope(None)?.theta, 1e4);
+//! # Ok::<(), LoadError>(())
+//! ```
 
 mod config;
 mod error;
@@ -69,10 +91,12 @@ pub enum Renamed<'a> {
 }
 
 impl Checkpoint {
-    /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` names, mapped into memory.
+    /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` names,
+    /// mapped into memory.
     ///
     /// # Errors
-    /// Any file that is missing, may not be read, or breaks a rule of its format; see [`LoadError`].
+    /// Any file that is missing, may not be read, or breaks a rule of its format; see
+    /// [`LoadError`].
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         Self::open_with(files, OpenOptions::default())
     }
@@ -87,7 +111,7 @@ impl Checkpoint {
             tensors: BTreeMap::new(),
             ignored: Vec::new(),
         };
-        if let Some(bytes) = files.bytes_as(SINGLE, options.mapping)? {
+        if let Some(bytes) = files.bytes_as(SINGLE, options.mapping, safetensors::check_head)? {
             checkpoint.add(bytes)?;
             return Ok(checkpoint);
         }
@@ -100,7 +124,7 @@ impl Checkpoint {
         };
         for shard in map.values().collect::<BTreeSet<_>>() {
             let bytes = files
-                .bytes_as(shard, options.mapping)?
+                .bytes_as(shard, options.mapping, safetensors::check_head)?
                 .ok_or_else(|| LoadError::Io {
                     file: shard.clone(),
                     action: "open",
@@ -127,7 +151,7 @@ impl Checkpoint {
     /// Reads one file's header into the table.
     fn add(&mut self, bytes: FileBytes) -> Result<(), LoadError> {
         let file = self.files.len();
-        for (name, info) in safetensors::tensors(bytes.name(), &bytes)? {
+        for (name, info) in safetensors::tensors(bytes.name(), &bytes, bytes.len())? {
             let place = Place {
                 file,
                 dtype: info.dtype,
@@ -222,7 +246,8 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor's bytes, to be held on to: aligned for its type, copied only where the file's place is not.
+    /// A tensor's bytes, to be held on to: aligned for its type, copied only where the file's place
+    /// is not.
     pub fn aligned(&self, name: &str) -> Option<AlignedBytes> {
         let place = self.tensors.get(name)?;
         Some(AlignedBytes::of(
@@ -235,7 +260,8 @@ impl Checkpoint {
     /// The tensor of that name, which must be a weight of that shape.
     ///
     /// # Errors
-    /// [`LoadError::Missing`], [`LoadError::Shape`], or [`LoadError::Dtype`] if it is no F32, F16 or BF16.
+    /// [`LoadError::Missing`], [`LoadError::Shape`], or [`LoadError::Dtype`] if it is no F32, F16
+    /// or BF16.
     pub fn require(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
         let Some(tensor) = self.tensor(name) else {
             let near = near(name, self.names()).map(str::to_owned);
@@ -264,7 +290,8 @@ impl Checkpoint {
         Ok(tensor)
     }
 
-    /// Looks whether every wanted tensor is there with its shape, and returns the names nobody wanted, sorted.
+    /// Looks whether every wanted tensor is there with its shape, and returns the names nobody
+    /// wanted, sorted.
     ///
     /// # Errors
     /// [`LoadError::Tensors`] with one [`Self::require`] error for each tensor that does not fit.
@@ -272,7 +299,8 @@ impl Checkpoint {
         let mut wrong = Vec::new();
         for (name, shape) in wanted {
             match self.tensor(name) {
-                // A hint looks at every name, so only the first few of many missing tensors get one.
+                // A hint looks at every name, so only the first few of many missing tensors get
+                // one.
                 None if wrong.len() >= error::LINES_MAX => {
                     wrong.push(LoadError::Missing {
                         tensor: name.clone(),
@@ -320,14 +348,16 @@ impl Checkpoint {
             .sum()
     }
 
-    /// Looks whether the files are still those that were opened: length and time of change of each open file, and
-    /// whether its path still leads to it. Cheap: three system calls a file.
+    /// Looks whether the files are still those that were opened: length and time of change of each
+    /// open file, and whether its path still leads to it. Cheap: three system calls a file.
     ///
-    /// It notices a file that was truncated, written in place, or replaced, and so keeps a program from *going on* with such
-    /// weights when called between steps. It is no guard: a file truncated between this call and the next read of
-    /// its lost part ends the process with SIGBUS, and one rewritten within the clock's grain at the same length is not
-    /// noticed. A file replaced by renaming another over it does no harm to the running program, as the old one
-    /// lives as long as it is mapped. Who cannot trust the other programs on the machine opens with [`Mapping::Copied`].
+    /// It notices a file that was truncated, written in place, or replaced, and so keeps a program
+    /// from *going on* with such weights when called between steps. It is no guard: a file
+    /// truncated between this call and the next read of its lost part ends the process with SIGBUS,
+    /// and one rewritten within the clock's grain at the same length is not noticed. A file
+    /// replaced by renaming another over it does no harm to the running program, as the old one
+    /// lives as long as it is mapped. Who cannot trust the other programs on the machine opens with
+    /// [`Mapping::Copied`].
     ///
     /// # Errors
     /// [`LoadError::Changed`] for the first file that is different.
@@ -336,7 +366,8 @@ impl Checkpoint {
     }
 }
 
-/// The name that shares the longest beginning and end with `wanted`, if these are more than half of it.
+/// The name that shares the longest beginning and end with `wanted`, if these are more than half of
+/// it.
 fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let shared = |name: &str| {
         let same = |(a, b): &(u8, u8)| a == b;

@@ -1,9 +1,11 @@
 //! The header of a safetensors file, checked to the last byte.
 //!
-//! In: a whole file's bytes. Out: what each tensor is and where it lies, every range inside of the file.
+//! In: a whole file's bytes. Out: what each tensor is and where it lies, every range inside of the
+//! file.
 //! Layout: 8 bytes little-endian header length, the header (a JSON object), the data section.
 //! The tensors tile the data section: no hole, no overlap, nothing behind the last one.
-//! Refuses everything that the format's own library refuses, and double keys and unknown fields besides.
+//! Refuses everything that the format's own library refuses, and double keys and unknown fields
+//! besides.
 //! It does not know: which tensors a model needs.
 //! Source: the format section of the safetensors README, version 0.8.
 
@@ -14,11 +16,13 @@ use std::ops::Range;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 use super::json::{UniqueMap, twice, without_place};
+use super::mmap::{self, Opened};
 use super::{Dtype, LoadError};
 
 /// Header bytes that the format allows.
 const HEADER_BYTES_MAX: u64 = 100_000_000;
-/// More than the largest public models have; with [`RANK_MAX`] it bounds what a header can make us allocate.
+/// More than the largest public models have; with [`RANK_MAX`] it bounds what a header can make us
+/// allocate.
 const TENSORS_MAX: usize = 1 << 18;
 /// More dimensions than any weight has.
 const RANK_MAX: usize = 8;
@@ -32,9 +36,28 @@ pub(crate) struct TensorInfo {
     pub(crate) range: Range<usize>,
 }
 
-/// Reads and checks the header of `bytes`, the whole contents of `file`.
-pub(crate) fn tensors(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, TensorInfo>, LoadError> {
-    let text = header_text(file, bytes)?;
+/// Checks a file's header before its data is read.
+pub(crate) fn check_head(opened: &Opened) -> Result<(), LoadError> {
+    let file_bytes = opened.metadata.len();
+    let mut head = mmap::read_head(opened, 8)?;
+    if let Some((length, _)) = head.split_first_chunk::<8>() {
+        let length = u64::from_le_bytes(*length);
+        if length <= HEADER_BYTES_MAX && length + 8 <= file_bytes {
+            head = mmap::read_head(opened, length + 8)?;
+        }
+    }
+    let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+    tensors(&opened.name, &head, file_bytes).map(|_tensors| ())
+}
+
+/// Reads and checks the header of `file`, which has `file_bytes` bytes; `bytes` are the first of
+/// them, the header and maybe more.
+pub(crate) fn tensors(
+    file: &str,
+    bytes: &[u8],
+    file_bytes: usize,
+) -> Result<BTreeMap<String, TensorInfo>, LoadError> {
+    let text = &header_text(file, bytes, file_bytes)?;
     let data_begin = 8 + text.len();
     let mut raw = BTreeMap::new();
     let mut current = None;
@@ -51,21 +74,20 @@ pub(crate) fn tensors(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Tenso
             byte: 8 + byte_of(text, error.line(), error.column()),
             reason: without_place(&error),
         })?;
-    lay_out(file, raw, data_begin, bytes.len())
+    lay_out(file, raw, data_begin, file_bytes)
 }
 
-/// The header as text, with nothing read beyond it.
-fn header_text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, LoadError> {
+/// The header as text, copied: in a mapped file another program could change it under the parser.
+fn header_text(file: &str, bytes: &[u8], file_bytes: usize) -> Result<String, LoadError> {
     let refused = |byte: u64, reason: String| LoadError::Header {
         file: file.to_owned(),
         tensor: None,
         byte,
         reason,
     };
-    let file_bytes = bytes.len() as u64;
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         let reason = format!("header truncated: file has {file_bytes} bytes, a length takes 8");
-        return Err(refused(file_bytes, reason));
+        return Err(refused(bytes.len() as u64, reason));
     };
     let length = u64::from_le_bytes(*length);
     if length == 0 {
@@ -84,8 +106,12 @@ fn header_text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, LoadError> {
         let reason = format!("header truncated: it has {length} bytes, the file {file_bytes}");
         return Err(refused(0, reason));
     };
-    let text = std::str::from_utf8(header)
-        .map_err(|error| refused(8 + error.valid_up_to() as u64, "not UTF-8".to_owned()))?;
+    let text = String::from_utf8(header.to_vec()).map_err(|error| {
+        refused(
+            8 + error.utf8_error().valid_up_to() as u64,
+            "not UTF-8".to_owned(),
+        )
+    })?;
     if !text.starts_with('{') {
         return Err(refused(8, "a header begins with \"{\"".to_owned()));
     }

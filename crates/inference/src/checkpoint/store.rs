@@ -34,7 +34,8 @@ impl ModelStore {
     /// The models there are, by name. A root that does not exist holds none.
     ///
     /// # Errors
-    /// [`LoadError::Io`] if the root cannot be read. A model's folder that cannot be read is no model.
+    /// [`LoadError::Io`] if the root cannot be read. A model's folder that cannot be read is no
+    /// model.
     pub fn list(&self) -> Result<Vec<Installed>, LoadError> {
         let real = match self.root.canonicalize() {
             Ok(real) => real,
@@ -55,11 +56,13 @@ impl ModelStore {
         Ok(found)
     }
 
-    /// The model at a path, if a directory stands there, or else the model of that name in the store.
+    /// The model at a path, if a directory stands there, or else the model of that name in the
+    /// store.
     ///
     /// # Errors
-    /// [`LoadError::NotADirectory`] for a path to something else, [`LoadError::Name`] for what is neither a directory nor
-    /// could be a model's name, [`LoadError::UnknownModel`] for a name that is not there; it lists what is.
+    /// [`LoadError::NotADirectory`] for a path to something else, [`LoadError::Name`] for what is
+    /// neither a directory nor could be a model's name, [`LoadError::UnknownModel`] for a name that
+    /// is not there; it lists what is.
     pub fn resolve(&self, name_or_path: &str) -> Result<ModelFiles, LoadError> {
         let path = Path::new(name_or_path);
         if path.is_dir() {
@@ -100,7 +103,8 @@ impl ModelStore {
     }
 }
 
-/// The model in `path`, if there is one, its name is one, and no link leads it out of `root`, a path without links.
+/// The model in `path`, if there is one, its name is one, and no link leads it out of `root`, a
+/// path without links.
 fn installed(root: &Path, name: &str, path: &Path) -> Option<Installed> {
     check_name(name).ok()?;
     let real = path.canonicalize().ok()?;
@@ -136,7 +140,8 @@ fn folders(path: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     Ok(named.filter(|(_, path)| path.is_dir()).collect())
 }
 
-/// Refuses what is no `name` or `org/name`: a part begins with a letter or a digit and goes on with these, spaces or `-_.+`.
+/// Refuses what is no `name` or `org/name`: a part begins with a letter or a digit and goes on with
+/// these, spaces or `-_.+`.
 fn check_name(name: &str) -> Result<(), &'static str> {
     check_relative(name)?;
     if name.split('/').count() > 2 {

@@ -1,6 +1,7 @@
 //! One named tensor, as it lies in its file.
 //!
-//! In: bytes that a header was checked against. Out: the same bytes, typed where their address allows it.
+//! In: bytes that a header was checked against. Out: the same bytes, typed where their address
+//! allows it.
 //! It does not know: what the numbers are for.
 
 use std::fmt;
@@ -197,8 +198,8 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// An exponent of ones means NaN or infinity. Counts whole blocks without a branch, so that the compiler makes vector
-/// code of it, and looks for the place only in the first block that has one.
+/// An exponent of ones means NaN or infinity. Counts whole blocks without a branch, so that the
+/// compiler makes vector code of it, and looks for the place only in the first block that has one.
 fn non_finite<const N: usize>(
     bytes: &[u8],
     is_bad: impl Fn([u8; N]) -> bool,
@@ -217,7 +218,8 @@ fn non_finite<const N: usize>(
     first.map(|first| (count, first))
 }
 
-/// A tensor's bytes at an address that is a multiple of the number's size, for as long as the holder lives:
+/// A tensor's bytes at an address that is a multiple of the number's size, for as long as the
+/// holder lives:
 /// the file's own memory where that fits, else a copy. Cloning it copies nothing.
 #[derive(Debug, Clone)]
 pub struct AlignedBytes {

@@ -60,6 +60,29 @@ fn a_truncated_file_is_noticed_and_a_copy_does_not_care() {
 }
 
 #[test]
+fn a_file_is_only_copied_when_its_header_fits_its_length() {
+    let (folder, path) = model();
+    let file = std::fs::File::options()
+        .write(true)
+        .open(path)
+        .expect("it is there");
+    // As long as no memory: reading it first would end the test.
+    file.set_len(1 << 38)
+        .expect("a file with a hole can be made");
+    let options = OpenOptions {
+        mapping: Mapping::Copied,
+    };
+    let error = Checkpoint::open_with(&folder.files(), options).expect_err("must be refused");
+    says(&error.to_string(), &["bytes behind the last tensor"]);
+    file.set_len(100).expect("it can be cut");
+    let error = Checkpoint::open_with(&folder.files(), options).expect_err("must be refused");
+    says(
+        &error.to_string(),
+        &["tensor a ends at byte", "file has 100"],
+    );
+}
+
+#[test]
 fn a_file_written_in_place_is_noticed() {
     let (folder, path) = model();
     let checkpoint = open(&folder, Mapping::Mapped);
@@ -273,7 +296,7 @@ mod unix {
     #[test]
     fn a_file_without_permission_is_refused_where_permission_counts() {
         let (folder, path) = model();
-        let nobody = std::fs::Permissions::from_mode(0);
+        let nobody = std::fs::Permissions::from_mode(0o0);
         std::fs::set_permissions(&path, nobody).expect("it is ours");
         let opened = Checkpoint::open(&folder.files());
         // The system's own answer is the measure: for root, permission does not count.

@@ -1,10 +1,12 @@
 //! `config.json`: the numbers a model family builds its plan from.
 //!
-//! In: the file's text. Out: fields by name, each with a type and a range; an error names the field where it stands.
-//! A model's fields may be nested under `text_config` (checkpoints with a vision tower); then the nested ones count, and
-//! top-level ones where there is no nested one. `tie_word_embeddings` is the exception: the top level wins.
-//! Null counts as absent. Nothing is guessed: a default is the caller's word. Every access is recorded, so that what nobody asked
-//! for can be listed.
+//! In: the file's text. Out: fields by name, each with a type and a range; an error names the field
+//! where it stands.
+//! A model's fields may be nested under `text_config` (checkpoints with a vision tower); then the
+//! nested ones count, and top-level ones where there is no nested one. `tie_word_embeddings` is the
+//! exception: the top level wins.
+//! Null counts as absent. Nothing is guessed: a default is the caller's word. Every access is
+//! recorded, so that what nobody asked for can be listed.
 //! It does not know: which fields a family needs, and how they go together.
 
 mod rope;
@@ -107,7 +109,8 @@ impl Config {
     /// The configuration in the text of a `config.json`.
     ///
     /// # Errors
-    /// [`LoadError::Json`] if it does not parse, has a key twice or is no object; [`LoadError::Field`] without a `model_type`.
+    /// [`LoadError::Json`] if it does not parse, has a key twice or is no object;
+    /// [`LoadError::Field`] without a `model_type`.
     pub fn from_text(text: &str) -> Result<Self, LoadError> {
         let mut config = Self {
             top: json::object(FILE, text)?,
@@ -152,7 +155,8 @@ impl Config {
     /// A required integer in 1..=2^31: a width, a number of heads, a vocabulary.
     ///
     /// # Errors
-    /// [`LoadError::Field`]; so do all the following where the value is missing, of another type or out of range.
+    /// [`LoadError::Field`]; so do all the following where the value is missing, of another type or
+    /// out of range.
     pub fn size(&self, key: &str) -> Result<usize, LoadError> {
         self.required(key, self.integer(key, 1, SIZE_MAX)?)
     }
@@ -231,7 +235,8 @@ impl Config {
             .unwrap_or_default())
     }
 
-    /// Refuses a field that is there with another value than the one supported; `why` ends the message.
+    /// Refuses a field that is there with another value than the one supported; `why` ends the
+    /// message.
     /// For fields whose absence means `value`.
     pub fn must_be<'e>(
         &self,
@@ -263,17 +268,19 @@ impl Config {
         field(&path, reason.into())
     }
 
-    /// The rotary embedding's numbers, gathered from every place where they may stand; see [`RopeConfig`].
+    /// The rotary embedding's numbers, gathered from every place where they may stand; see
+    /// [`RopeConfig`].
     /// `default_theta` is for families whose files may leave the base out.
     ///
     /// # Errors
-    /// [`LoadError::Field`] if two places disagree, the base is missing, a number is out of range, or the kind of
-    /// scaling is not supported.
+    /// [`LoadError::Field`] if two places disagree, the base is missing, a number is out of range,
+    /// or the kind of scaling is not supported.
     pub fn rope(&self, default_theta: Option<f64>) -> Result<RopeConfig, LoadError> {
         rope::gather(self, default_theta)
     }
 
-    /// Fields that stand in the file and that nobody has asked for, without those that cannot change what is computed.
+    /// Fields that stand in the file and that nobody has asked for, without those that cannot
+    /// change what is computed.
     /// Asked after a plan is built, it tells which wishes of the file were not heard.
     pub fn unread(&self) -> Vec<String> {
         let read = self.reads();
@@ -298,7 +305,8 @@ impl Config {
         unread
     }
 
-    /// The objects in which a field may stand, the one that counts first, each with the prefix of its paths.
+    /// The objects in which a field may stand, the one that counts first, each with the prefix of
+    /// its paths.
     fn levels(&self) -> impl Iterator<Item = (&'static str, &Map<String, Value>)> {
         let nested = self.top.get(NESTED).and_then(Value::as_object);
         nested

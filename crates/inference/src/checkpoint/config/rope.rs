@@ -1,9 +1,10 @@
 //! The rotary embedding's numbers, from every place where configurations keep them.
 //!
 //! In: a [`Config`]. Out: one [`RopeConfig`], or an error that names the two places that disagree.
-//! The places: `rope_parameters` (transformers 5), `rope_scaling` (transformers 4) and the plain fields `rope_theta` and
-//! `partial_rotary_factor`, each in `text_config` and at the top level.
-//! `mrope_section` and `mrope_interleaved` say how image axes share the frequencies; text has one position, so they do not matter.
+//! The places: `rope_parameters` (transformers 5), `rope_scaling` (transformers 4) and the plain
+//! fields `rope_theta` and `partial_rotary_factor`, each in `text_config` and at the top level.
+//! `mrope_section` and `mrope_interleaved` say how image axes share the frequencies; text has one
+//! position, so they do not matter.
 //! It does not know: frequencies, tables, head sizes.
 
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! Fields of a `config.json` that cannot change what a forward pass computes on text.
 
-/// About training, about the file itself, about outputs that are not logits, about towers that a language model does not
-/// run, and ids that end or pad a text.
+/// About training, about the file itself, about outputs that are not logits, about towers that a
+/// language model does not run, and ids that end or pad a text.
 const FIELDS: [&str; 44] = [
     "architectures",
     "attention_dropout",
@@ -49,7 +49,8 @@ const FIELDS: [&str; 44] = [
     "vision_start_token_id",
 ];
 
-/// Whether a field is one of these; so is every field that begins with an underscore (private to its writer).
+/// Whether a field is one of these; so is every field that begins with an underscore (private to
+/// its writer).
 pub(super) fn contains(key: &str) -> bool {
     key.starts_with('_') || FIELDS.contains(&key)
 }
