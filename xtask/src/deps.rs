@@ -50,18 +50,29 @@ fn findings(graph: &Graph, settings: &Settings) -> Result<Vec<Finding>> {
     Ok(findings.concat())
 }
 
-/// The graph as cargo prints it. Tests run offline; a machine that has built them has every crate.
+/// The graph as cargo prints it. `cargo test` has fetched every crate of it; where less than that was
+/// built (`-p`), cargo may fetch the rest.
 fn metadata(root: &Path) -> Result<String> {
+    cargo_metadata(root, &["--offline"]).or_else(|_| cargo_metadata(root, &[]))
+}
+
+fn cargo_metadata(root: &Path, network: &[&str]) -> Result<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "cargo tells its children which cargo it is"
     )]
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let fixed = ["metadata", "--locked", "--offline", "--format-version", "1"];
-    let platform = ["--filter-platform", "host-tuple"];
+    let fixed = [
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        "host-tuple",
+    ];
     let output = Command::new(cargo)
         .args(fixed)
-        .args(platform)
+        .args(network)
         .current_dir(root)
         .output();
     let output = output.context("cargo metadata")?;
