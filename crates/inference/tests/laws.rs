@@ -257,7 +257,8 @@ fn a_refused_batch_changes_nothing() {
             id: vocab as u32,
             vocab,
         };
-        assert_eq!(refuse(&[entry(&[vocab as u32], OutputRows::Last)]), out);
+        let beyond = [vocab as u32];
+        assert_eq!(refuse(&[entry(&beyond, OutputRows::Last)]), out);
         let twice = entry(&[1], OutputRows::Last);
         assert_eq!(refuse(&[twice, twice]), RunError::SequenceTwice(sequence.0));
         let long = some_ids(65, vocab, 1);

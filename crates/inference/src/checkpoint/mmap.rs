@@ -115,8 +115,8 @@ impl FileBytes {
     /// are.
     ///
     /// # Errors
-    /// [`LoadError::Changed`] if the open file has another length or time of change, or if its path
-    /// now leads to another file.
+    /// [`LoadError::Changed`] if the open file has another length or time of change. A path that now leads elsewhere
+    /// is no error: the mapped file lives as long as it is mapped.
     pub fn unchanged(&self) -> Result<(), LoadError> {
         let Bytes::Mapped { origin, .. } = &self.bytes else {
             return Ok(());
@@ -139,11 +139,7 @@ impl FileBytes {
         if found.modified != then.modified {
             return Err(changed("its time of change moved".to_owned()));
         }
-        match std::fs::metadata(&origin.path) {
-            Ok(metadata) if Stamp::of(&metadata) == *then => Ok(()),
-            Ok(_) => Err(changed("its path leads to another file".to_owned())),
-            Err(error) => Err(changed(format!("its path leads nowhere: {error}"))),
-        }
+        Ok(())
     }
 
     fn io(&self, action: &'static str, source: std::io::Error) -> LoadError {

@@ -348,16 +348,14 @@ impl Checkpoint {
             .sum()
     }
 
-    /// Looks whether the files are still those that were opened: length and time of change of each
-    /// open file, and whether its path still leads to it. Cheap: three system calls a file.
+    /// Looks whether the mapped files are still as they were opened: their length and time of change. Cheap: a system
+    /// call a file.
     ///
-    /// It notices a file that was truncated, written in place, or replaced, and so keeps a program
-    /// from *going on* with such weights when called between steps. It is no guard: a file
-    /// truncated between this call and the next read of its lost part ends the process with SIGBUS,
-    /// and one rewritten within the clock's grain at the same length is not noticed. A file
-    /// replaced by renaming another over it does no harm to the running program, as the old one
-    /// lives as long as it is mapped. Who cannot trust the other programs on the machine opens with
-    /// [`Mapping::Copied`].
+    /// It notices a file that was truncated or written in place, and so keeps a program from *going on* with such
+    /// weights when called between steps. It is no guard: a file truncated between this call and the next read of
+    /// its lost part ends the process with SIGBUS, and one rewritten within the clock's grain at the same length is not
+    /// noticed. A file removed, or replaced by renaming another over it, does no harm to the running program, as the old
+    /// one lives as long as it is mapped. Who cannot trust the other programs on the machine opens with [`Mapping::Copied`].
     ///
     /// # Errors
     /// [`LoadError::Changed`] for the first file that is different.
