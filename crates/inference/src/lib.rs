@@ -8,6 +8,7 @@
 
 pub mod backend;
 mod error;
+pub mod sample;
 pub mod tokenizer;
 
 pub use error::Error;
