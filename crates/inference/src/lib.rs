@@ -8,6 +8,7 @@
 
 pub mod backend;
 mod error;
+pub mod generate;
 pub mod sample;
 pub mod tokenizer;
 
