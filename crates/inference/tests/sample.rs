@@ -339,6 +339,11 @@ fn numbers_outside_of_their_range_are_refused_by_name() {
             assert_eq!(error.field, field, "{error}");
         }
     }
+}
+
+#[test]
+fn biases_and_counts_are_refused_outside_of_their_range() {
+    let plain = SamplerOptions::default;
     for bias in [f32::NAN, f32::INFINITY, -101.0] {
         let options = SamplerOptions {
             logit_bias: vec![(0, bias)],

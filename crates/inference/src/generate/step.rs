@@ -148,8 +148,12 @@ impl Generator {
     fn settle(&mut self) {
         for running in &mut self.running {
             let settled = running.settle(&mut *self.runner, self.options.snapshots_max);
-            if let (Err(error), None) = (settled, &running.job.ended) {
-                running.job.fail(error);
+            if let Err(error) = settled {
+                // What the sequence holds is not known: it is closed, not parked.
+                running.fed = 0;
+                if running.job.ended.is_none() {
+                    running.job.fail(error);
+                }
             }
         }
         let mut at = 0;
