@@ -139,6 +139,15 @@ pub enum Failure {
     Sample(#[from] SampleError),
 }
 
+impl From<Failure> for crate::Error {
+    fn from(failure: Failure) -> crate::Error {
+        match failure {
+            Failure::Run(error) => error.into(),
+            Failure::Sample(error) => error.into(),
+        }
+    }
+}
+
 /// The figures of one request. Times count from when it was submitted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Usage {

@@ -151,11 +151,23 @@ impl Running {
         }
     }
 
+    /// Takes its proposals out of the batch; whether there were any.
+    pub(super) fn drop_proposals(&mut self) -> bool {
+        let Some(piece) = self.piece.as_mut().filter(|piece| piece.proposed > 0) else {
+            return false;
+        };
+        self.job.ids.truncate(self.job.ids.len() - piece.proposed);
+        self.job.usage.drafted_tokens -= piece.proposed;
+        piece.tokens -= piece.proposed;
+        piece.proposed = 0;
+        piece.outputs = OutputRows::Last;
+        true
+    }
+
     /// Gives up its part of the batch.
     pub(super) fn withdraw(&mut self) {
-        if let Some(piece) = self.piece.take() {
-            self.job.ids.truncate(self.job.ids.len() - piece.proposed);
-        }
+        self.drop_proposals();
+        self.piece = None;
     }
 
     /// Its piece was run: reads its rows, chooses the next token, and goes on over the proposals for as long

@@ -80,6 +80,14 @@ impl Generator {
 
     fn run_batch(&mut self) {
         while let Err(error) = self.run(|_| true) {
+            // A guess must never cost a request its end.
+            let mut dropped = false;
+            for running in &mut self.running {
+                dropped |= running.drop_proposals();
+            }
+            if dropped {
+                continue;
+            }
             let full = matches!(error, RunError::CacheFull(_));
             if full && self.shelf.close_oldest(&mut *self.runner) {
                 continue;

@@ -12,6 +12,20 @@ pub struct Scratch {
 }
 
 /// Chooses the tokens of one request.
+///
+/// ```
+/// use lattice_inference::sample::{Sampler, SamplerOptions, Scratch, TokenMask};
+///
+/// let logits = [0.5, 2.0, 1.9];
+/// let (mut allowed, mut scratch) = (TokenMask::all(3), Scratch::default());
+/// let mut sampler = Sampler::new(SamplerOptions::greedy(), 0, &[], 3)?;
+/// let id = sampler.choose(&logits, &allowed, &mut scratch)?;
+/// assert_eq!(id, 1);
+/// sampler.accept(id);
+/// allowed.forbid(1);
+/// assert_eq!(sampler.choose(&logits, &allowed, &mut scratch)?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Sampler {
     options: SamplerOptions,
     seed: u64,

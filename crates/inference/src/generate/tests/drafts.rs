@@ -87,8 +87,7 @@ fn right_drafts_save_batches() {
                 ..ask()
             };
             assert_eq!(run(&mut generator(model), vec![request])[0].ids, solo.ids);
-            let count = seen.lock().unwrap().batches.len();
-            count
+            seen.lock().unwrap().batches.len()
         };
         // One batch for the prompt, then nine tokens with each: eight proposed and one more.
         assert_eq!(batches(0), 1 + 39_usize.div_ceil(9));
@@ -130,5 +129,53 @@ fn ngram_drafts_are_right_where_the_text_repeats() {
         let outcome = run(&mut generator(model), vec![ask()]).remove(0);
         assert_eq!(outcome.ids, text);
         assert!(outcome.usage.accepted_tokens > 35, "{:?}", outcome.usage);
+    }
+}
+
+#[test]
+fn drafts_that_do_not_fit_in_memory_cost_nothing_but_themselves() {
+    for rewinds in [true, false] {
+        let mut model = Model::new(rewinds);
+        let solo: Vec<_> = (0..16).map(|n| alone(&model, mixed(n))).collect();
+        for memory_tokens in [100, 130, 200] {
+            model.memory_tokens = memory_tokens;
+            let ask = |(n, truth)| with_oracle(n, truth, 4);
+            let requests: Vec<_> = (0..).zip(&solo).map(ask).collect();
+            let drafted = run(&mut generator(model.with_sequences(16)), requests);
+            for (n, (drafted, solo)) in drafted.iter().zip(&solo).enumerate() {
+                let needs = mixed(n as u32).prompt.len() + solo.usage.generated_tokens;
+                if needs <= memory_tokens {
+                    assert_eq!(drafted.output(), solo.output(), "request {n}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_guess_that_the_runner_refuses_costs_nothing() {
+    for rewinds in [true, false] {
+        let model = Model::new(rewinds);
+        let ask = || Request {
+            stop_ids: vec![],
+            ..greedy(prompt(3, 10), 30)
+        };
+        let solo = alone(&model, ask());
+        let mut model = model.with_batch(64);
+        model.poison = (0..256).find(|id| !solo.ids.contains(id) && !prompt(3, 10).contains(id));
+        let truth = vec![model.poison.unwrap(); 30];
+        let oracle = Oracle {
+            truth,
+            prompt_tokens: 10,
+            wrong: 0,
+        };
+        let request = Request {
+            guides: vec![Box::new(oracle)],
+            ..ask()
+        };
+        assert_eq!(
+            run(&mut generator(model), vec![request])[0].output(),
+            solo.output()
+        );
     }
 }

@@ -55,7 +55,7 @@ fn max_tokens_ends_as_asked_where_the_context_has_room() {
 }
 
 #[test]
-fn wrong_requests_are_refused_by_name() {
+fn prompts_without_tokens_or_with_unknown_ones_are_refused() {
     let mut generator = generator(Model::new(true));
     let good = || greedy(prompt(1, 5), 5);
     let mut refused = |request| generator.submit(request).expect_err("wrong").to_string();
@@ -73,6 +73,14 @@ fn wrong_requests_are_refused_by_name() {
         }),
         "prompt token 1 has id 272, the vocabulary has 272"
     );
+    assert!(generator.idle());
+}
+
+#[test]
+fn fields_outside_of_their_range_are_refused_by_name() {
+    let mut generator = generator(Model::new(true));
+    let good = || greedy(prompt(1, 5), 5);
+    let mut refused = |request| generator.submit(request).expect_err("wrong").to_string();
     for (field, request) in [
         (
             "stop",
