@@ -16,4 +16,10 @@ pub enum Error {
     /// In a tokenizer, a template or a text.
     #[error(transparent)]
     Text(#[from] crate::tokenizer::TextError),
+    /// In a request.
+    #[error(transparent)]
+    Request(#[from] crate::generate::RequestError),
+    /// While choosing a token.
+    #[error(transparent)]
+    Sample(#[from] crate::sample::SampleError),
 }

@@ -8,11 +8,15 @@
 
 pub mod backend;
 pub mod checkpoint;
+mod engine;
 mod error;
+pub mod generate;
 mod model;
 pub mod models;
 pub mod plan;
+pub mod sample;
 pub mod tokenizer;
 
+pub use engine::{ChatRequest, Engine, EngineOptions};
 pub use error::Error;
 pub use model::Model;

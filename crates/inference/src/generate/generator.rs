@@ -1,0 +1,273 @@
+//! The generator: what it holds, and what a caller may ask of it.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::job::{Job, Shared};
+use super::running::Running;
+use super::shelf::Shelf;
+use super::{Admitted, Event, Part, Request, RequestError, RequestId, StopReason, Usage, admit};
+use crate::backend::{Limits, Runner};
+use crate::sample::{Scratch, TokenMask};
+use crate::tokenizer::Tokenizer;
+
+/// The choices of a generator that the runner does not make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GeneratorOptions {
+    /// Requests that may wait for a place.
+    pub queue_max: usize,
+    /// Tokens that a draft may propose at a time; 0 turns drafts off.
+    pub draft_tokens_max: usize,
+    /// States kept of one sequence, where the model has a recurrent state: each costs its size in memory.
+    pub snapshots_max: usize,
+}
+
+impl Default for GeneratorOptions {
+    fn default() -> GeneratorOptions {
+        GeneratorOptions {
+            queue_max: 256,
+            draft_tokens_max: 8,
+            snapshots_max: 4,
+        }
+    }
+}
+
+/// Generates the texts of any number of requests, side by side.
+pub struct Generator {
+    pub(super) runner: Box<dyn Runner>,
+    pub(super) tokenizer: Arc<dyn Tokenizer>,
+    pub(super) options: GeneratorOptions,
+    pub(super) queue: VecDeque<Job>,
+    pub(super) running: Vec<Running>,
+    pub(super) shelf: Shelf,
+    pub(super) shared: Shared,
+    pub(super) proposals: Vec<u32>,
+    pub(super) step: u64,
+    /// A request was sent back for want of memory, and nothing has ended since.
+    pub(super) memory_full: bool,
+    requests: u64,
+}
+
+/// A whole text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The answer.
+    pub text: String,
+    /// What was inside of thinking blocks, without the tokens that mark them.
+    pub thinking: String,
+    /// The generated tokens, without a stop id.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub reason: StopReason,
+    /// Figures.
+    pub usage: Usage,
+}
+
+impl Generator {
+    /// A generator with the default options.
+    #[must_use]
+    pub fn new(runner: Box<dyn Runner>, tokenizer: Arc<dyn Tokenizer>) -> Generator {
+        Generator::with_options(runner, tokenizer, GeneratorOptions::default())
+    }
+
+    /// A generator over all sequences of `runner`.
+    #[must_use]
+    pub fn with_options(
+        runner: Box<dyn Runner>,
+        tokenizer: Arc<dyn Tokenizer>,
+        options: GeneratorOptions,
+    ) -> Generator {
+        let tokens = TokenMask::from_tokenizer(&*tokenizer, runner.limits().output_width);
+        let shared = Shared {
+            allowed: tokens.clone(),
+            tokens,
+            scratch: Scratch::default(),
+            events: Vec::new(),
+        };
+        Generator {
+            runner,
+            tokenizer,
+            options,
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            shelf: Shelf::default(),
+            shared,
+            proposals: Vec::new(),
+            step: 0,
+            memory_full: false,
+            requests: 0,
+        }
+    }
+
+    /// The runner's limits, against which requests are checked.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.runner.limits()
+    }
+
+    /// Checks a request and puts it in the queue.
+    ///
+    /// # Errors
+    /// See [`admit`]; [`RequestError::QueueFull`].
+    pub fn submit(&mut self, request: Request) -> Result<RequestId, RequestError> {
+        self.enqueue(admit(request, &self.limits())?)
+    }
+
+    /// Puts a checked request in the queue.
+    ///
+    /// # Errors
+    /// [`RequestError::QueueFull`] where as many wait as may wait; those that the next step finds a place
+    /// for do not count.
+    pub fn enqueue(&mut self, admitted: Admitted) -> Result<RequestId, RequestError> {
+        let free = self
+            .limits()
+            .sequences_max
+            .saturating_sub(self.running.len());
+        let waiting = self.queue.len().saturating_sub(free);
+        if self.queue.len() >= free + self.options.queue_max {
+            return Err(RequestError::QueueFull { waiting });
+        }
+        let id = RequestId(self.requests);
+        self.requests += 1;
+        // The standard library seeds its hash maps from the system's entropy.
+        let seed = RandomState::new().hash_one(id);
+        let strips = self.tokenizer.strips_leading_space();
+        self.queue
+            .push_back(Job::new(id, admitted, seed, &self.shared, strips)?);
+        Ok(id)
+    }
+
+    /// Ends a request at once; its `Done` comes with the next step. False where it has ended before.
+    pub fn cancel(&mut self, id: RequestId) -> bool {
+        if let Some(at) = self.running.iter().position(|running| running.job.id == id) {
+            let running = self.running.remove(at);
+            self.retire(running, StopReason::Cancelled);
+            return true;
+        }
+        if let Some(mut job) = self
+            .queue
+            .iter()
+            .position(|job| job.id == id)
+            .and_then(|at| self.queue.remove(at))
+        {
+            job.finish(StopReason::Cancelled, &mut self.shared.events);
+            return true;
+        }
+        false
+    }
+
+    /// Whether a step would do and say nothing.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.running.is_empty() && self.queue.is_empty() && self.shared.events.is_empty()
+    }
+
+    /// Requests that hold a place.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Requests that wait for a place.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Sequences kept for prompts that start alike.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.shelf.len()
+    }
+
+    /// Closes all sequences that no request holds.
+    pub fn forget(&mut self) {
+        while self.shelf.close_oldest(&mut *self.runner) {}
+    }
+
+    /// Generates one text to its end, and whatever else was submitted beside it: `on_event` hears all
+    /// events. When it breaks, the request is cancelled and the answer is what was heard until then.
+    ///
+    /// # Errors
+    /// The request was refused. What goes wrong later is the answer's reason.
+    pub fn generate(
+        &mut self,
+        request: Request,
+        mut on_event: impl FnMut(&Event) -> ControlFlow<()>,
+    ) -> Result<Answer, RequestError> {
+        let id = self.submit(request)?;
+        let mut heard = true;
+        let mut answer = Collected::default();
+        loop {
+            for event in self.step() {
+                if heard {
+                    answer.take(&event, id);
+                    heard = on_event(&event).is_continue();
+                    if !heard {
+                        self.cancel(id);
+                    }
+                }
+                match event {
+                    Event::Done {
+                        request,
+                        reason,
+                        usage,
+                        ..
+                    } if request == id => {
+                        let Collected {
+                            text,
+                            thinking,
+                            ids,
+                        } = answer;
+                        return Ok(Answer {
+                            text,
+                            thinking,
+                            ids,
+                            reason,
+                            usage,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Collected {
+    text: String,
+    thinking: String,
+    ids: Vec<u32>,
+}
+
+impl Collected {
+    fn take(&mut self, event: &Event, id: RequestId) {
+        let (text, part) = match event {
+            Event::Token {
+                request,
+                id: token,
+                text,
+                part,
+                ..
+            } if *request == id => {
+                self.ids.push(*token);
+                (text, part)
+            }
+            Event::Done {
+                request,
+                text,
+                part,
+                ..
+            } if *request == id => (text, part),
+            _ => return,
+        };
+        match part {
+            Part::Answer => self.text.push_str(text),
+            Part::Thinking => self.thinking.push_str(text),
+            Part::Mark => {}
+        }
+    }
+}

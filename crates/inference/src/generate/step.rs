@@ -1,0 +1,191 @@
+//! One step of the loop: one batch.
+
+use super::generator::Generator;
+use super::running::Running;
+use super::schedule::{Room, share};
+use super::{Event, StopReason};
+use crate::backend::{Batch, RunError};
+
+impl Generator {
+    /// Runs one batch and returns what happened since the last step, in order.
+    ///
+    /// A failure ends the request that it concerns, with an event of its own; where the runner's error does
+    /// not tell which, each request of the batch is tried alone. When the key/value memory is full, parked
+    /// sequences are closed first, then the youngest request waits and is read again later.
+    pub fn step(&mut self) -> Vec<Event> {
+        self.step += 1;
+        self.fill_places();
+        self.share_batch();
+        self.run_batch();
+        self.settle();
+        std::mem::take(&mut self.shared.events)
+    }
+
+    /// Gives waiting requests a sequence, in the order of their coming.
+    fn fill_places(&mut self) {
+        while let Some(mut job) = self.queue.pop_front() {
+            let running = self.running.len();
+            let runner = &mut *self.runner;
+            let place = if self.memory_full && running > 0 {
+                Ok(None)
+            } else if job.wants_prompt_rows() {
+                self.shelf.open(runner, running)
+            } else {
+                self.shelf
+                    .place(runner, &job.ids, running, self.options.snapshots_max)
+            };
+            match place {
+                Ok(Some(place)) => {
+                    job.start(place.tokens, &mut self.shared.events);
+                    self.running.push(Running::new(job, place));
+                }
+                Ok(None) => {
+                    self.queue.push_front(job);
+                    break;
+                }
+                Err(error) => {
+                    job.finish(StopReason::Failed(error.into()), &mut self.shared.events);
+                }
+            }
+        }
+    }
+
+    /// Decides what each running request feeds.
+    fn share_batch(&mut self) {
+        let limits = self.runner.limits();
+        self.running
+            .sort_by_key(|running| (running.served, running.job.id));
+        let wishes: Vec<_> = self
+            .running
+            .iter()
+            .map(|running| running.wish(limits.rewinds))
+            .collect();
+        let mut room = Room {
+            tokens: limits.batch_tokens_max.max(1),
+            rows: limits.output_rows_max.max(1),
+        };
+        let granted = share(&wishes, &mut room);
+        for ((running, wish), tokens) in self.running.iter_mut().zip(&wishes).zip(granted) {
+            running.grant(wish, tokens);
+            if tokens > 0 {
+                running.served = self.step;
+            }
+        }
+        let most = self.options.draft_tokens_max;
+        for running in &mut self.running {
+            let runner = &mut *self.runner;
+            running.draft(runner, &self.shared, most, &mut room, &mut self.proposals);
+        }
+    }
+
+    fn run_batch(&mut self) {
+        while let Err(error) = self.run(|_| true) {
+            // A guess must never cost a request its end.
+            let mut dropped = false;
+            for running in &mut self.running {
+                dropped |= running.drop_proposals();
+            }
+            if dropped {
+                continue;
+            }
+            let full = matches!(error, RunError::CacheFull(_));
+            if full && self.shelf.close_oldest(&mut *self.runner) {
+                continue;
+            }
+            if full && self.running.len() > 1 {
+                self.send_back_youngest();
+                continue;
+            }
+            self.run_each_alone(error);
+            break;
+        }
+    }
+
+    /// Runs the pieces of the requests for which `chosen` holds. On an error nothing has changed.
+    fn run(&mut self, chosen: impl Fn(&Running) -> bool) -> Result<(), RunError> {
+        let members = self.running.iter().filter(|running| chosen(running));
+        let entries: Vec<_> = members.filter_map(Running::entry).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let outputs = self.runner.run(&Batch { entries: &entries })?;
+        let mut rows = outputs.rows;
+        for running in self.running.iter_mut().filter(|running| chosen(running)) {
+            let (own, others) = rows.split_at(running.rows() * outputs.width);
+            rows = others;
+            running.take_rows(own, &*self.tokenizer, &mut self.shared);
+        }
+        Ok(())
+    }
+
+    /// The batch failed with `error`: finds out whose fault it is, and ends those requests.
+    fn run_each_alone(&mut self, error: RunError) {
+        let members: Vec<_> = self
+            .running
+            .iter()
+            .filter(|running| running.piece.is_some())
+            .collect();
+        let ids: Vec<_> = members.iter().map(|running| running.job.id).collect();
+        let alone = ids.len() == 1;
+        for id in ids {
+            let own = if alone {
+                Err(error.clone())
+            } else {
+                self.run(|running| running.job.id == id)
+            };
+            let running = self.running.iter_mut().find(|running| running.job.id == id);
+            if let (Err(error), Some(running)) = (own, running) {
+                running.withdraw();
+                running.job.fail(error);
+            }
+        }
+    }
+
+    /// Frees the memory of the youngest request. It waits at the head of the queue until another one has
+    /// ended, and is then fed again from its start.
+    fn send_back_youngest(&mut self) {
+        let youngest = (0..self.running.len()).max_by_key(|&at| self.running[at].job.id);
+        let mut running = self.running.swap_remove(youngest.unwrap_or(0));
+        running.withdraw();
+        self.runner.close(running.sequence);
+        self.queue.push_front(running.job);
+        self.memory_full = true;
+    }
+
+    /// After the batch: takes wrong proposals back, takes snapshots, and lets go of what ended.
+    fn settle(&mut self) {
+        for running in &mut self.running {
+            let settled = running.settle(&mut *self.runner, self.options.snapshots_max);
+            if let Err(error) = settled {
+                // What the sequence holds is not known: it is closed, not parked.
+                running.fed = 0;
+                if running.job.ended.is_none() {
+                    running.job.fail(error);
+                }
+            }
+        }
+        let mut at = 0;
+        while at < self.running.len() {
+            match self.running[at].job.ended.take() {
+                Some(reason) => {
+                    let running = self.running.remove(at);
+                    self.retire(running, reason);
+                }
+                None => at += 1,
+            }
+        }
+    }
+
+    /// Ends a running request; its sequence stays for a prompt that starts alike.
+    pub(super) fn retire(&mut self, mut running: Running, reason: StopReason) {
+        self.memory_full = false;
+        if running.fed == 0 || matches!(reason, StopReason::Failed(_)) {
+            self.runner.close(running.sequence);
+        } else {
+            let mut ids = std::mem::take(&mut running.job.ids);
+            ids.truncate(running.fed);
+            self.shelf.park(running.sequence, ids, running.snapshots);
+        }
+        running.job.finish(reason, &mut self.shared.events);
+    }
+}
