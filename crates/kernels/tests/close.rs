@@ -272,10 +272,10 @@ fn attention_is_a_softmax_average() {
                     .map(|t| (dot(q, &k[at(t)]) * 0.25).exp())
                     .collect();
                 let total: f64 = scores.iter().sum();
-                for d in 0..head_dim {
+                expected.extend((0..head_dim).map(|d| {
                     let mixed = (0..seen).map(|t| scores[t] * f64::from(v[at(t)][d]));
-                    expected.push(mixed.sum::<f64>() / total);
-                }
+                    mixed.sum::<f64>() / total
+                }));
             }
             assert!(error(&out, &expected) < 2e-6, "{cpu:?} causal {causal}");
         }
