@@ -12,15 +12,15 @@ use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 use crate::spans::{StateSpan, check_states};
 
-/// The longest kernel: taps of 16 channels are held in an array.
-const KERNEL_MAX: usize = 16;
+/// The longest kernel: each length has its own body, with the past in registers.
+const KERNEL_MAX: usize = 8;
 
 /// The shape of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvShape {
     /// Channels, each with its own taps.
     pub channels: usize,
-    /// Taps, 1 to 16.
+    /// Taps, 1 to 8.
     pub kernel: usize,
     /// Applied to the sum.
     pub activation: Option<Activation>,
@@ -102,68 +102,87 @@ struct Conv<'a> {
     out: &'a Parts<'a, f32>,
 }
 
-impl Conv<'_> {
-    /// The taps of the group, `[kernel][16]`.
-    #[inline(always)]
-    fn taps(&self) -> [[f32; LANES]; KERNEL_MAX] {
-        let kernel = self.shape.kernel;
-        let mut taps = [[0.0; LANES]; KERNEL_MAX];
-        for (l, row) in self.weight[self.channel * kernel..]
-            .chunks_exact(kernel)
-            .take(self.lanes)
-            .enumerate()
-        {
-            for (tap, &w) in taps.iter_mut().zip(row) {
-                tap[l] = w;
-            }
-        }
-        taps
-    }
-}
-
 impl Body for Conv<'_> {
     type Out = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let (channels, kernel) = (self.shape.channels, self.shape.kernel);
-        let taps = self.taps();
-        let at =
-            |row: usize| row * channels + self.channel..row * channels + self.channel + self.lanes;
-        // The last inputs, oldest first; the newest joins them at kernel - 1.
-        let mut past = [L::zero(); KERNEL_MAX];
-        for (j, past) in past.iter_mut().take(kernel - 1).enumerate() {
-            let range = at(j);
-            // SAFETY: this group of channels of this state is ours alone.
-            let state = unsafe {
-                self.states
-                    .part(self.span.state + range.start..self.span.state + range.end)
-            };
-            *past = L::get(state, 0);
+        match self.shape.kernel {
+            1 => self.channels::<L, 1>(),
+            2 => self.channels::<L, 2>(),
+            3 => self.channels::<L, 3>(),
+            4 => self.channels::<L, 4>(),
+            5 => self.channels::<L, 5>(),
+            6 => self.channels::<L, 6>(),
+            7 => self.channels::<L, 7>(),
+            _ => self.channels::<L, 8>(),
+        }
+    }
+}
+
+impl Conv<'_> {
+    /// This group of channels over all rows of the span; K is the kernel.
+    #[inline(always)]
+    fn channels<L: Lanes, const K: usize>(&self) {
+        let taps = self.taps::<L, K>();
+        // The inputs under the taps, oldest first; the newest joins them at K - 1.
+        let mut past = [L::zero(); K];
+        for j in 0..K - 1 {
+            past[j] = L::get(self.state(j), 0);
         }
         for t in self.span.rows.clone() {
-            past[kernel - 1] = L::get(&self.x[at(t)], 0);
+            past[K - 1] = L::get(&self.x[self.place(t)], 0);
             let mut sum = L::zero();
-            for j in 0..kernel {
-                sum = L::from_array(taps[j]).fma(past[j], sum);
+            for j in 0..K {
+                sum = taps[j].fma(past[j], sum);
             }
             if let Some(activation) = self.shape.activation {
                 sum = activation.apply(sum);
             }
             // SAFETY: this group of channels of this row is ours alone.
-            sum.put(unsafe { self.out.part(at(t)) }, 0);
-            for j in 1..kernel {
+            sum.put(unsafe { self.out.part(self.place(t)) }, 0);
+            for j in 1..K {
                 past[j - 1] = past[j];
             }
         }
-        for (j, past) in past.iter().take(kernel - 1).enumerate() {
-            let range = at(j);
-            // SAFETY: this group of channels of this state is ours alone.
-            let state = unsafe {
-                self.states
-                    .part(self.span.state + range.start..self.span.state + range.end)
-            };
-            past.put(state, 0);
+        for j in 0..K - 1 {
+            past[j].put(self.state(j), 0);
+        }
+    }
+
+    /// The taps of the group's channels.
+    #[inline(always)]
+    fn taps<L: Lanes, const K: usize>(&self) -> [L; K] {
+        let mut columns = [[0.0; LANES]; K];
+        let weight = &self.weight[self.channel * K..(self.channel + self.lanes) * K];
+        for (l, row) in weight.as_chunks::<K>().0.iter().enumerate().take(LANES) {
+            for j in 0..K {
+                columns[j][l] = row[j];
+            }
+        }
+        let mut taps = [L::zero(); K];
+        for (tap, column) in taps.iter_mut().zip(columns) {
+            *tap = L::from_array(column);
+        }
+        taps
+    }
+
+    /// Where the group's channels of row `row` lie.
+    #[inline(always)]
+    fn place(&self, row: usize) -> std::ops::Range<usize> {
+        let start = row * self.shape.channels + self.channel;
+        start..start + self.lanes
+    }
+
+    /// The group's channels of the `j`-th oldest input.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the state is shared out by channels")]
+    fn state(&self, j: usize) -> &mut [f32] {
+        let place = self.place(j);
+        // SAFETY: this group of channels of this state is ours alone, and no part of it is kept.
+        unsafe {
+            self.states
+                .part(self.span.state + place.start..self.span.state + place.end)
         }
     }
 }

@@ -276,57 +276,50 @@ fn update<L: Lanes, const N: usize>(
 ) {
     let (key_dim, width) = (row.k.len(), row.v.len());
     assert!(state.len() == key_dim * width && row.q.len() == key_dim && out.len() == width);
-    assert!(column + columns <= width);
-    assert!(if N == 1 {
-        columns <= LANES
-    } else {
-        columns == N * LANES
-    });
+    assert!(columns > 0 && column + columns <= width);
+    assert!(columns == N * LANES || N == 1 && columns < LANES);
+    let state = state.as_mut_ptr().wrapping_add(column);
+    // SAFETY: `at` is column `column` of a row of the state, or of v or the output, all of which
+    // have `columns` elements from there on: N full vectors, or one cut to `columns`.
+    let load = |at: *const f32, n: usize| unsafe {
+        if N == 1 && columns < LANES {
+            L::load_partial(at, columns)
+        } else {
+            L::load(at.add(n * LANES))
+        }
+    };
+    // SAFETY: as above.
+    let save = |value: L, at: *mut f32, n: usize| unsafe {
+        if N == 1 && columns < LANES {
+            value.store_partial(at, columns);
+        } else {
+            value.store(at.add(n * LANES));
+        }
+    };
     let decay = L::splat(row.decay);
     let mut mem = [L::zero(); N];
     for (d, &k) in row.k.iter().enumerate() {
-        let k = L::splat(k);
+        let (k, at) = (L::splat(k), state.wrapping_add(d * width));
         for n in 0..N {
-            let s = load::<L, N>(&state[d * width..], column + n * LANES, columns).mul(decay);
-            mem[n] = s.fma(k, mem[n]);
+            mem[n] = load(at, n).mul(decay).fma(k, mem[n]);
         }
     }
     let mut delta = [L::zero(); N];
     for n in 0..N {
-        let v = load::<L, N>(row.v, column + n * LANES, columns);
+        let v = load(row.v.as_ptr().wrapping_add(column), n);
         delta[n] = v.sub(mem[n]).mul(L::splat(row.beta));
     }
     let mut sum = [L::zero(); N];
     for (d, (&k, &q)) in row.k.iter().zip(row.q).enumerate() {
-        let (k, q) = (L::splat(k), L::splat(q));
+        let (k, q, at) = (L::splat(k), L::splat(q), state.wrapping_add(d * width));
         for n in 0..N {
-            let s = load::<L, N>(&state[d * width..], column + n * LANES, columns).mul(decay);
-            let s = k.fma(delta[n], s);
-            save::<L, N>(s, &mut state[d * width..], column + n * LANES, columns);
+            let s = k.fma(delta[n], load(at, n).mul(decay));
+            save(s, at, n);
             sum[n] = s.fma(q, sum[n]);
         }
     }
     let scale = L::splat(1.0 / (key_dim as f32).sqrt());
     for n in 0..N {
-        save::<L, N>(sum[n].mul(scale), out, column + n * LANES, columns);
-    }
-}
-
-#[inline(always)]
-fn load<L: Lanes, const N: usize>(x: &[f32], i: usize, columns: usize) -> L {
-    // With several vectors all are full: one bounds check, no tail.
-    if N > 1 {
-        L::get(&x[i..i + LANES], 0)
-    } else {
-        L::get(&x[i..i + columns], 0)
-    }
-}
-
-#[inline(always)]
-fn save<L: Lanes, const N: usize>(value: L, x: &mut [f32], i: usize, columns: usize) {
-    if N > 1 {
-        value.put(&mut x[i..i + LANES], 0)
-    } else {
-        value.put(&mut x[i..i + columns], 0)
+        save(sum[n].mul(scale), out.as_mut_ptr().wrapping_add(column), n);
     }
 }

@@ -16,6 +16,10 @@
     unsafe_code,
     reason = "vector intrinsics, and tasks that share one output"
 )]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles of registers read best by index"
+)]
 
 mod attend;
 mod conv;

@@ -6,29 +6,28 @@
 //! last vector filled up with zeros, then the sum along the tree, then + bias. So the bits of an
 //! output depend on its input row and weight row alone; which of the two ways below computed it, in
 //! what tile, does not show.
-//! Few rows: the weight streams from memory once, several weight rows at a time so that enough
-//! fused chains are in flight. Many rows: a group of weight rows is widened once per block of rows
-//! and columns, and tiles of weight rows x input rows work from the second cache; a tile that is not
-//! done with its columns keeps its lanes in memory.
+//! A task has a group of weight rows and a block of input rows. It goes through its input rows in
+//! tiles of up to six, and for each through the weight rows, four or eight at a time: so many sums
+//! stay in registers. A tile of inputs stays in the first cache; the group of weight rows comes from
+//! memory for the first tile, which asks for the next rows ahead, and from the second cache for the
+//! others. Weights are widened as they are loaded: that costs less than keeping a widened copy.
 //! Measured: `examples/rates.rs`.
 
 use std::ops::Range;
 
 use crate::cpu::Cpu;
-use crate::dense::{Dense, F32, Format, Rows, Widen, with_format};
+use crate::dense::{Dense, Format, Rows, with_format};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
-use crate::scratch;
 
-/// Input rows up to which the weight is streamed.
-const FEW_ROWS: usize = 6;
-/// Bytes of weight in a task while streaming.
-const STREAM_BYTES: usize = 64 * 1024;
-/// Weight rows of a group, input rows and columns of a block: 32 * 512 * 4 bytes of weight,
-/// 96 * 512 * 4 of input and 32 * 96 * 64 of lanes lie in the second cache.
+/// Bytes of weight in a task while its rows are few.
+const FEW_ROWS_BYTES: usize = 64 * 1024;
+/// Weight rows of a task while its rows are many.
 const GROUP: usize = 32;
-const BLOCK_ROWS: usize = 96;
-const BLOCK_COLUMNS: usize = 512;
+/// Bytes of inputs in a task, about: they should lie in the second cache beside the weight rows.
+const BLOCK_BYTES: usize = 512 * 1024;
+/// Input rows of a tile, at most.
+const TILE_ROWS: usize = 6;
 
 /// `out = x weight^T + bias`. `x`: `[rows, weight.columns()]`; `out`: `[rows, weight.rows()]`;
 /// `bias`: `[weight.rows()]`.
@@ -145,93 +144,111 @@ struct Shared<'a> {
 
 fn product_format<F: Format>(weight: &[F::Bits], cpu: &Cpu, shared: Shared<'_>) {
     let (rows, columns) = (shared.inputs.rows, shared.inputs.columns);
-    if rows <= FEW_ROWS {
-        let step = (STREAM_BYTES / (columns * size_of::<F::Bits>()))
+    let group = if rows <= TILE_ROWS {
+        (FEW_ROWS_BYTES / (columns * size_of::<F::Bits>()))
             .next_multiple_of(8)
-            .max(8);
-        cpu.run_steps(shared.outputs, step, |range| {
-            cpu.isa().run(Stream::<F> {
-                weight,
-                shared,
-                range,
-            });
-        });
-        return;
-    }
-    let groups = shared.outputs.div_ceil(GROUP);
-    let floats = GROUP * BLOCK_COLUMNS + GROUP * BLOCK_ROWS * LANES;
-    cpu.run(groups * rows.div_ceil(BLOCK_ROWS), &|i| {
-        let (first, start) = (i % groups * GROUP, i / groups * BLOCK_ROWS);
-        let range = first..shared.outputs.min(first + GROUP);
-        let rows = start..rows.min(start + BLOCK_ROWS);
-        scratch::with(floats, |scratch| {
-            cpu.isa().run(Block::<F> {
-                weight,
-                shared,
-                range,
-                rows,
-                scratch,
-            });
+            .max(8)
+    } else {
+        GROUP
+    };
+    let block = (BLOCK_BYTES / (columns * size_of::<f32>()))
+        .next_multiple_of(TILE_ROWS)
+        .max(24);
+    let groups = shared.outputs.div_ceil(group);
+    cpu.run(groups * rows.div_ceil(block), &|i| {
+        let (first, start) = (i % groups * group, i / groups * block);
+        let range = first..shared.outputs.min(first + group);
+        let rows = start..rows.min(start + block);
+        cpu.isa().run(Block::<F> {
+            weight,
+            shared,
+            range,
+            rows,
         });
     });
 }
 
 impl Shared<'_> {
-    /// Writes the sums of weight rows from `o` on for input row `r`.
+    /// Adds up the lanes of weight rows `o` (M, or fewer at the end) by input rows `r..r + N` and
+    /// writes the outputs.
     #[inline(always)]
-    fn write(&self, r: usize, o: Range<usize>, sums: impl Fn(usize) -> f32) {
-        // SAFETY: a weight row meets an input row in one task alone.
-        let out = unsafe {
-            self.out
-                .part(r * self.outputs + o.start..r * self.outputs + o.end)
-        };
-        for (m, out) in out.iter_mut().enumerate() {
-            let sum = sums(m);
-            *out = match self.bias {
-                Some(bias) => sum + bias[o.start + m],
-                None => sum,
-            };
+    fn finish<L: Lanes, const M: usize, const N: usize>(
+        &self,
+        sums: &[[L; N]; M],
+        o: Range<usize>,
+        r: usize,
+    ) {
+        for n in 0..N {
+            let mut totals = [0.0; M];
+            for (chunk, totals) in sums.chunks(4).zip(totals.chunks_mut(4)) {
+                match chunk {
+                    [a, b, c, d] => totals.copy_from_slice(&L::sum4([a[n], b[n], c[n], d[n]])),
+                    _ => chunk
+                        .iter()
+                        .zip(totals)
+                        .for_each(|(sum, total)| *total = sum[n].sum()),
+                }
+            }
+            let start = (r + n) * self.outputs;
+            // SAFETY: a weight row meets an input row in one task alone.
+            let out = unsafe { self.out.part(start + o.start..start + o.end) };
+            match self.bias {
+                Some(bias) => {
+                    for ((out, total), bias) in out.iter_mut().zip(totals).zip(&bias[o.clone()]) {
+                        *out = total + bias;
+                    }
+                }
+                None => out.copy_from_slice(&totals[..o.len()]),
+            }
         }
     }
 }
 
-/// A few input rows against the weight rows of `range`, straight from the weight.
-struct Stream<'a, F: Format> {
+/// The input rows `rows` against the weight rows of `range`.
+struct Block<'a, F: Format> {
     weight: &'a [F::Bits],
     shared: Shared<'a>,
     range: Range<usize>,
+    rows: Range<usize>,
 }
 
-impl<F: Format> Body for Stream<'_, F> {
+impl<F: Format> Body for Block<'_, F> {
     type Out = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        match (L::WIDE, self.shared.inputs.rows) {
-            (_, 0) => (),
-            (true, 1) => self.tiles::<L, 8, 1>(),
-            (true, 2) => self.tiles::<L, 8, 2>(),
-            (true, 3) => self.tiles::<L, 8, 3>(),
-            (true, 4) => self.tiles::<L, 4, 4>(),
-            (true, 5) => self.tiles::<L, 4, 5>(),
-            (true, _) => self.tiles::<L, 4, 6>(),
-            (false, 1) => self.tiles::<L, 4, 1>(),
-            (false, 2) => self.tiles::<L, 2, 2>(),
-            (false, 3) => self.tiles::<L, 2, 3>(),
-            (false, 4) => self.tiles::<L, 1, 4>(),
-            (false, 5) => self.tiles::<L, 1, 5>(),
-            (false, _) => self.tiles::<L, 1, 6>(),
+        // Tiles of even height: 7 rows are 4 + 3, not 6 + 1.
+        let most = if L::WIDE { TILE_ROWS } else { 2 };
+        let tiles = self.rows.len().div_ceil(most).max(1);
+        let height = self.rows.len().div_ceil(tiles);
+        let mut r = self.rows.start;
+        while r < self.rows.end {
+            let n = height.min(self.rows.end - r);
+            match (L::WIDE, n) {
+                (true, 1) => self.tiles::<L, 4, 1>(r),
+                (true, 2) => self.tiles::<L, 4, 2>(r),
+                (true, 3) => self.tiles::<L, 4, 3>(r),
+                (true, 4) => self.tiles::<L, 4, 4>(r),
+                (true, 5) => self.tiles::<L, 4, 5>(r),
+                (true, _) => self.tiles::<L, 4, 6>(r),
+                (false, 1) => self.tiles::<L, 4, 1>(r),
+                (false, _) => self.tiles::<L, 2, 2>(r),
+            }
+            r += n;
         }
     }
 }
 
-impl<F: Format> Stream<'_, F> {
+impl<F: Format> Block<'_, F> {
+    /// Input rows `r..r + N` against all weight rows of the range, M at a time.
     #[inline(always)]
-    fn tiles<L: Lanes, const M: usize, const N: usize>(&self) {
+    fn tiles<L: Lanes, const M: usize, const N: usize>(&self, r: usize) {
         let columns = self.shared.inputs.columns;
+        // The first tile brings the weight rows in; for the others they are there.
+        let ahead = if r == self.rows.start { M * columns } else { 0 };
         let mut x: [&[f32]; N] = [&[]; N];
         for (n, x) in x.iter_mut().enumerate() {
-            *x = self.shared.inputs.row(n);
+            *x = self.shared.inputs.row(r + n);
         }
         for o in self.range.clone().step_by(M) {
             let end = self.range.end.min(o + M);
@@ -241,25 +258,23 @@ impl<F: Format> Stream<'_, F> {
                 let row = self.shared.stored.stored((o + m).min(end - 1));
                 *w = &self.weight[row * columns..(row + 1) * columns];
             }
-            let mut sums = [[L::zero(); N]; M];
-            dots::<L, F, M, N>(w, x, &mut sums);
-            for n in 0..N {
-                self.shared.write(n, o..end, |m| sums[m][n].sum());
-            }
+            let sums = dots::<L, F, M, N>(w, x, ahead);
+            self.shared.finish(&sums, o..end, r);
         }
     }
 }
 
-/// `sums[m][n]` += the lanes of `w[m]` times `x[n]`, all of one length.
+/// `[m][n]`: the lanes of `w[m]` times `x[n]`, all of one length. Asks for the weights `ahead`
+/// elements further on.
 #[inline(always)]
 fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
     w: [&[F::Bits]; M],
     x: [&[f32]; N],
-    sums: &mut [[L; N]; M],
-) {
+    ahead: usize,
+) -> [[L; N]; M] {
     let columns = x[0].len();
-    assert!(w.iter().all(|w| w.len() >= columns) && x.iter().all(|x| x.len() == columns));
-    let mut acc = *sums;
+    assert!(w.iter().all(|w| w.len() == columns) && x.iter().all(|x| x.len() == columns));
+    let mut sums = [[L::zero(); N]; M];
     let full = columns / LANES * LANES;
     for i in (0..full).step_by(LANES) {
         let mut xs = [L::zero(); N];
@@ -268,10 +283,12 @@ fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
             xs[n] = unsafe { L::load(x[n].as_ptr().add(i)) };
         }
         for m in 0..M {
+            let at = w[m].as_ptr().wrapping_add(i);
+            prefetch(at.wrapping_add(ahead));
             // SAFETY: as above.
-            let w = unsafe { F::load::<L>(w[m].as_ptr().add(i)) };
+            let w = unsafe { F::load::<L>(at) };
             for n in 0..N {
-                acc[m][n] = w.fma(xs[n], acc[m][n]);
+                sums[m][n] = w.fma(xs[n], sums[m][n]);
             }
         }
     }
@@ -283,113 +300,22 @@ fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
             for n in 0..N {
                 // SAFETY: as above.
                 let x = unsafe { L::load_partial(x[n].as_ptr().add(full), left) };
-                acc[m][n] = w.fma(x, acc[m][n]);
+                sums[m][n] = w.fma(x, sums[m][n]);
             }
         }
     }
-    *sums = acc;
+    sums
 }
 
-/// The input rows `rows` against the weight rows of `range`, at most a block of each.
-struct Block<'a, F: Format> {
-    weight: &'a [F::Bits],
-    shared: Shared<'a>,
-    range: Range<usize>,
-    rows: Range<usize>,
-    scratch: &'a mut [f32],
-}
-
-impl<F: Format> Body for Block<'_, F> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(mut self) {
-        let scratch = std::mem::take(&mut self.scratch);
-        let (wide, lanes) = scratch.split_at_mut(GROUP * BLOCK_COLUMNS);
-        let columns = self.shared.inputs.columns;
-        for start in (0..columns).step_by(BLOCK_COLUMNS) {
-            let part = start..columns.min(start + BLOCK_COLUMNS);
-            for (o, out) in self.range.clone().zip(wide.chunks_exact_mut(BLOCK_COLUMNS)) {
-                let first = self.shared.stored.stored(o) * columns;
-                let row = &self.weight[first + part.start..first + part.end];
-                Widen::<F> { row, out }.run::<L>();
-            }
-            if L::WIDE {
-                self.sweep::<L, 4, 6>(wide, lanes, part);
-            } else {
-                self.sweep::<L, 2, 2>(wide, lanes, part);
-            }
-        }
+/// Asks for the cache line at `p`, which need not exist.
+#[inline(always)]
+fn prefetch<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it does not fault on any address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
     }
-}
-
-impl<F: Format> Block<'_, F> {
-    /// All tiles over the columns of `part`, at most M weight rows by N input rows each.
-    #[inline(always)]
-    fn sweep<L: Lanes, const M: usize, const N: usize>(
-        &self,
-        wide: &[f32],
-        lanes: &mut [f32],
-        part: Range<usize>,
-    ) {
-        // Tiles of even height: 7 rows are 4 + 3, not 6 + 1.
-        let tiles = self.rows.len().div_ceil(N);
-        let height = self.rows.len().div_ceil(tiles);
-        for r in self.rows.clone().step_by(height) {
-            for o in self.range.clone().step_by(M) {
-                match (self.rows.end - r).min(height) {
-                    1 => self.tile::<L, M, 1>(wide, lanes, &part, o, r),
-                    2 => self.tile::<L, M, 2>(wide, lanes, &part, o, r),
-                    3 => self.tile::<L, M, 3>(wide, lanes, &part, o, r),
-                    4 => self.tile::<L, M, 4>(wide, lanes, &part, o, r),
-                    5 => self.tile::<L, M, 5>(wide, lanes, &part, o, r),
-                    _ => self.tile::<L, M, 6>(wide, lanes, &part, o, r),
-                }
-            }
-        }
-    }
-
-    /// Weight rows `o..o + M` by input rows `r..r + N`, over the columns of `part`.
-    #[inline(always)]
-    fn tile<L: Lanes, const M: usize, const N: usize>(
-        &self,
-        wide: &[f32],
-        lanes: &mut [f32],
-        part: &Range<usize>,
-        o: usize,
-        r: usize,
-    ) {
-        let mut x: [&[f32]; N] = [&[]; N];
-        for (n, x) in x.iter_mut().enumerate() {
-            *x = &self.shared.inputs.row(r + n)[part.clone()];
-        }
-        let first = o - self.range.start;
-        let mut w: [&[f32]; M] = [&[]; M];
-        for (m, w) in w.iter_mut().enumerate() {
-            *w = &wide[(first + m) * BLOCK_COLUMNS..(first + m) * BLOCK_COLUMNS + part.len()];
-        }
-        let at = (first * BLOCK_ROWS + (r - self.rows.start) * M) * LANES;
-        let lanes = &mut lanes[at..at + M * N * LANES];
-        let mut sums = [[L::zero(); N]; M];
-        if part.start > 0 {
-            for m in 0..M {
-                for n in 0..N {
-                    sums[m][n] = L::get(lanes, (m * N + n) * LANES);
-                }
-            }
-        }
-        dots::<L, F32, M, N>(w, x, &mut sums);
-        if part.end < self.shared.inputs.columns {
-            for m in 0..M {
-                for n in 0..N {
-                    sums[m][n].put(lanes, (m * N + n) * LANES);
-                }
-            }
-            return;
-        }
-        let end = self.range.end.min(o + M);
-        for n in 0..N {
-            self.shared.write(r + n, o..end, |m| sums[m][n].sum());
-        }
-    }
+    // Elsewhere the hint is not stable yet.
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }

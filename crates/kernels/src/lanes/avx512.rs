@@ -153,6 +153,25 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn sum4(x: [Self; 4]) -> [f32; 4] {
+        ops!({
+            // (l, l + 8) of two vectors in one, (l, l + 4) of four in one: a quarter each.
+            let ab = halves(x[0].0, x[1].0);
+            let cd = halves(x[2].0, x[3].0);
+            let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd);
+            let odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd);
+            let y = _mm512_add_ps(even, odd);
+            let y = _mm512_add_ps(y, _mm512_permute_ps::<0b01_00_11_10>(y));
+            let y = _mm512_add_ps(y, _mm512_permute_ps::<0b10_11_00_01>(y));
+            let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            let y = _mm512_castps512_ps128(_mm512_permutexvar_ps(first, y));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), y);
+            out
+        })
+    }
+
+    #[inline(always)]
     fn max_lane(self) -> f32 {
         ops!({
             let y = _mm256_max_ps(low(self.0), high(self.0));
@@ -174,4 +193,14 @@ fn low(x: __m512) -> __m256 {
 #[inline(always)]
 fn high(x: __m512) -> __m256 {
     ops!(_mm512_extractf32x8_ps::<1>(x))
+}
+
+/// Lanes l + (l + 8) of `a` in the lower half, of `b` in the upper.
+#[inline(always)]
+fn halves(a: __m512, b: __m512) -> __m512 {
+    ops!({
+        let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+        let high = _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b);
+        _mm512_add_ps(low, high)
+    })
 }

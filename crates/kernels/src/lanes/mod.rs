@@ -103,6 +103,12 @@ pub(crate) trait Lanes: Copy {
     /// The lanes' [`Lanes::max`] along the fixed tree.
     fn max_lane(self) -> f32;
 
+    /// [`Lanes::sum`] of four vectors.
+    #[inline(always)]
+    fn sum4(x: [Self; 4]) -> [f32; 4] {
+        [x[0].sum(), x[1].sum(), x[2].sum(), x[3].sum()]
+    }
+
     #[inline(always)]
     fn zero() -> Self {
         Self::splat(0.0)

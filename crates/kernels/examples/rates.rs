@@ -1,0 +1,231 @@
+//! Rates of the operations at the shapes of a 0.8B model.
+//!
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear]]]]`
+#![allow(clippy::print_stdout, reason = "a table for people")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use lattice_kernels::*;
+
+/// The best time of a call in seconds, after one call to warm up: a busy machine disturbs it least.
+fn seconds(runs: usize, mut call: impl FnMut()) -> f64 {
+    call();
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            call();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[0]
+}
+
+fn values(n: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+fn bf16(n: usize) -> Vec<u16> {
+    values(n)
+        .iter()
+        .map(|x| (x.to_bits() >> 16) as u16)
+        .collect()
+}
+
+fn linears(cpu: &Cpu) {
+    println!("linear, bf16 weights      rows        ms      GB/s   GFLOP/s");
+    for (outputs, columns) in [(3584, 1024), (1024, 3584), (6144, 1024), (248_320, 1024)] {
+        // Several copies: a model's weights come from memory, not from a cache.
+        let copies = (600_000_000 / (outputs * columns * 2)).max(1);
+        let bits = bf16(outputs * columns * copies);
+        let weights: Vec<Dense<'_>> = bits
+            .chunks_exact(outputs * columns)
+            .map(|w| Dense::new(DenseData::Bf16(w), outputs, columns))
+            .collect();
+        for rows in [1, 2, 4, 8, 16, 64, 512] {
+            if rows * outputs > 40_000_000 {
+                continue;
+            }
+            let x = values(rows * columns);
+            let mut out = vec![0.0; rows * outputs];
+            let mut turn = 0;
+            let runs = (1200 / rows).clamp(25, if copies == 1 { 9 } else { 300 });
+            let t = seconds(runs, || {
+                linear(cpu, weights[turn % copies], None, black_box(&x), &mut out);
+                turn += 1;
+            });
+            let (bytes, flops) = (outputs * columns * 2, 2 * outputs * columns * rows);
+            println!(
+                "  {outputs:>7} x {columns:<6} {rows:>12} {:>9.3} {:>9.2} {:>9.1}",
+                t * 1e3,
+                bytes as f64 / t / 1e9,
+                flops as f64 / t / 1e9
+            );
+        }
+    }
+}
+
+fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
+    let shape = AttendShape {
+        heads: 8,
+        kv_heads: 2,
+        head_dim: 256,
+        scale: 0.0625,
+        causal: true,
+    };
+    let place = KvPlace {
+        page_stride: shape.layout().page_len(),
+        layer_offset: 0,
+    };
+    let pages: Vec<u32> = (0..depth.div_ceil(PAGE_TOKENS) as u32).collect();
+    let elements = pages.len() * place.page_stride;
+    let (wide, narrow) = (
+        values(elements),
+        vec![0x2e66; if f16 { elements } else { 0 }],
+    );
+    let memory = if f16 {
+        KvView::F16(&narrow)
+    } else {
+        KvView::F32(&wide)
+    };
+    let span = KvSpan {
+        rows: 0..rows,
+        first_position: depth - rows,
+        page_table: &pages,
+    };
+    let q = values(rows * 8 * 256);
+    let mut out = vec![0.0; q.len()];
+    let t = seconds(21, || {
+        attend(
+            cpu,
+            shape,
+            place,
+            memory,
+            std::slice::from_ref(&span),
+            black_box(&q),
+            &mut out,
+        );
+    });
+    let bytes = elements * if f16 { 2 } else { 4 };
+    let pairs: usize = (0..rows).map(|r| depth - rows + r + 1).sum();
+    println!(
+        "attend {} depth {depth:>5} rows {rows:>4}: {:>9.3} ms {:>8.2} GB/s {:>8.1} GFLOP/s",
+        if f16 { "f16" } else { "f32" },
+        t * 1e3,
+        bytes as f64 / t / 1e9,
+        (pairs * 8 * 256 * 4) as f64 / t / 1e9
+    );
+}
+
+fn delta(cpu: &Cpu, rows: usize) {
+    let shape = DeltaShape {
+        key_heads: 16,
+        value_heads: 16,
+        key_dim: 128,
+        value_dim: 128,
+    };
+    let qkv = values(rows * shape.qkv_width());
+    let (a, b) = (values(rows * 16), values(rows * 16));
+    let (a_log, dt_bias) = (values(16), values(16));
+    let inputs = DeltaInputs {
+        qkv: &qkv,
+        a: &a,
+        b: &b,
+        a_log: &a_log,
+        dt_bias: &dt_bias,
+    };
+    let mut states = vec![0.0; shape.state_len()];
+    let mut out = vec![0.0; rows * shape.out_width()];
+    let spans = [StateSpan {
+        rows: 0..rows,
+        state: 0,
+    }];
+    let t = seconds(51, || {
+        gated_delta(cpu, shape, &spans, inputs, &mut states, &mut out)
+    });
+    println!(
+        "gated_delta rows {rows:>4}: {:>8.2} us per token",
+        t * 1e6 / rows as f64
+    );
+}
+
+fn small(cpu: &Cpu) {
+    let (x, gain) = (values(512 * 1024), values(1024));
+    let mut out = vec![0.0; x.len()];
+    for rows in [1, 512] {
+        let n = rows * 1024;
+        let t = seconds(51, || rms_norm(cpu, &x[..n], &gain, 1e-6, &mut out[..n]));
+        println!("rms_norm {rows:>4} x 1024: {:>8.2} us", t * 1e6);
+        let t = seconds(51, || {
+            glu(
+                cpu,
+                Activation::Silu,
+                &x[..n],
+                1024,
+                &x[..n],
+                1024,
+                &mut out[..n],
+            );
+        });
+        println!("glu silu {rows:>4} x 1024: {:>8.2} us", t * 1e6);
+    }
+    let shape = ConvShape {
+        channels: 6144,
+        kernel: 4,
+        activation: Some(Activation::Silu),
+    };
+    let taps = values(6144 * 4);
+    let mut states = vec![0.0; shape.state_len()];
+    for rows in [1, 64] {
+        let spans = [StateSpan {
+            rows: 0..rows,
+            state: 0,
+        }];
+        let n = rows * 6144;
+        let t = seconds(51, || {
+            conv1d_causal(
+                cpu,
+                shape,
+                &spans,
+                &taps,
+                &x[..n],
+                &mut states,
+                &mut out[..n],
+            );
+        });
+        println!("conv1d   {rows:>4} x 6144: {:>8.2} us", t * 1e6);
+    }
+    let t = seconds(10_001, || cpu.run(cpu.threads(), &|_| ()));
+    println!(
+        "empty region on {} threads: {:.2} us",
+        cpu.threads(),
+        t * 1e6
+    );
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let isa = arguments.next().map(|a| a.parse()).transpose()?;
+    let threads = arguments.next().map_or(Ok(0), |a| a.parse())?;
+    let cpu = Cpu::new(CpuOptions { isa, threads })?;
+    println!("{cpu:?}");
+    if arguments.next().as_deref() == Some("linear") {
+        linears(&cpu);
+        return Ok(());
+    }
+    small(&cpu);
+    for rows in [1, 64] {
+        delta(&cpu, rows);
+    }
+    for (rows, f16) in [(1, true), (1, false), (512, true), (512, false)] {
+        attention(&cpu, 4096, rows, f16);
+    }
+    linears(&cpu);
+    Ok(())
+}
