@@ -29,7 +29,7 @@ pub(super) struct Job {
     pub(super) prompt_tokens: usize,
     /// Lengths at which a snapshot is wanted, ascending.
     pub(super) marks: Vec<usize>,
-    /// Tokens of the prompt whose log probabilities are still to come end here.
+    /// The first token of the prompt whose log probability is still to come.
     pub(super) logprobs_from: usize,
     pub(super) started: bool,
     pub(super) ended: Option<StopReason>,

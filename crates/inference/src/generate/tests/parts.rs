@@ -123,6 +123,14 @@ fn text_held_back_is_told_at_the_end_whatever_the_end_is() {
 }
 
 #[test]
+fn a_stop_id_may_be_the_whole_answer() {
+    let outcome = say(&[EOS], |_| {});
+    assert_eq!((outcome.ids.len(), outcome.text.as_str()), (0, ""));
+    assert_eq!(outcome.reason, Some(StopReason::EndOfText(EOS)));
+    assert_eq!(outcome.usage.generated_tokens, 1);
+}
+
+#[test]
 fn thinking_is_told_apart_and_holds_no_stop_string() {
     let thinking = |open| {
         move |request: &mut Request| {
