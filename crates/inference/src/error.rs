@@ -4,7 +4,13 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// While running a batch.
+    /// In a model's files, its configuration or its name.
+    #[error(transparent)]
+    Load(#[from] crate::checkpoint::LoadError),
+    /// In a plan.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+    /// While setting up a device or running a batch.
     #[error(transparent)]
     Run(#[from] crate::backend::RunError),
     /// In a tokenizer, a template or a text.

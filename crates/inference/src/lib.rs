@@ -7,9 +7,14 @@
 //! It does not know: HTTP, terminals, the environment.
 
 pub mod backend;
+pub mod checkpoint;
 mod error;
 pub mod generate;
+mod model;
+pub mod models;
+pub mod plan;
 pub mod sample;
 pub mod tokenizer;
 
 pub use error::Error;
+pub use model::Model;

@@ -1,1 +1,51 @@
 //! Vector maths, dense products and attention for CPUs.
+//!
+//! In: slices of f32, weights as they are stored (f32, f16, bf16). Out: slices of f32.
+//! It does not know: models, plans, files. It reads no environment and starts threads only for a
+//! [`Cpu`].
+//!
+//! Every operation is written once, over a vector of 16 f32 lanes, and compiled for plain Rust, AVX2,
+//! AVX-512 and NEON. All of them give the same bits, because the vector's methods do. An output row
+//! depends on its own input row (and its own sequence's state) alone: not on the rows beside it, the
+//! number of threads, or how a prompt was cut. Each file's head says in what order it adds.
+//!
+//! All functions are safe; wrong lengths panic. Inputs and outputs are distinct slices. Fastest where
+//! slices begin on 64 bytes.
+
+#![allow(
+    unsafe_code,
+    reason = "vector intrinsics, and tasks that share one output"
+)]
+
+mod attend;
+mod conv;
+mod cpu;
+mod delta;
+mod dense;
+mod elementwise;
+mod isa;
+mod kv;
+mod lanes;
+mod linear;
+mod math;
+mod norm;
+mod parts;
+mod pool;
+mod rope;
+mod scratch;
+mod softmax;
+mod spans;
+
+pub use attend::{AttendShape, attend};
+pub use conv::{ConvShape, conv1d_causal};
+pub use cpu::{Cpu, CpuError, CpuOptions};
+pub use delta::{DeltaInputs, DeltaShape, gated_delta};
+pub use dense::{Dense, DenseData, NonFinite, Rows, embed, non_finite};
+pub use elementwise::{Activation, act, add, add_to, glu};
+pub use isa::{Feature, Isa, ParseIsaError, features};
+pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
+pub use linear::{linear, linear_select};
+pub use norm::rms_norm;
+pub use rope::{RopeShape, RopeTable, rope};
+pub use softmax::softmax;
+pub use spans::StateSpan;

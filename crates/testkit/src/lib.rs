@@ -1,1 +1,23 @@
 //! Tiny checkpoints, goldens and the tolerance table. Development only.
+//!
+//! In: the files under `goldens/`, made by transformers (`goldens/make.py`).
+//! Out: prompts with the logits and greedy ids that the reference gives for them, the limits within
+//! which a result counts as the same, and small things tests share: an error measure, random numbers
+//! that never change, and a writer of safetensors checkpoints, broken ones included.
+//! It does not know the engine: `lattice-inference` depends on it in tests, never the other way round.
+//! Everything here panics with the file's name when a golden is not as `make.py` writes it.
+
+mod compare;
+mod golden;
+mod rng;
+mod safetensors;
+mod scratch;
+pub mod tolerance;
+
+pub use compare::{max_abs_error, nmse};
+pub use golden::{ChatGolden, Golden, Greedy, PromptGolden, families, lattice_tiny};
+pub use rng::SplitMix64;
+pub use safetensors::{
+    TensorBytes, bf16_bytes, f16_bytes, f32_bytes, write_checkpoint, write_safetensors,
+};
+pub use scratch::ScratchDir;

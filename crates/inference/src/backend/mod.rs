@@ -3,6 +3,38 @@
 //! In: a checked plan, its weights, ragged batches of token ids. Out: the output rows asked for.
 //! It does not know: model families, tokenizers, sampling.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod cpu;
+mod options;
+pub mod reference;
+mod table;
+mod weights;
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::checkpoint::Checkpoint;
+use crate::plan::Plan;
+
+pub use options::{KvFormat, LoadOptions};
+
+/// A device that can load plans.
+pub trait Backend {
+    /// Its name, as `--device` takes it.
+    fn name(&self) -> &'static str;
+    /// Loads a plan's weights and reserves the memory that [`LoadOptions`] asks for.
+    ///
+    /// # Errors
+    /// Missing or misshaped tensors, values that are not finite (unless allowed), memory that is not there.
+    fn load(
+        &self,
+        plan: Arc<Plan>,
+        weights: Arc<Checkpoint>,
+        options: &LoadOptions,
+    ) -> Result<Box<dyn Runner>, Error>;
+}
+
 /// Names an open sequence of one [`Runner`]. Ids are not reused while the runner lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
@@ -27,6 +59,17 @@ pub struct Entry<'a> {
     pub ids: &'a [u32],
     /// Which of these tokens want an output row.
     pub outputs: OutputRows,
+}
+
+impl Entry<'_> {
+    /// Output rows it asks for.
+    pub fn output_rows(&self) -> usize {
+        match self.outputs {
+            OutputRows::None => 0,
+            OutputRows::Last => 1,
+            OutputRows::All => self.ids.len(),
+        }
+    }
 }
 
 /// A ragged batch: prompt pieces and single decode steps side by side, with no padding.
@@ -58,6 +101,8 @@ pub struct Limits {
     pub output_rows_max: usize,
     /// Columns of an output row.
     pub output_width: usize,
+    /// Ids must be below this.
+    pub vocab: usize,
     /// Whether a sequence may be cut to any shorter length without a snapshot
     /// (false where a recurrent state is part of it).
     pub rewinds: bool,
@@ -166,7 +211,10 @@ pub enum RunError {
     /// No page of the key/value memory is free.
     #[error("key/value memory is full: {0} tokens")]
     CacheFull(usize),
+    /// The device could not be set up.
+    #[error("{0}")]
+    Device(String),
     /// A weight file changed under the engine.
-    #[error("{0} changed on disk while it was in use")]
+    #[error("{0}")]
     FileChanged(String),
 }

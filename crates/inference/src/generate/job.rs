@@ -9,7 +9,7 @@ use super::{Event, Failure, Part, RequestId, StopReason, Usage};
 use crate::sample::{
     FieldError, Guide, SampleError, Sampler, Scratch, TokenMask, logprobs_from_logits,
 };
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{TextStream, Tokenizer};
 
 /// What all requests of a generator share while they choose tokens.
 pub(super) struct Shared {
@@ -49,7 +49,7 @@ impl Job {
         admitted: Admitted,
         seed: u64,
         shared: &Shared,
-        strip_space: bool,
+        characters: TextStream,
     ) -> Result<Job, FieldError> {
         let Admitted {
             request,
@@ -98,7 +98,7 @@ impl Job {
             guides,
             stop_ids: request.stop_ids,
             blocks,
-            text: TextOut::new(request.stop, strip_space, part),
+            text: TextOut::new(request.stop, characters, part),
             context_limits,
             submitted: Instant::now(),
         })

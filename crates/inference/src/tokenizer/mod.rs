@@ -1,13 +1,29 @@
 //! Text to ids and back.
 //!
 //! In: a checkpoint's tokenizer files and chat template. Out: ids for prompts, bytes for ids, complete UTF-8 deltas.
+//! The way: messages -> [`ChatTemplate`] -> [`Prompt`] -> [`HfTokenizer`] -> ids, and ids -> [`TextStream`] -> text.
 //! It does not know: models, backends, sampling.
 
-/// A prompt: text in which control tokens count, except inside the spans that came from people.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Prompt {
-    pub(crate) text: String,
-}
+mod added;
+mod chat;
+mod error;
+mod file;
+mod guard;
+mod hf;
+mod pieces;
+mod prompt;
+mod python;
+mod split;
+mod stream;
+mod template;
+
+pub use chat::{ChatMessage, ChatOptions, Content, Function, Role, ToolCall};
+pub use error::TextError;
+pub use guard::ControlTokens;
+pub use hf::HfTokenizer;
+pub use prompt::Prompt;
+pub use stream::TextStream;
+pub use template::{ChatTemplate, Rendered, TemplateFiles};
 
 /// Turns text into ids and ids into bytes, as the checkpoint's own tokenizer does.
 pub trait Tokenizer: Send + Sync {
@@ -26,21 +42,11 @@ pub trait Tokenizer: Send + Sync {
     fn strips_leading_space(&self) -> bool {
         false
     }
-}
-
-/// Why text could not be turned into ids, or a tokenizer or template could not be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TextError {
-    /// A tokenizer file is wrong.
-    #[error("{file}: {reason}")]
-    Tokenizer {
-        /// File name in the model directory.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The tokenizer refused a text.
-    #[error("cannot tokenize: {0}")]
-    Encode(String),
+    /// The text of a whole answer: what a [`TextStream`] gives in pieces. Ids without a token add nothing.
+    fn text_from_ids(&self, ids: &[u32]) -> String {
+        let mut stream = TextStream::new(self);
+        let mut text: String = ids.iter().map(|&id| stream.push(self, id)).collect();
+        text.push_str(&stream.finish());
+        text
+    }
 }

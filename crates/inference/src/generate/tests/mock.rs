@@ -68,6 +68,7 @@ impl Model {
             batch_tokens_max: 64,
             output_rows_max: 64,
             output_width: WIDTH,
+            vocab: WIDTH,
             rewinds,
         };
         Model {

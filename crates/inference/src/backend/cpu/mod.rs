@@ -1,0 +1,142 @@
+//! The cpu backend: threads and vector instructions through `lattice_kernels`, weights where the file has them.
+//!
+//! In: a plan and a checkpoint. Out: rows that depend on their own sequence alone, to the bit: not on the batch's other
+//! sequences, the pieces a prompt came in, the number of threads or the instruction set.
+//! It does not know: how a product is computed; what the steps mean together.
+
+mod memory;
+mod mixture;
+mod steps;
+mod weights;
+
+use std::sync::Arc;
+
+use lattice_kernels::CpuOptions;
+
+use super::{
+    Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot,
+};
+use crate::Error;
+use crate::checkpoint::Checkpoint;
+use crate::plan::Plan;
+use memory::Memory;
+use steps::Work;
+use weights::Weights;
+
+/// The processor.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn load(
+        &self,
+        plan: Arc<Plan>,
+        checkpoint: Arc<Checkpoint>,
+        options: &LoadOptions,
+    ) -> Result<Box<dyn Runner>, Error> {
+        let cpu = lattice_kernels::Cpu::new(CpuOptions {
+            isa: options.isa,
+            threads: options.threads,
+        })
+        .map_err(|error| RunError::Device(error.to_string()))?;
+        super::weights::check_shapes(&plan, &checkpoint)?;
+        if !options.allow_non_finite {
+            super::weights::check_finite(&plan, &checkpoint, |count, task| cpu.run(count, task))?;
+        }
+        let limits = options.limits(&plan);
+        let device = Device {
+            weights: Weights::load(&plan, &checkpoint)?,
+            ropes: steps::rope_tables(&plan, limits.context_tokens_max),
+            cpu,
+        };
+        let format = options
+            .kv
+            .unwrap_or_else(|| KvFormat::for_checkpoint(&plan, &checkpoint));
+        let kv_tokens = limits
+            .sequences_max
+            .saturating_mul(limits.context_tokens_max);
+        let memory = Memory::new(
+            &plan,
+            &limits,
+            format,
+            options.kv_tokens_max.unwrap_or(kv_tokens),
+        )
+        .map_err(|error| RunError::Device(format!("key/value memory: {error}")))?;
+        let work = Work::for_limits(&plan, &limits);
+        Ok(Box::new(CpuRunner {
+            plan,
+            checkpoint,
+            device,
+            memory,
+            work,
+        }))
+    }
+}
+
+/// What computes: read, never written, while a batch runs.
+struct Device {
+    cpu: lattice_kernels::Cpu,
+    weights: Weights,
+    ropes: Vec<steps::Rope>,
+}
+
+struct CpuRunner {
+    plan: Arc<Plan>,
+    checkpoint: Arc<Checkpoint>,
+    device: Device,
+    memory: Memory,
+    work: Work,
+}
+
+impl Runner for CpuRunner {
+    fn limits(&self) -> Limits {
+        self.memory.table.limits()
+    }
+
+    fn open(&mut self) -> Result<SequenceId, RunError> {
+        self.memory.open()
+    }
+
+    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
+        self.memory.fork(sequence)
+    }
+
+    fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError> {
+        Ok(self.memory.table.get(sequence)?.tokens)
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), RunError> {
+        self.memory.truncate(sequence, tokens)
+    }
+
+    fn snapshot(&mut self, sequence: SequenceId) -> Result<Snapshot, RunError> {
+        self.memory.snapshot(sequence)
+    }
+
+    fn restore(&mut self, sequence: SequenceId, snapshot: &Snapshot) -> Result<(), RunError> {
+        self.memory.restore(sequence, snapshot)
+    }
+
+    fn close(&mut self, sequence: SequenceId) {
+        self.memory.close(sequence);
+    }
+
+    fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError> {
+        self.memory.table.lay_out(batch, &mut self.work.layout)?;
+        self.checkpoint
+            .unchanged()
+            .map_err(|error| RunError::FileChanged(error.to_string()))?;
+        self.memory.reserve(&self.work.layout.spans)?;
+        self.work.run(&self.plan, &self.device, &mut self.memory)?;
+        self.memory.table.commit(&self.work.layout.spans);
+        let width = self.plan.value(self.plan.output).width;
+        Ok(Outputs {
+            rows: self.work.values(&self.plan).get(self.plan.output),
+            width,
+        })
+    }
+}

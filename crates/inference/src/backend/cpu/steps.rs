@@ -1,0 +1,413 @@
+//! Runs the steps of a plan over a batch: finds each step's inputs, output buffer, weights and memory, and calls its kernel.
+
+use lattice_kernels::{
+    self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, KvSpan, RopeTable, StateSpan,
+};
+
+use super::super::table::{Layout, SequenceTable};
+use super::super::{Limits, RunError};
+use super::Device;
+use super::memory::{FixedState, KvPool, Memory, SequenceMemory, Within, page_stretch};
+use super::mixture::Mixture;
+use crate::plan::{Act, Arena, Mask, Op, Plan, Rows, StateId, Step, Val};
+
+/// The angles of the rope steps that share them.
+pub(super) struct Rope {
+    inv_freq: Vec<f64>,
+    table: RopeTable,
+}
+
+/// One table for each set of angles in the plan, for positions below `positions`.
+pub(super) fn rope_tables(plan: &Plan, positions: usize) -> Vec<Rope> {
+    let mut ropes: Vec<Rope> = Vec::new();
+    for step in &plan.steps {
+        if let Op::Rope { shape, .. } = &step.op
+            && !ropes.iter().any(|rope| rope.inv_freq == shape.inv_freq)
+        {
+            let table = RopeTable::new(&shape.inv_freq, positions);
+            ropes.push(Rope {
+                inv_freq: shape.inv_freq.clone(),
+                table,
+            });
+        }
+    }
+    ropes
+}
+
+/// The buffers of a batch and where each value lies in them.
+pub(super) struct Work {
+    arena: Arena,
+    buffers: Vec<Vec<f32>>,
+    /// The batch as rows.
+    pub(super) layout: Layout,
+    mixture: Mixture,
+    kv_spans: Vec<KvSpan<'static>>,
+    within_spans: Vec<KvSpan<'static>>,
+    state_spans: Vec<StateSpan>,
+}
+
+/// The values of a batch, to read.
+pub(super) struct Values<'a> {
+    plan: &'a Plan,
+    arena: &'a Arena,
+    buffers: &'a [Vec<f32>],
+    tokens: usize,
+    outputs: usize,
+}
+
+impl<'a> Values<'a> {
+    fn len(&self, val: Val) -> usize {
+        let value = self.plan.value(val);
+        let rows = match value.rows {
+            Rows::Tokens => self.tokens,
+            Rows::Outputs => self.outputs,
+        };
+        rows * value.width
+    }
+
+    /// `[rows, width]` of a value.
+    pub(super) fn get(&self, val: Val) -> &'a [f32] {
+        &self.buffers[self.arena.slot_of[val.index()]][..self.len(val)]
+    }
+}
+
+impl Work {
+    /// Buffers for the largest batch.
+    pub(super) fn for_limits(plan: &Plan, limits: &Limits) -> Self {
+        let arena = Arena::of(plan);
+        let rows = |kind: &Rows| match kind {
+            Rows::Tokens => limits.batch_tokens_max,
+            Rows::Outputs => limits.output_rows_max,
+        };
+        let sizes = arena.widths.iter().zip(&arena.rows);
+        Self {
+            buffers: sizes
+                .map(|(width, kind)| vec![0.0; width * rows(kind)])
+                .collect(),
+            layout: Layout::for_limits(limits),
+            mixture: Mixture::for_plan(plan, limits.batch_tokens_max),
+            kv_spans: Vec::with_capacity(limits.sequences_max),
+            within_spans: Vec::with_capacity(limits.sequences_max),
+            state_spans: Vec::with_capacity(limits.sequences_max),
+            arena,
+        }
+    }
+
+    /// The values as they lie after the last step that wrote each buffer.
+    pub(super) fn values<'a>(&'a self, plan: &'a Plan) -> Values<'a> {
+        let (tokens, outputs) = (self.layout.ids.len(), self.layout.outputs.len());
+        Values {
+            plan,
+            arena: &self.arena,
+            buffers: &self.buffers,
+            tokens,
+            outputs,
+        }
+    }
+
+    /// Runs all steps over the batch in `self.layout`, for which `memory` has room.
+    pub(super) fn run(
+        &mut self,
+        plan: &Plan,
+        device: &Device,
+        memory: &mut Memory,
+    ) -> Result<(), RunError> {
+        let Memory {
+            table,
+            kv,
+            fixed,
+            within,
+            within_pages,
+        } = memory;
+        let mut kv_spans = recycled(std::mem::take(&mut self.kv_spans));
+        let mut within_spans = recycled(std::mem::take(&mut self.within_spans));
+        fill_kv_spans(&self.layout, table, &mut kv_spans)?;
+        fill_within_spans(&self.layout, within_pages, &mut within_spans);
+        let spans = Spans {
+            kv: &kv_spans,
+            within: &within_spans,
+        };
+        let mut batch = Running {
+            work: self,
+            plan,
+            device,
+            table,
+            kv,
+            fixed,
+            within,
+            spans,
+        };
+        let result = plan.steps.iter().try_for_each(|step| batch.step(step));
+        self.kv_spans = recycled(kv_spans);
+        self.within_spans = recycled(within_spans);
+        result
+    }
+}
+
+/// The same memory for spans of another lifetime: an empty vector keeps what it had reserved.
+fn recycled<'b>(mut spans: Vec<KvSpan<'_>>) -> Vec<KvSpan<'b>> {
+    spans.clear();
+    spans
+        .into_iter()
+        .map(|_| unreachable!("it was cleared"))
+        .collect()
+}
+
+fn fill_kv_spans<'a>(
+    layout: &Layout,
+    table: &'a SequenceTable<SequenceMemory>,
+    spans: &mut Vec<KvSpan<'a>>,
+) -> Result<(), RunError> {
+    for span in &layout.spans {
+        let page_table = &table.get(span.sequence)?.memory.pages;
+        let (rows, first_position) = (span.rows.clone(), span.first_position);
+        spans.push(KvSpan {
+            rows,
+            first_position,
+            page_table,
+        });
+    }
+    Ok(())
+}
+
+/// Rows that remember nothing stand at position 0, in pages of their own.
+fn fill_within_spans<'a>(layout: &Layout, pages: &'a [u32], spans: &mut Vec<KvSpan<'a>>) {
+    let mut first = 0;
+    for span in &layout.spans {
+        let page_table = page_stretch(pages, first, span.rows.len());
+        first += page_table.len();
+        spans.push(KvSpan {
+            rows: span.rows.clone(),
+            first_position: 0,
+            page_table,
+        });
+    }
+}
+
+/// Where the batch's rows go in the sequences' keys and values, and in those of the batch alone.
+struct Spans<'a> {
+    kv: &'a [KvSpan<'a>],
+    within: &'a [KvSpan<'a>],
+}
+
+/// A batch on its way through the plan.
+struct Running<'a> {
+    work: &'a mut Work,
+    plan: &'a Plan,
+    device: &'a Device,
+    table: &'a SequenceTable<SequenceMemory>,
+    kv: &'a mut KvPool,
+    fixed: &'a mut FixedState,
+    within: &'a mut Within,
+    spans: Spans<'a>,
+}
+
+impl Running<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), RunError> {
+        let slot = self.work.arena.slot_of[step.out.index()];
+        let mut buffer = std::mem::take(&mut self.work.buffers[slot]);
+        let len = self.work.values(self.plan).len(step.out);
+        let result = self.compute(&step.op, &mut buffer[..len]);
+        self.work.buffers[slot] = buffer;
+        result
+    }
+
+    fn compute(&mut self, op: &Op, out: &mut [f32]) -> Result<(), RunError> {
+        let values = self.work.values(self.plan);
+        let Device {
+            cpu,
+            weights,
+            ropes,
+        } = self.device;
+        let layout = &self.work.layout;
+        match op {
+            Op::Embed { table } => kernels::embed(cpu, weights.matrix(*table), &layout.ids, out),
+            Op::RmsNorm { x, gain, eps } => {
+                kernels::rms_norm(cpu, values.get(*x), weights.vector(*gain), *eps, out);
+            }
+            Op::Linear { x, weight, bias } => {
+                let bias = bias.map(|id| weights.vector(id));
+                kernels::linear(cpu, weights.matrix(*weight), bias, values.get(*x), out);
+            }
+            Op::Rope { x, shape } => {
+                let rope = ropes.iter().find(|rope| rope.inv_freq == shape.inv_freq);
+                let table = &rope.expect("a table was made for every rope step").table;
+                let (heads, head_dim) = (shape.heads, shape.head_dim);
+                let rotary_dim = 2 * shape.inv_freq.len();
+                let shape = kernels::RopeShape {
+                    heads,
+                    head_dim,
+                    rotary_dim,
+                };
+                kernels::rope(cpu, shape, table, &layout.positions, values.get(*x), out);
+            }
+            Op::Glu { gate, up, act } => {
+                let widths = (self.plan.value(*gate).width, self.plan.value(*up).width);
+                let (gate, up) = (values.get(*gate), values.get(*up));
+                kernels::glu(cpu, activation(*act), gate, widths.0, up, widths.1, out);
+            }
+            Op::Add { a, b } => kernels::add(cpu, values.get(*a), values.get(*b), out),
+            Op::TakeRows { x } => {
+                let width = self.plan.value(*x).width;
+                for (out, row) in out.chunks_exact_mut(width).zip(&layout.outputs) {
+                    out.copy_from_slice(&values.get(*x)[*row as usize * width..][..width]);
+                }
+            }
+            Op::Moe { x, router, experts } => {
+                let Work {
+                    mixture,
+                    buffers,
+                    arena,
+                    layout,
+                    ..
+                } = &mut *self.work;
+                let (tokens, outputs) = (layout.ids.len(), layout.outputs.len());
+                let values = Values {
+                    plan: self.plan,
+                    arena,
+                    buffers,
+                    tokens,
+                    outputs,
+                };
+                let [count, ffn, hidden] = self.plan.weight(experts.gate).shape[..] else {
+                    unreachable!("the plan checker saw three dimensions")
+                };
+                let inputs = (values.get(*x), values.get(*router));
+                mixture.run(self.device, experts, (count, ffn, hidden), inputs, out);
+            }
+            Op::Attention { .. } => self.attention(op, out),
+            Op::Conv1d { .. } => self.conv1d(op, out)?,
+            Op::GatedDelta { .. } => self.gated_delta(op, out)?,
+        }
+        Ok(())
+    }
+
+    fn attention(&mut self, op: &Op, out: &mut [f32]) {
+        let Op::Attention {
+            q,
+            k,
+            v,
+            state,
+            shape,
+            scale,
+            mask,
+        } = op
+        else {
+            unreachable!("called for attention only")
+        };
+        let shape = AttendShape {
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+            scale: *scale,
+            causal: *mask == Mask::Causal,
+        };
+        let (cpu, layout) = (&self.device.cpu, shape.layout());
+        let values = self.work.values(self.plan);
+        let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
+        match state {
+            Some(state) => {
+                let (place, spans) = (self.kv.place(*state), self.spans.kv);
+                kernels::kv_store(cpu, layout, place, self.kv.slice(), spans, k, v);
+                kernels::attend(cpu, shape, place, self.kv.view(), spans, q, out);
+            }
+            None => {
+                let (place, spans) = (self.within.place(), self.spans.within);
+                kernels::kv_store(cpu, layout, place, self.within.slice(), spans, k, v);
+                kernels::attend(cpu, shape, place, self.within.view(), spans, q, out);
+            }
+        }
+    }
+
+    fn conv1d(&mut self, op: &Op, out: &mut [f32]) -> Result<(), RunError> {
+        let Op::Conv1d {
+            x,
+            weight,
+            state,
+            act,
+        } = op
+        else {
+            unreachable!("called for convolutions only")
+        };
+        self.fill_state_spans(*state)?;
+        let taps = self.device.weights.vector(*weight);
+        let channels = self.plan.value(*x).width;
+        let kernel = taps.len() / channels;
+        let shape = ConvShape {
+            channels,
+            kernel,
+            activation: act.map(activation),
+        };
+        let (x, spans) = (self.work.values(self.plan).get(*x), &self.work.state_spans);
+        kernels::conv1d_causal(
+            &self.device.cpu,
+            shape,
+            spans,
+            taps,
+            x,
+            self.fixed.values(),
+            out,
+        );
+        Ok(())
+    }
+
+    fn gated_delta(&mut self, op: &Op, out: &mut [f32]) -> Result<(), RunError> {
+        let Op::GatedDelta {
+            qkv,
+            a,
+            b,
+            a_log,
+            dt_bias,
+            state,
+            shape,
+        } = op
+        else {
+            unreachable!("called for the delta rule only")
+        };
+        self.fill_state_spans(*state)?;
+        let shape = kernels::DeltaShape {
+            key_heads: shape.key_heads,
+            value_heads: shape.value_heads,
+            key_dim: shape.key_dim,
+            value_dim: shape.value_dim,
+        };
+        let Device { cpu, weights, .. } = self.device;
+        let values = self.work.values(self.plan);
+        let inputs = DeltaInputs {
+            qkv: values.get(*qkv),
+            a: values.get(*a),
+            b: values.get(*b),
+            a_log: weights.vector(*a_log),
+            dt_bias: weights.vector(*dt_bias),
+        };
+        let spans = &self.work.state_spans;
+        kernels::gated_delta(cpu, shape, spans, inputs, self.fixed.values(), out);
+        Ok(())
+    }
+
+    /// Where each span's recurrent state lies.
+    fn fill_state_spans(&mut self, state: StateId) -> Result<(), RunError> {
+        let Work {
+            layout,
+            state_spans,
+            ..
+        } = &mut *self.work;
+        state_spans.clear();
+        for span in &layout.spans {
+            let place = self.table.get(span.sequence)?.memory.place;
+            let state = self.fixed.offset(place, state);
+            state_spans.push(StateSpan {
+                rows: span.rows.clone(),
+                state,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn activation(act: Act) -> Activation {
+    match act {
+        Act::Silu => Activation::Silu,
+        Act::Sigmoid => Activation::Sigmoid,
+    }
+}

@@ -1,0 +1,100 @@
+//! What a caller may choose about a loaded model. Every field can be printed; nothing is read from elsewhere.
+
+use lattice_kernels::Isa;
+
+use super::Limits;
+use crate::checkpoint::{Checkpoint, Dtype};
+use crate::plan::Plan;
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvFormat {
+    /// 4 bytes a value: exact.
+    F32,
+    /// 2 bytes a value, widened to f32 for use.
+    F16,
+}
+
+impl KvFormat {
+    /// Bytes of one value.
+    pub fn value_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+impl KvFormat {
+    /// The format for a checkpoint: f32 where all matrices are stored in f32, else f16.
+    pub fn for_checkpoint(plan: &Plan, checkpoint: &Checkpoint) -> Self {
+        let exact = plan
+            .weights
+            .iter()
+            .filter(|weight| weight.shape.len() > 1)
+            .all(|weight| {
+                checkpoint
+                    .tensor(&weight.tensor)
+                    .is_some_and(|t| t.dtype == Dtype::F32)
+            });
+        if exact { Self::F32 } else { Self::F16 }
+    }
+}
+
+/// Choices at load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Open sequences at a time.
+    pub sequences_max: usize,
+    /// Tokens a sequence may hold; at most what the model was made for.
+    pub context_tokens_max: usize,
+    /// Tokens in a batch: how much of a prompt is fed at once.
+    pub batch_tokens_max: usize,
+    /// Output rows in a batch.
+    pub output_rows_max: usize,
+    /// How keys and values are kept; `None`: f32 for a checkpoint stored in f32, else f16.
+    pub kv: Option<KvFormat>,
+    /// Tokens whose keys and values there is room for, over all sequences; `None`: every sequence's whole context.
+    /// The room is taken as it fills.
+    pub kv_tokens_max: Option<usize>,
+    /// Threads, the caller's among them; 0: as many as the machine has cores.
+    pub threads: usize,
+    /// Instruction set; `None`: the best the machine has.
+    pub isa: Option<Isa>,
+    /// Accept weights that are not finite.
+    pub allow_non_finite: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            sequences_max: 4,
+            context_tokens_max: 8192,
+            batch_tokens_max: 512,
+            output_rows_max: 64,
+            kv: None,
+            kv_tokens_max: None,
+            threads: 0,
+            isa: None,
+            allow_non_finite: false,
+        }
+    }
+}
+
+impl LoadOptions {
+    /// The limits these options give `plan`. Sizes of 0 count as 1, and no limit exceeds what it is made of.
+    pub(super) fn limits(&self, plan: &Plan) -> Limits {
+        let context_tokens_max = self.context_tokens_max.clamp(1, plan.context_tokens_max);
+        let sequences_max = self.sequences_max.max(1);
+        let batch_tokens_max = self.batch_tokens_max.max(sequences_max);
+        Limits {
+            sequences_max,
+            context_tokens_max,
+            batch_tokens_max,
+            output_rows_max: self.output_rows_max.clamp(sequences_max, batch_tokens_max),
+            output_width: plan.value(plan.output).width,
+            vocab: plan.vocab,
+            rewinds: plan.rewinds(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What each operation means: plain loops over rows, f32, no blocking, no threads, no unsafe.
+
+use crate::plan::{Act, DeltaShape, HeadShape, RopeShape};
+
+/// A matrix f32 `[rows, columns]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Matrix {
+    pub(super) columns: usize,
+    pub(super) values: Vec<f32>,
+}
+
+impl Matrix {
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.columns..][..self.columns]
+    }
+
+    /// The matrix of one expert out of a stack of matrices with `rows` rows each.
+    pub(super) fn slice(&self, index: usize, rows: usize) -> Self {
+        let len = rows * self.columns;
+        Self {
+            columns: self.columns,
+            values: self.values[index * len..][..len].to_vec(),
+        }
+    }
+}
+
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+pub(super) fn act(kind: Act, x: f32) -> f32 {
+    match kind {
+        Act::Silu => x * sigmoid(x),
+        Act::Sigmoid => sigmoid(x),
+    }
+}
+
+/// `ln(1 + exp(x))`, linear above 20 as torch's softplus is.
+pub(super) fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { x.exp().ln_1p() }
+}
+
+/// `x weight^T + bias` of one row.
+pub(super) fn linear(x: &[f32], weight: &Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    let rows = weight.values.len() / weight.columns;
+    (0..rows)
+        .map(|o| dot(x, weight.row(o)) + bias.map_or(0.0, |bias| bias[o]))
+        .collect()
+}
+
+/// Norm of each stretch of `gain`'s length in one row.
+pub(super) fn rms_norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    for part in x.chunks(gain.len()) {
+        let mean = dot(part, part) / part.len() as f32;
+        let scale = 1.0 / (mean + eps).sqrt();
+        out.extend(part.iter().zip(gain).map(|(x, g)| x * scale * g));
+    }
+    out
+}
+
+/// Turns each head of one row to `position`.
+pub(super) fn rope(x: &[f32], shape: &RopeShape, position: usize) -> Vec<f32> {
+    let mut out = x.to_vec();
+    let half = shape.inv_freq.len();
+    for head in out.chunks_mut(shape.head_dim) {
+        for (i, freq) in shape.inv_freq.iter().enumerate() {
+            let angle = position as f64 * freq;
+            let (sin, cos) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
+            let (x, y) = (head[i], head[i + half]);
+            head[i] = x * cos - y * sin;
+            head[i + half] = y * cos + x * sin;
+        }
+    }
+    out
+}
+
+/// `q` `[heads * head_dim]` over `keys` and `values`, each `[seen][kv_heads * head_dim]`.
+pub(super) fn attend(
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    shape: HeadShape,
+    scale: f32,
+) -> Vec<f32> {
+    let HeadShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = shape;
+    let row = kv_heads * head_dim;
+    let mut out = vec![0.0; heads * head_dim];
+    for (h, out) in out.chunks_mut(head_dim).enumerate() {
+        let offset = h / (heads / kv_heads) * head_dim;
+        let q = &q[h * head_dim..][..head_dim];
+        let scores: Vec<f32> = keys
+            .chunks(row)
+            .map(|key| dot(q, &key[offset..][..head_dim]) * scale)
+            .collect();
+        for (weight, value) in softmax(&scores).into_iter().zip(values.chunks(row)) {
+            for (out, value) in out.iter_mut().zip(&value[offset..]) {
+                *out += weight * value;
+            }
+        }
+    }
+    out
+}
+
+pub(super) fn softmax(x: &[f32]) -> Vec<f32> {
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp: Vec<f32> = x.iter().map(|x| (x - max).exp()).collect();
+    let sum: f32 = exp.iter().sum();
+    exp.into_iter().map(|x| x / sum).collect()
+}
+
+/// One step of a causal depthwise convolution. `state` holds the last inputs `[taps][channels]`, oldest first.
+pub(super) fn conv1d(x: &[f32], weight: &Matrix, state: &mut [f32], kind: Option<Act>) -> Vec<f32> {
+    let channels = x.len();
+    let taps = weight.columns - 1;
+    let mut out = Vec::with_capacity(channels);
+    for (c, x) in x.iter().enumerate() {
+        let kernel = weight.row(c);
+        let past: f32 = (0..taps)
+            .map(|tap| kernel[tap] * state[tap * channels + c])
+            .sum();
+        let sum = past + kernel[taps] * x;
+        out.push(kind.map_or(sum, |kind| act(kind, sum)));
+    }
+    if taps > 0 {
+        state.copy_within(channels.., 0);
+        state[(taps - 1) * channels..].copy_from_slice(x);
+    }
+    out
+}
+
+/// Inputs of one token to the delta rule.
+pub(super) struct DeltaInput<'a> {
+    pub(super) qkv: &'a [f32],
+    pub(super) a: &'a [f32],
+    pub(super) b: &'a [f32],
+    pub(super) a_log: &'a [f32],
+    pub(super) dt_bias: &'a [f32],
+}
+
+/// One token of the gated delta rule. `state`: `[value_heads][key_dim][value_dim]`.
+pub(super) fn gated_delta(x: &DeltaInput<'_>, state: &mut [f32], shape: DeltaShape) -> Vec<f32> {
+    let DeltaShape {
+        key_heads,
+        value_heads,
+        key_dim,
+        value_dim,
+    } = shape;
+    let (queries, rest) = x.qkv.split_at(key_heads * key_dim);
+    let (keys, values) = rest.split_at(key_heads * key_dim);
+    let mut out = Vec::with_capacity(value_heads * value_dim);
+    for (h, state) in state.chunks_mut(key_dim * value_dim).enumerate() {
+        let key_head = h / (value_heads / key_heads) * key_dim;
+        let q = l2_normalised(&queries[key_head..][..key_dim]);
+        let k = l2_normalised(&keys[key_head..][..key_dim]);
+        let v = &values[h * value_dim..][..value_dim];
+        let beta = sigmoid(x.b[h]);
+        let decay = (-x.a_log[h].exp() * softplus(x.a[h] + x.dt_bias[h])).exp();
+        state.iter_mut().for_each(|s| *s *= decay);
+        for j in 0..value_dim {
+            let read: f32 = (0..key_dim).map(|i| state[i * value_dim + j] * k[i]).sum();
+            let write = (v[j] - read) * beta;
+            (0..key_dim).for_each(|i| state[i * value_dim + j] += k[i] * write);
+            let sum: f32 = (0..key_dim).map(|i| state[i * value_dim + j] * q[i]).sum();
+            out.push(sum / (key_dim as f32).sqrt());
+        }
+    }
+    out
+}
+
+fn l2_normalised(x: &[f32]) -> Vec<f32> {
+    let scale = 1.0 / (dot(x, x) + 1e-6).sqrt();
+    x.iter().map(|x| x * scale).collect()
+}
+
+/// The `top_k` experts of one row in order of their number, with their weights. Ties go to the lower number.
+pub(super) fn route(logits: &[f32], top_k: usize, renormalise: bool) -> Vec<(usize, f32)> {
+    let probabilities = softmax(logits);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| {
+        probabilities[*b]
+            .total_cmp(&probabilities[*a])
+            .then(a.cmp(b))
+    });
+    let mut chosen: Vec<usize> = order.into_iter().take(top_k).collect();
+    let sum: f32 = chosen.iter().map(|expert| probabilities[*expert]).sum();
+    chosen.sort_unstable();
+    let scale = if renormalise { 1.0 / sum } else { 1.0 };
+    chosen
+        .into_iter()
+        .map(|expert| (expert, probabilities[expert] * scale))
+        .collect()
+}

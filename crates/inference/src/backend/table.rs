@@ -1,0 +1,203 @@
+//! Which sequences are open and how long they are: the bookkeeping that every runner shares.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::{Batch, Limits, OutputRows, RunError, SequenceId};
+
+/// One open sequence and the memory `M` its runner keeps for it.
+#[derive(Debug)]
+pub(super) struct Slot<M> {
+    /// Tokens it holds.
+    pub(super) tokens: usize,
+    /// What the runner keeps.
+    pub(super) memory: M,
+}
+
+/// All open sequences of a runner.
+#[derive(Debug)]
+pub(super) struct SequenceTable<M> {
+    limits: Limits,
+    open: BTreeMap<SequenceId, Slot<M>>,
+    next: u64,
+}
+
+/// An entry of a batch, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Its sequence.
+    pub(super) sequence: SequenceId,
+    /// Its rows among the batch's token rows.
+    pub(super) rows: Range<usize>,
+    /// Position of its first row in the sequence.
+    pub(super) first_position: usize,
+}
+
+/// A checked batch as rows. Buffers are reused from batch to batch.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// One per entry.
+    pub(super) spans: Vec<Span>,
+    /// Token id of each row.
+    pub(super) ids: Vec<u32>,
+    /// Position of each row in its sequence.
+    pub(super) positions: Vec<u32>,
+    /// Rows that want an output, ascending.
+    pub(super) outputs: Vec<u32>,
+}
+
+impl Layout {
+    /// Room for the largest batch, so that later ones allocate nothing.
+    pub(super) fn for_limits(limits: &Limits) -> Self {
+        Self {
+            spans: Vec::with_capacity(limits.sequences_max),
+            ids: Vec::with_capacity(limits.batch_tokens_max),
+            positions: Vec::with_capacity(limits.batch_tokens_max),
+            outputs: Vec::with_capacity(limits.output_rows_max),
+        }
+    }
+}
+
+impl<M> SequenceTable<M> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether another sequence may be opened.
+    pub(super) fn admit(&self) -> Result<(), RunError> {
+        if self.open.len() < self.limits.sequences_max {
+            return Ok(());
+        }
+        Err(RunError::SequencesFull(self.limits.sequences_max))
+    }
+
+    /// Adds a sequence that [`Self::admit`] let in.
+    pub(super) fn insert(&mut self, tokens: usize, memory: M) -> SequenceId {
+        let id = SequenceId(self.next);
+        self.next += 1;
+        self.open.insert(id, Slot { tokens, memory });
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: SequenceId) -> Option<Slot<M>> {
+        self.open.remove(&id)
+    }
+
+    pub(super) fn get(&self, id: SequenceId) -> Result<&Slot<M>, RunError> {
+        self.open.get(&id).ok_or(RunError::UnknownSequence(id.0))
+    }
+
+    pub(super) fn get_mut(&mut self, id: SequenceId) -> Result<&mut Slot<M>, RunError> {
+        self.open
+            .get_mut(&id)
+            .ok_or(RunError::UnknownSequence(id.0))
+    }
+
+    /// Whether a sequence may be cut to `tokens` without a snapshot.
+    pub(super) fn check_cut(&self, id: SequenceId, tokens: usize) -> Result<(), RunError> {
+        let held = self.get(id)?.tokens;
+        if tokens > held {
+            return Err(RunError::BadRestore {
+                tokens: held,
+                wanted: tokens,
+            });
+        }
+        if tokens != 0 && tokens != held && !self.limits.rewinds {
+            return Err(RunError::CannotRewind {
+                tokens: held,
+                wanted: tokens,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks a batch against the limits and lays it out as rows. Nothing changes on an error.
+    pub(super) fn lay_out(&self, batch: &Batch<'_>, layout: &mut Layout) -> Result<(), RunError> {
+        self.check(batch)?;
+        let Layout {
+            spans,
+            ids,
+            positions,
+            outputs,
+        } = layout;
+        spans.clear();
+        ids.clear();
+        positions.clear();
+        outputs.clear();
+        for entry in batch.entries {
+            let (first, start) = (self.get(entry.sequence)?.tokens, ids.len());
+            ids.extend_from_slice(entry.ids);
+            positions.extend((first..first + entry.ids.len()).map(|position| position as u32));
+            let rows = start..ids.len();
+            match entry.outputs {
+                OutputRows::None => {}
+                OutputRows::Last => outputs.push(rows.end as u32 - 1),
+                OutputRows::All => outputs.extend(rows.clone().map(|row| row as u32)),
+            }
+            spans.push(Span {
+                sequence: entry.sequence,
+                rows,
+                first_position: first,
+            });
+        }
+        Ok(())
+    }
+
+    fn check(&self, batch: &Batch<'_>) -> Result<(), RunError> {
+        let limits = &self.limits;
+        if batch.entries.is_empty() || batch.entries.iter().any(|entry| entry.ids.is_empty()) {
+            return Err(RunError::EmptyBatch);
+        }
+        let tokens: usize = batch.entries.iter().map(|entry| entry.ids.len()).sum();
+        if tokens > limits.batch_tokens_max {
+            return Err(RunError::BatchTooLong {
+                found: tokens,
+                max: limits.batch_tokens_max,
+            });
+        }
+        let outputs: usize = batch.entries.iter().map(|entry| entry.output_rows()).sum();
+        if outputs > limits.output_rows_max {
+            return Err(RunError::TooManyOutputs {
+                found: outputs,
+                max: limits.output_rows_max,
+            });
+        }
+        for (index, entry) in batch.entries.iter().enumerate() {
+            let before = &batch.entries[..index];
+            if before.iter().any(|other| other.sequence == entry.sequence) {
+                return Err(RunError::SequenceTwice(entry.sequence.0));
+            }
+            let found = self.get(entry.sequence)?.tokens + entry.ids.len();
+            if found > limits.context_tokens_max {
+                return Err(RunError::ContextFull {
+                    found,
+                    max: limits.context_tokens_max,
+                });
+            }
+            if let Some(&id) = entry.ids.iter().find(|id| **id as usize >= limits.vocab) {
+                return Err(RunError::TokenOutOfRange {
+                    id,
+                    vocab: limits.vocab,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Extends each span's sequence by its rows.
+    pub(super) fn commit(&mut self, spans: &[Span]) {
+        for span in spans {
+            if let Some(slot) = self.open.get_mut(&span.sequence) {
+                slot.tokens = span.first_position + span.rows.len();
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The bytes of one file: mapped, copied into memory, or part of the program.
+//!
+//! In: an opened regular file. Out: `&[u8]`, and the answer whether the file is still the one that
+//! was opened.
+//! It does not know: what the bytes mean.
+#![allow(
+    unsafe_code,
+    reason = "a file can only be mapped by a promise that nobody changes it"
+)]
+
+use std::fs::{File, Metadata};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use memmap2::{Mmap, MmapOptions};
+
+use super::LoadError;
+
+/// How a checkpoint's files come into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mapping {
+    /// Memory-mapped: nothing is read before it is used, and the page cache is shared with other
+    /// processes.
+    /// If another program truncates the file while it is mapped, touching the lost part ends this
+    /// process with SIGBUS (see [`Checkpoint::unchanged`](super::Checkpoint::unchanged)).
+    #[default]
+    Mapped,
+    /// Read into memory of our own: costs the file's size, and later changes of the file do no
+    /// harm.
+    Copied,
+}
+
+/// The bytes of one file of a model.
+#[derive(Debug)]
+pub struct FileBytes {
+    name: String,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Static(&'static [u8]),
+    Copied(Vec<u8>),
+    Mapped { map: Mmap, origin: Origin },
+}
+
+/// The file behind a mapping, as it was when it was mapped.
+#[derive(Debug)]
+struct Origin {
+    file: File,
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+    identity: Option<(u64, u64)>,
+}
+
+/// An opened regular file, the name errors call it by, and the path it was opened by.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) metadata: Metadata,
+}
+
+impl FileBytes {
+    pub(crate) fn from_static(name: String, bytes: &'static [u8]) -> Self {
+        Self {
+            name,
+            bytes: Bytes::Static(bytes),
+        }
+    }
+
+    pub(crate) fn from_file(opened: Opened, mapping: Mapping) -> Result<Self, LoadError> {
+        // An empty file cannot be mapped on every system.
+        let bytes = if mapping == Mapping::Mapped && opened.metadata.len() > 0 {
+            let map = map(&opened)?;
+            let stamp = Stamp::of(&opened.metadata);
+            Bytes::Mapped {
+                map,
+                origin: Origin {
+                    file: opened.file,
+                    path: opened.path,
+                    stamp,
+                },
+            }
+        } else {
+            Bytes::Copied(read(&opened, u64::MAX)?)
+        };
+        Ok(Self {
+            name: opened.name,
+            bytes,
+        })
+    }
+
+    /// The file's name, as errors print it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the bytes are a view of a file that other programs can change.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.bytes, Bytes::Mapped { .. })
+    }
+
+    /// Looks whether a mapped file is still as it was when it was mapped; bytes in memory always
+    /// are.
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`] if the open file has another length or time of change. A path that now leads elsewhere
+    /// is no error: the mapped file lives as long as it is mapped.
+    pub fn unchanged(&self) -> Result<(), LoadError> {
+        let Bytes::Mapped { origin, .. } = &self.bytes else {
+            return Ok(());
+        };
+        let changed = |how: String| LoadError::Changed {
+            file: self.name.clone(),
+            how,
+        };
+        let found = origin
+            .file
+            .metadata()
+            .map_err(|source| self.io("look at", source))?;
+        let (found, then) = (Stamp::of(&found), &origin.stamp);
+        if found.len != then.len {
+            return Err(changed(format!(
+                "it had {} bytes, now {}",
+                then.len, found.len
+            )));
+        }
+        if found.modified != then.modified {
+            return Err(changed("its time of change moved".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn io(&self, action: &'static str, source: std::io::Error) -> LoadError {
+        LoadError::Io {
+            file: self.name.clone(),
+            action,
+            source,
+        }
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Static(bytes) => bytes,
+            Bytes::Copied(bytes) => bytes,
+            Bytes::Mapped { map, .. } => map,
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            identity: identity(metadata),
+        }
+    }
+}
+
+/// Reads a whole file; refuses one longer than `bytes_max` before it allocates.
+pub(crate) fn read(opened: &Opened, bytes_max: u64) -> Result<Vec<u8>, LoadError> {
+    let bytes = opened.metadata.len();
+    if bytes > bytes_max {
+        return Err(LoadError::TooLarge {
+            file: opened.name.clone(),
+            bytes,
+            bytes_max,
+        });
+    }
+    read_head(opened, bytes)
+}
+
+/// Reads the first `bytes` of a file, or all that it has.
+pub(crate) fn read_head(opened: &Opened, bytes: u64) -> Result<Vec<u8>, LoadError> {
+    let io = |source| LoadError::Io {
+        file: opened.name.clone(),
+        action: "read",
+        source,
+    };
+    let out_of_memory = || io(std::io::ErrorKind::OutOfMemory.into());
+    let len = usize::try_from(bytes).ok().ok_or_else(out_of_memory)?;
+    let mut read = Vec::new();
+    read.try_reserve_exact(len).ok().ok_or_else(out_of_memory)?;
+    let mut file = &opened.file;
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    file.take(bytes).read_to_end(&mut read).map_err(io)?;
+    Ok(read)
+}
+
+fn map(opened: &Opened) -> Result<Mmap, LoadError> {
+    let io = |source| LoadError::Io {
+        file: opened.name.clone(),
+        action: "map",
+        source,
+    };
+    let len = usize::try_from(opened.metadata.len())
+        .map_err(|_too_long| io(std::io::ErrorKind::OutOfMemory.into()))?;
+    // SAFETY: the map is read-only, and nobody in this process writes to a model's files. That no
+    // other program does is the user's promise; the system cannot give it. `Mapping` says what
+    // breaking it does, and `unchanged` finds it out. Places and sizes come from a copy of the
+    // header, and every bit pattern is a number, so changed bytes are other weights and no more.
+    unsafe { MmapOptions::new().len(len).map(&opened.file) }.map_err(io)
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> Option<(u64, u64)> {
+    None
+}

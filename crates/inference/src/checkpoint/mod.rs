@@ -1,0 +1,385 @@
+//! Checkpoint bytes -> named tensors and a configuration.
+//!
+//! In: a model directory, or the same files from memory. Out: [`Checkpoint`] (tensors as stored, by
+//! name), [`Config`], [`GenerationDefaults`]; [`ModelStore`] finds directories by name.
+//! Everything a file says is checked before it is believed, and sizes before anything is allocated.
+//! It does not know: model families, the plan, devices. What a tensor's name means is the family's
+//! business.
+//!
+//! ```
+//! use lattice_inference::checkpoint::{Checkpoint, Config, LoadError, ModelFiles};
+//!
+//! const FILES: &[(&str, &[u8])] = &[
+//!     ("config.json", br#"{"model_type": "llama", "hidden_size": 2, "rope_theta": 1e4}"#),
+//!     (
+//!         "model.safetensors",
+//!         b"\x41\0\0\0\0\0\0\0\
+//!           {\"norm.weight\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}}\
+//!           \x80\x3f\0\x40",
+//!     ),
+//! ];
+//! let files = ModelFiles::embedded("tiny", FILES); // or ModelFiles::open(directory)?
+//! let config = Config::open(&files)?;
+//! let checkpoint = Checkpoint::open(&files)?;
+//! let norm = checkpoint.require("norm.weight", &[config.size("hidden_size")?])?;
+//! assert_eq!(norm.bytes, [0x80, 0x3f, 0, 0x40]);
+//! assert_eq!(config.rope(None)?.theta, 1e4);
+//! # Ok::<(), LoadError>(())
+//! ```
+
+mod config;
+mod error;
+mod files;
+mod generation;
+mod index;
+mod json;
+mod mmap;
+mod safetensors;
+mod store;
+mod tensor;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use config::{Config, Expected, RopeConfig, RopeScaling};
+pub use error::LoadError;
+pub use files::ModelFiles;
+pub use generation::GenerationDefaults;
+pub use mmap::{FileBytes, Mapping};
+pub use store::{Installed, ModelStore};
+pub use tensor::{AlignedBytes, Dtype, Tensor};
+
+#[cfg(target_endian = "big")]
+compile_error!("checkpoints are little-endian and are used where they lie");
+
+/// The name of a checkpoint in one file.
+const SINGLE: &str = "model.safetensors";
+
+/// How to open a checkpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions {
+    /// Whether files are mapped or copied.
+    pub mapping: Mapping,
+}
+
+/// The tensors of a model, by name, as stored. Cloning it copies no weights.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    files: Vec<Arc<FileBytes>>,
+    tensors: BTreeMap<String, Place>,
+    ignored: Vec<(String, &'static str)>,
+}
+
+/// Where a tensor lies.
+#[derive(Debug, Clone)]
+struct Place {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+/// What becomes of a tensor's name: see [`Checkpoint::rename`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renamed<'a> {
+    /// The tensor is used, under this name.
+    Keep(Cow<'a, str>),
+    /// The tensor is left out, and why.
+    Ignore(&'static str),
+}
+
+impl Checkpoint {
+    /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` names,
+    /// mapped into memory.
+    ///
+    /// # Errors
+    /// Any file that is missing, may not be read, or breaks a rule of its format; see
+    /// [`LoadError`].
+    pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
+        Self::open_with(files, OpenOptions::default())
+    }
+
+    /// [`Self::open`], with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(files: &ModelFiles, options: OpenOptions) -> Result<Self, LoadError> {
+        let mut checkpoint = Self {
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            ignored: Vec::new(),
+        };
+        if let Some(bytes) = files.bytes_as(SINGLE, options.mapping, safetensors::check_head)? {
+            checkpoint.add(bytes)?;
+            return Ok(checkpoint);
+        }
+        let no_file = |model, file| LoadError::NoFile { model, file };
+        let Some(map) = index::read(files)? else {
+            return Err(no_file(
+                files.name(),
+                "model.safetensors or model.safetensors.index.json",
+            ));
+        };
+        for shard in map.values().collect::<BTreeSet<_>>() {
+            let bytes = files
+                .bytes_as(shard, options.mapping, safetensors::check_head)?
+                .ok_or_else(|| LoadError::Io {
+                    file: shard.clone(),
+                    action: "open",
+                    source: std::io::ErrorKind::NotFound.into(),
+                })?;
+            checkpoint.add(bytes)?;
+        }
+        for (tensor, shard) in map {
+            let found = checkpoint
+                .tensor(&tensor)
+                .is_some_and(|tensor| tensor.file == shard);
+            if !found {
+                let index = index::FILE.to_owned();
+                return Err(LoadError::NotInShard {
+                    index,
+                    shard,
+                    tensor,
+                });
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// Reads one file's header into the table.
+    fn add(&mut self, bytes: FileBytes) -> Result<(), LoadError> {
+        let file = self.files.len();
+        for (name, info) in safetensors::tensors(bytes.name(), &bytes, bytes.len())? {
+            let place = Place {
+                file,
+                dtype: info.dtype,
+                shape: info.shape,
+                range: info.range,
+            };
+            if let Some(other) = self.tensors.get(&name) {
+                let first = self.files[other.file].name().to_owned();
+                let second = bytes.name().to_owned();
+                return Err(LoadError::TensorTwice {
+                    tensor: name,
+                    first,
+                    second,
+                });
+            }
+            self.tensors.insert(name, place);
+        }
+        self.files.push(Arc::new(bytes));
+        Ok(())
+    }
+
+    /// Gives every tensor the name that `f` makes of its own, or leaves it out. Copies no weights.
+    ///
+    /// # Errors
+    /// [`LoadError::TensorTwice`] if two tensors fall on one name; it names both as they were.
+    pub fn rename(self, f: impl Fn(&str) -> Renamed<'_>) -> Result<Self, LoadError> {
+        let Self {
+            files,
+            tensors,
+            mut ignored,
+        } = self;
+        let mut renamed: BTreeMap<String, Place> = BTreeMap::new();
+        let mut before: BTreeMap<String, String> = BTreeMap::new();
+        for (name, place) in tensors {
+            let new = match f(&name) {
+                Renamed::Keep(new) => new.into_owned(),
+                Renamed::Ignore(why) => {
+                    ignored.push((name, why));
+                    continue;
+                }
+            };
+            if let Some(first) = before.get(&new) {
+                let first = first.clone();
+                return Err(LoadError::TensorTwice {
+                    tensor: new,
+                    first,
+                    second: name,
+                });
+            }
+            before.insert(new.clone(), name);
+            renamed.insert(new, place);
+        }
+        Ok(Self {
+            files,
+            tensors: renamed,
+            ignored,
+        })
+    }
+
+    /// The tensors that [`Self::rename`] left out, by their names in the file, and why.
+    pub fn ignored(&self) -> &[(String, &'static str)] {
+        &self.ignored
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// All tensors, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.tensors
+            .iter()
+            .map(|(name, place)| self.at(name, place))
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        self.tensors
+            .get_key_value(name)
+            .map(|(name, place)| self.at(name, place))
+    }
+
+    fn at<'a>(&'a self, name: &'a str, place: &'a Place) -> Tensor<'a> {
+        let file = &self.files[place.file];
+        Tensor {
+            name,
+            dtype: place.dtype,
+            shape: &place.shape,
+            bytes: &file[place.range.clone()],
+            file: file.name(),
+        }
+    }
+
+    /// A tensor's bytes, to be held on to: aligned for its type, copied only where the file's place
+    /// is not.
+    pub fn aligned(&self, name: &str) -> Option<AlignedBytes> {
+        let place = self.tensors.get(name)?;
+        Some(AlignedBytes::of(
+            &self.files[place.file],
+            place.range.clone(),
+            place.dtype,
+        ))
+    }
+
+    /// The tensor of that name, which must be a weight of that shape.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`], [`LoadError::Shape`], or [`LoadError::Dtype`] if it is no F32, F16
+    /// or BF16.
+    pub fn require(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
+        let Some(tensor) = self.tensor(name) else {
+            let near = near(name, self.names()).map(str::to_owned);
+            return Err(LoadError::Missing {
+                tensor: name.to_owned(),
+                near,
+            });
+        };
+        let (file, name) = (tensor.file.to_owned(), name.to_owned());
+        if tensor.shape != shape {
+            let (expected, found) = (shape.to_vec(), tensor.shape.to_vec());
+            return Err(LoadError::Shape {
+                file,
+                tensor: name,
+                expected,
+                found,
+            });
+        }
+        if !tensor.dtype.is_weight() {
+            return Err(LoadError::Dtype {
+                file,
+                tensor: name,
+                dtype: tensor.dtype,
+            });
+        }
+        Ok(tensor)
+    }
+
+    /// Looks whether every wanted tensor is there with its shape, and returns the names nobody
+    /// wanted, sorted.
+    ///
+    /// # Errors
+    /// [`LoadError::Tensors`] with one [`Self::require`] error for each tensor that does not fit.
+    pub fn check(&self, wanted: &[(String, Vec<usize>)]) -> Result<Vec<String>, LoadError> {
+        let mut wrong = Vec::new();
+        for (name, shape) in wanted {
+            match self.tensor(name) {
+                // A hint looks at every name, so only the first few of many missing tensors get
+                // one.
+                None if wrong.len() >= error::LINES_MAX => {
+                    wrong.push(LoadError::Missing {
+                        tensor: name.clone(),
+                        near: None,
+                    });
+                }
+                _ => wrong.extend(self.require(name, shape).err()),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(LoadError::Tensors(wrong));
+        }
+        let wanted: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+        Ok(self
+            .names()
+            .filter(|name| !wanted.contains(name))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Reads every weight and looks for NaN and infinity.
+    ///
+    /// # Errors
+    /// [`LoadError::NonFinite`] for the first tensor, by name, that has one.
+    pub fn check_finite(&self) -> Result<(), LoadError> {
+        for tensor in self.tensors() {
+            if let Some((count, first)) = tensor.non_finite() {
+                let (file, tensor) = (tensor.file.to_owned(), tensor.name.to_owned());
+                return Err(LoadError::NonFinite {
+                    file,
+                    tensor,
+                    count,
+                    first,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of all tensors, as stored.
+    pub fn weight_bytes(&self) -> u64 {
+        self.tensors
+            .values()
+            .map(|place| place.range.len() as u64)
+            .sum()
+    }
+
+    /// Looks whether the mapped files are still as they were opened: their length and time of change. Cheap: a system
+    /// call a file.
+    ///
+    /// It notices a file that was truncated or written in place, and so keeps a program from *going on* with such
+    /// weights when called between steps. It is no guard: a file truncated between this call and the next read of
+    /// its lost part ends the process with SIGBUS, and one rewritten within the clock's grain at the same length is not
+    /// noticed. A file removed, or replaced by renaming another over it, does no harm to the running program, as the old
+    /// one lives as long as it is mapped. Who cannot trust the other programs on the machine opens with [`Mapping::Copied`].
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`] for the first file that is different.
+    pub fn unchanged(&self) -> Result<(), LoadError> {
+        self.files.iter().try_for_each(|file| file.unchanged())
+    }
+}
+
+/// The name that shares the longest beginning and end with `wanted`, if these are more than half of
+/// it.
+fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let shared = |name: &str| {
+        let same = |(a, b): &(u8, u8)| a == b;
+        let front = wanted.bytes().zip(name.bytes()).take_while(same).count();
+        let back = wanted
+            .bytes()
+            .rev()
+            .zip(name.bytes().rev())
+            .take_while(same)
+            .count();
+        (front + back).min(wanted.len()).min(name.len())
+    };
+    let (length, name) = names
+        .map(|name| (shared(name), name))
+        .max_by_key(|(length, _)| *length)?;
+    (length * 2 > wanted.len()).then_some(name)
+}

@@ -1,0 +1,111 @@
+//! A model directory understood: configuration, plan and checkpoint that belong together.
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::backend::{KvFormat, LoadOptions};
+use crate::checkpoint::{Checkpoint, Config, Dtype, ModelFiles, OpenOptions};
+use crate::models::{self, Family};
+use crate::plan::{Footprint, Plan};
+
+/// A model, opened and checked, with nothing loaded yet.
+pub struct Model {
+    /// Its configuration.
+    pub config: Config,
+    /// Its family.
+    pub family: &'static Family,
+    /// What to compute.
+    pub plan: Arc<Plan>,
+    /// With which weights.
+    pub checkpoint: Arc<Checkpoint>,
+    /// What a person should know: tensors and fields that are not used.
+    pub notes: Vec<String>,
+}
+
+impl Model {
+    /// Opens a model's files: reads config.json, plans, maps the weights and checks each tensor's shape.
+    ///
+    /// # Errors
+    /// Names the file and the field, tensor or byte that is wrong.
+    pub fn open(files: &ModelFiles, options: &OpenOptions) -> Result<Self, Error> {
+        let config = Config::open(files)?;
+        let family = models::family_of(&config)?;
+        let plan = (family.plan)(&config)?;
+        let checkpoint = Checkpoint::open_with(files, *options)?.rename(family.sanitize)?;
+        let wanted: Vec<(String, Vec<usize>)> = plan
+            .weights
+            .iter()
+            .map(|w| (w.tensor.clone(), w.stored.clone()))
+            .collect();
+        let surplus = checkpoint.check(&wanted)?;
+        let mut notes = config.notes().to_vec();
+        notes.extend(unread(&config));
+        notes.extend(unused(&surplus, &plan));
+        notes.extend(ignored(&checkpoint));
+        Ok(Self {
+            config,
+            family,
+            plan: Arc::new(plan),
+            checkpoint: Arc::new(checkpoint),
+            notes,
+        })
+    }
+
+    /// How keys and values are kept under `options`: as asked, else f32 where every matrix is stored in f32.
+    pub fn kv_format(&self, options: &LoadOptions) -> KvFormat {
+        options
+            .kv
+            .unwrap_or_else(|| KvFormat::for_checkpoint(&self.plan, &self.checkpoint))
+    }
+
+    /// Memory under `options`, from a dry run over the plan.
+    pub fn footprint(&self, options: &LoadOptions) -> Footprint {
+        let bytes = |weight: &crate::plan::Weight| {
+            let dtype = self
+                .checkpoint
+                .tensor(&weight.tensor)
+                .map_or(Dtype::F32, |t| t.dtype);
+            (weight.len() * dtype.bits() / 8) as u64
+        };
+        let (tokens, rows) = (options.batch_tokens_max, options.output_rows_max);
+        self.plan
+            .footprint(bytes, self.kv_format(options).value_bytes(), tokens, rows)
+    }
+}
+
+/// Fields of the configuration that nothing asked for.
+fn unread(config: &Config) -> Option<String> {
+    let fields = config.unread();
+    (!fields.is_empty()).then(|| format!("config.json: not used: {}", fields.join(", ")))
+}
+
+/// Tensors that no step reads.
+fn unused(surplus: &[String], plan: &Plan) -> Option<String> {
+    let first = surplus.first()?;
+    let head = surplus.iter().any(|name| name == "lm_head.weight");
+    let tied = if head {
+        " (the configuration ties the head to the embedding)"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{} tensors are not used by {}, e.g. {first}{tied}",
+        surplus.len(),
+        plan.family
+    ))
+}
+
+/// Tensors the family leaves out on purpose, by reason.
+fn ignored(checkpoint: &Checkpoint) -> Vec<String> {
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    for (_, reason) in checkpoint.ignored() {
+        match reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{count} tensors left out: {reason}"))
+        .collect()
+}

@@ -1,0 +1,51 @@
+//! Model families: a configuration becomes a plan. One file each; this table is the list.
+//!
+//! In: a [`Config`]. Out: a checked [`Plan`], and the names a checkpoint's tensors go by.
+//! It does not know: backends, devices, weight formats, tokenizers.
+
+mod blocks;
+mod llama;
+mod qwen3;
+mod qwen3_5;
+mod rope;
+
+use crate::Error;
+use crate::checkpoint::{Config, LoadError, Renamed};
+use crate::plan::Plan;
+
+/// A model family.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    /// Its name in plans and messages.
+    pub name: &'static str,
+    /// The `model_type` values of config.json that mean this family.
+    pub model_types: &'static [&'static str],
+    /// Turns a configuration into the plan.
+    pub plan: fn(&Config) -> Result<Plan, Error>,
+    /// Says under which name the plan knows a tensor of the checkpoint, or why it is left out.
+    pub sanitize: fn(&str) -> Renamed<'_>,
+}
+
+/// Every family there is.
+pub const FAMILIES: &[Family] = &[qwen3_5::DENSE, qwen3_5::MOE, qwen3::FAMILY, llama::FAMILY];
+
+/// The family of a configuration.
+pub fn family_of(config: &Config) -> Result<&'static Family, LoadError> {
+    let model_type = config.model_type();
+    let known = |family: &&Family| family.model_types.contains(&model_type);
+    FAMILIES.iter().find(known).ok_or_else(|| {
+        let names: Vec<&str> = FAMILIES
+            .iter()
+            .flat_map(|f| f.model_types)
+            .copied()
+            .collect();
+        LoadError::Field {
+            file: "config.json".to_owned(),
+            field: "model_type".to_owned(),
+            reason: format!(
+                "`{model_type}` is not supported; supported: {}",
+                names.join(", ")
+            ),
+        }
+    })
+}

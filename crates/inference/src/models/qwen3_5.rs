@@ -1,0 +1,295 @@
+//! Qwen3.5 and 3.6: gated delta rule layers with a gated attention layer every few, dense or mixture of experts.
+//!
+//! Reference: transformers `modeling_qwen3_5.py`, `modeling_qwen3_5_moe.py`; the delta rule is Yang et al. 2024,
+//! "Gated Delta Networks". Norm gains are stored zero-centred, except the one inside the delta rule.
+
+use crate::Error;
+use crate::checkpoint::{Config, LoadError, Renamed};
+use crate::plan::{
+    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Part, Plan, Val, Weight, WeightId,
+};
+
+use super::Family;
+use super::blocks::{Attention, Ends, divides, gated_mlp, layer_kinds, silu_only};
+
+pub(super) const DENSE: Family = Family {
+    name: "qwen3_5",
+    model_types: &["qwen3_5_text", "qwen3_5"],
+    plan: dense,
+    sanitize,
+};
+
+pub(super) const MOE: Family = Family {
+    name: "qwen3_5_moe",
+    model_types: &["qwen3_5_moe_text", "qwen3_5_moe"],
+    plan: mixture,
+    sanitize,
+};
+
+const PREFIX: &str = "model.language_model";
+
+fn dense(config: &Config) -> Result<Plan, Error> {
+    let ffn = config.size("intermediate_size")?;
+    plan(config, "qwen3_5", |b, path, x| {
+        gated_mlp(b, path, x, ffn, false)
+    })
+}
+
+fn mixture(config: &Config) -> Result<Plan, Error> {
+    let count = config.size("num_experts")?;
+    let top_k = config.size("num_experts_per_tok")?;
+    if top_k > count {
+        return Err(config
+            .refuse("num_experts_per_tok", "is more than num_experts")
+            .into());
+    }
+    let ffn = config.size("moe_intermediate_size")?;
+    let shared = config.size("shared_expert_intermediate_size")?;
+    plan(config, "qwen3_5_moe", |b, path, x| {
+        let hidden = b.width(x);
+        let router = b.linear(x, &format!("{path}.gate.weight"), count, None);
+        let fused = format!("{path}.experts.gate_up_proj");
+        let half = |b: &mut Builder, start: usize| {
+            b.declare(Weight {
+                tensor: fused.clone(),
+                stored: vec![count, 2 * ffn, hidden],
+                part: Part::Rows {
+                    period: 2 * ffn,
+                    start,
+                    take: ffn,
+                },
+                fold: Fold::None,
+                shape: vec![count, ffn, hidden],
+            })
+        };
+        let (gate, up) = (half(b, 0), half(b, ffn));
+        let down = b.weight(&format!("{path}.experts.down_proj"), &[count, hidden, ffn]);
+        let experts = Experts {
+            gate,
+            up,
+            down,
+            top_k,
+            renormalise: true,
+        };
+        let routed = b.moe(&format!("{path}.experts"), x, router, experts);
+        let all = gated_mlp(b, &format!("{path}.shared_expert"), x, shared, false);
+        let gate = b.linear(x, &format!("{path}.shared_expert_gate.weight"), 1, None);
+        let all = b.glu(
+            &format!("{path}.shared_expert.scale"),
+            Act::Sigmoid,
+            gate,
+            all,
+        );
+        b.add(&format!("{path}.sum"), routed, all)
+    })
+}
+
+fn plan(
+    config: &Config,
+    family: &str,
+    mlp: impl Fn(&mut Builder, &str, Val) -> Val,
+) -> Result<Plan, Error> {
+    silu_only(config)?;
+    config.must_be(
+        "attn_output_gate",
+        true,
+        "attention without a gate is not supported",
+    )?;
+    config.must_be(
+        "mamba_ssm_dtype",
+        "float32",
+        "the delta rule runs in float32",
+    )?;
+    // The draft head is another model in the same files; its fields say nothing about this one.
+    config.known(&["mtp_num_hidden_layers", "mtp_use_dedicated_embeddings"]);
+    let ends = Ends {
+        prefix: PREFIX,
+        hidden: config.size("hidden_size")?,
+        vocab: config.size("vocab_size")?,
+        tied: config.flag_or("tie_word_embeddings", false)?,
+        fold: Fold::OnePlus,
+        eps: config.positive("rms_norm_eps")? as f32,
+    };
+    let attention = Attention::of(config, config.size("head_dim")?, None)?;
+    let delta = Delta::of(config, ends.eps)?;
+    let full = full_layers(config)?;
+    let mut builder = Builder::new(family, ends.vocab, config.size("max_position_embeddings")?);
+    let b = &mut builder;
+    let mut h = ends.embed(b);
+    for (layer, full) in full.into_iter().enumerate() {
+        let path = format!("{PREFIX}.layers.{layer}");
+        let x = ends.norm(b, h, &format!("{path}.input_layernorm.weight"));
+        let mixed = if full {
+            gated_attention(b, &format!("{path}.self_attn"), x, &attention, ends.eps)
+        } else {
+            delta.mixer(b, &format!("{path}.linear_attn"), x)
+        };
+        h = b.add(&format!("{path}.residual"), h, mixed);
+        let x = ends.norm(b, h, &format!("{path}.post_attention_layernorm.weight"));
+        let out = mlp(b, &format!("{path}.mlp"), x);
+        h = b.add(&format!("{path}.mlp.residual"), h, out);
+    }
+    let logits = ends.logits(b, h);
+    Ok(builder.finish(logits)?)
+}
+
+/// Which layers are full attention: `layer_types`, else every `full_attention_interval`-th.
+fn full_layers(config: &Config) -> Result<Vec<bool>, LoadError> {
+    let layers = config.layers("num_hidden_layers")?;
+    let interval = config.count_or("full_attention_interval", 0)?;
+    if let Some(kinds) = layer_kinds(config, layers)? {
+        return kinds
+            .iter()
+            .map(|kind| match kind.as_str() {
+                "full_attention" => Ok(true),
+                "linear_attention" => Ok(false),
+                other => Err(config.refuse("layer_types", format!("`{other}` is not supported"))),
+            })
+            .collect();
+    }
+    if interval == 0 {
+        return Err(config.refuse(
+            "layer_types",
+            "is missing, and full_attention_interval gives none",
+        ));
+    }
+    Ok((1..=layers)
+        .map(|layer| layer.is_multiple_of(interval))
+        .collect())
+}
+
+/// Attention whose context is gated: `q_proj` stores, head by head, the query and then the gate.
+fn gated_attention(b: &mut Builder, path: &str, x: Val, attention: &Attention, eps: f32) -> Val {
+    let HeadShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = attention.shape;
+    let hidden = b.width(x);
+    let query = interleaved(b, path, x, attention, 0);
+    let gate = interleaved(b, path, x, attention, head_dim);
+    let k = attention.project(b, &format!("{path}.k_proj"), x, kv_heads * head_dim);
+    let v = attention.project(b, &format!("{path}.v_proj"), x, kv_heads * head_dim);
+    let q = b.rms_norm(
+        query,
+        &format!("{path}.q_norm.weight"),
+        head_dim,
+        Fold::OnePlus,
+        eps,
+    );
+    let k = b.rms_norm(
+        k,
+        &format!("{path}.k_norm.weight"),
+        head_dim,
+        Fold::OnePlus,
+        eps,
+    );
+    let q = attention.rope(b, &format!("{path}.q_rope"), q, heads);
+    let k = attention.rope(b, &format!("{path}.k_rope"), k, kv_heads);
+    let context = attention.attend(b, path, (q, k, v));
+    let gated = b.glu(&format!("{path}.gate"), Act::Sigmoid, gate, context);
+    attention.project(b, &format!("{path}.o_proj"), gated, hidden)
+}
+
+/// The half of `q_proj` that starts at row `start` of each head's `2 * head_dim` rows.
+fn interleaved(b: &mut Builder, path: &str, x: Val, attention: &Attention, start: usize) -> Val {
+    let HeadShape {
+        heads, head_dim, ..
+    } = attention.shape;
+    let columns = b.width(x);
+    let mut half = |name: &str, stored: &[usize], shape: &[usize]| -> WeightId {
+        b.declare(Weight {
+            tensor: format!("{path}.q_proj.{name}"),
+            stored: stored.to_vec(),
+            part: Part::Rows {
+                period: 2 * head_dim,
+                start,
+                take: head_dim,
+            },
+            fold: Fold::None,
+            shape: shape.to_vec(),
+        })
+    };
+    let rows = heads * head_dim;
+    let weight = half("weight", &[2 * rows, columns], &[rows, columns]);
+    let bias = attention.bias.then(|| half("bias", &[2 * rows], &[rows]));
+    b.linear_of(x, weight, bias)
+}
+
+/// The gated delta rule mixer.
+struct Delta {
+    shape: DeltaShape,
+    kernel: usize,
+    eps: f32,
+}
+
+impl Delta {
+    fn of(config: &Config, eps: f32) -> Result<Self, LoadError> {
+        let shape = DeltaShape {
+            key_heads: config.size("linear_num_key_heads")?,
+            value_heads: config.size("linear_num_value_heads")?,
+            key_dim: config.size("linear_key_head_dim")?,
+            value_dim: config.size("linear_value_head_dim")?,
+        };
+        let keys = ("linear_num_key_heads", shape.key_heads);
+        divides(config, keys, ("linear_num_value_heads", shape.value_heads))?;
+        Ok(Self {
+            shape,
+            kernel: config.size("linear_conv_kernel_dim")?,
+            eps,
+        })
+    }
+
+    fn mixer(&self, b: &mut Builder, path: &str, x: Val) -> Val {
+        let DeltaShape {
+            key_heads,
+            value_heads,
+            key_dim,
+            value_dim,
+        } = self.shape;
+        let hidden = b.width(x);
+        let (keys, values) = (key_heads * key_dim, value_heads * value_dim);
+        let qkv = b.linear(
+            x,
+            &format!("{path}.in_proj_qkv.weight"),
+            2 * keys + values,
+            None,
+        );
+        let qkv = b.conv1d(
+            qkv,
+            &format!("{path}.conv1d.weight"),
+            self.kernel,
+            Some(Act::Silu),
+        );
+        let beta = b.linear(x, &format!("{path}.in_proj_b.weight"), value_heads, None);
+        let decay = b.linear(x, &format!("{path}.in_proj_a.weight"), value_heads, None);
+        let read = b.gated_delta(path, (qkv, decay, beta), self.shape);
+        let normed = b.rms_norm(
+            read,
+            &format!("{path}.norm.weight"),
+            value_dim,
+            Fold::None,
+            self.eps,
+        );
+        let z = b.linear(x, &format!("{path}.in_proj_z.weight"), values, None);
+        let gated = b.glu(&format!("{path}.gate"), Act::Silu, z, normed);
+        b.linear(gated, &format!("{path}.out_proj.weight"), hidden, None)
+    }
+}
+
+/// Text-only checkpoints say `model.` where the full ones say `model.language_model.`; draft heads and image
+/// towers are other models in the same files.
+fn sanitize(name: &str) -> Renamed<'_> {
+    if name.starts_with("mtp.") {
+        return Renamed::Ignore("multi-token prediction head, not run");
+    }
+    if name.starts_with("model.visual.") || name.starts_with("visual.") {
+        return Renamed::Ignore("image tower, not run");
+    }
+    match name.strip_prefix("model.") {
+        Some(rest) if !rest.starts_with("language_model.") => {
+            Renamed::Keep(format!("{PREFIX}.{rest}").into())
+        }
+        _ => Renamed::Keep(name.into()),
+    }
+}

@@ -1,0 +1,324 @@
+//! The tokenizer of a checkpoint's tokenizer.json, on top of the `tokenizers` library.
+//!
+//! In: tokenizer.json, and tokenizer_config.json where there is one. Out: a [`Tokenizer`].
+//! The library's model never sees an added token: they are cut out here, where it is known which characters came from
+//! people. Otherwise each step is the library's, so ids are its ids. It does not know chat templates.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokenizers::normalizer::Range as TextRange;
+use tokenizers::{
+    Encoding, Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper,
+    OffsetType, PostProcessor as _, PostProcessorWrapper, PreTokenizedString, Token,
+};
+
+use super::added::{AddedToken, AddedTokens, Matcher, Piece};
+use super::file::TokenizerFile;
+use super::pieces::{PieceDecoder, PieceTable};
+use super::split::{Stage, stages_from_json};
+use super::{ControlTokens, Prompt, TextError, Tokenizer};
+
+/// The longest text that is tokenized at once. Splitting a text costs up to 100 times its size for a moment.
+pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// A tokenizer as tokenizer.json describes it.
+#[derive(Debug)]
+pub struct HfTokenizer {
+    model: ModelWrapper,
+    normalizer: Option<NormalizerWrapper>,
+    stages: Vec<Stage>,
+    post_processor: Option<PostProcessorWrapper>,
+    added: AddedTokens,
+    /// Added tokens that are found in the text as it is, and those found in the normalized text.
+    verbatim: Option<Matcher>,
+    normalized: Option<Matcher>,
+    pieces: PieceTable,
+    strips_leading_space: bool,
+}
+
+type Split = (NormalizedString, Option<Vec<Token>>);
+
+impl HfTokenizer {
+    /// Loads a tokenizer from the bytes of tokenizer.json and the text of tokenizer_config.json.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] names what is wrong: ids with gaps or given twice, merges of unknown tokens, an
+    /// end-of-sequence token without an id, an unknown kind of component, a file larger than 128 MiB.
+    pub fn from_json(json: &[u8], config: Option<&str>) -> Result<Self, TextError> {
+        let mut file = TokenizerFile::from_bytes(json)?;
+        let config: Value = match config {
+            None => Value::Null,
+            Some(text) => serde_json::from_str(text).map_err(wrong_config)?,
+        };
+        add_from_config(&mut file.added_tokens, &config)?;
+        file.added_tokens.retain(|token| !token.content.is_empty());
+        let decoder = PieceDecoder::from_json(&file.decoder)?;
+        let pieces = piece_table(&file, &decoder)?;
+        let normalizer: Option<NormalizerWrapper> = component(&file.normalizer, "normalizer")?;
+        let (verbatim, normalized) = matchers(&file.added_tokens, normalizer.as_ref())?;
+        let tokenizer = HfTokenizer {
+            stages: stages_from_json(&file.pre_tokenizer)?,
+            post_processor: component(&file.post_processor, "post_processor")?,
+            model: guarded(|| Ok(file.model.build()))
+                .map_err(|reason| TextError::file(format!("model: {reason}")))??,
+            normalizer,
+            added: AddedTokens::new(file.added_tokens),
+            verbatim,
+            normalized,
+            pieces,
+            strips_leading_space: decoder.strips_leading_space,
+        };
+        tokenizer.check_special_ids(&config)?;
+        Ok(tokenizer)
+    }
+
+    /// Ids of plain text with the checkpoint's own special tokens around it (`[CLS] ... [SEP]`, a leading `<s>`), as
+    /// embedding models want it. Nothing in the text becomes a control token.
+    pub fn ids_with_specials_from_text(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let ids = |encoding: Encoding| encoding.get_ids().to_vec();
+        let encoding = self.encode(text, &|token: &AddedToken, _| !token.is_control())?;
+        match &self.post_processor {
+            None => Ok(ids(encoding)),
+            Some(processor) => guarded(|| processor.process(encoding, None, true))
+                .map(ids)
+                .map_err(TextError::Encode),
+        }
+    }
+
+    /// The spellings that must not come from people: input of [`super::ChatTemplate::new`].
+    pub fn control_tokens(&self) -> ControlTokens {
+        let tokens = self.added.tokens.iter().filter(|token| token.is_control());
+        ControlTokens::new(tokens.map(|token| (token.content.clone(), token.special)))
+    }
+
+    /// Spelling and id of each added token, control tokens and others, in the order of the file.
+    pub fn added_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.added
+            .tokens
+            .iter()
+            .map(|token| (token.content.as_str(), token.id))
+    }
+
+    fn check_special_ids(&self, config: &Value) -> Result<(), TextError> {
+        for name in ["bos_token", "eos_token"] {
+            let Some(token) = token_text(&config[name]) else {
+                continue;
+            };
+            if self.id_from_token(token).is_none() {
+                return Err(wrong_config(format!(
+                    "{name}: {token:?} is not in tokenizer.json"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The library's encoding, with the added tokens that `allowed` lets stand at a span of the text.
+    fn encode(
+        &self,
+        text: &str,
+        allowed: &dyn Fn(&AddedToken, std::ops::Range<usize>) -> bool,
+    ) -> Result<Encoding, TextError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(TextError::TooLong {
+                bytes: text.len(),
+                bytes_max: TEXT_BYTES_MAX,
+            });
+        }
+        let encode = || {
+            let mut parts = PreTokenizedString::from(text);
+            parts.split(|_, part| self.cut_verbatim(part, allowed))?;
+            parts.split(|_, part| self.cut_normalized(part, allowed))?;
+            for stage in &self.stages {
+                stage.apply(&mut parts)?;
+            }
+            parts.tokenize(|part| self.model.tokenize(part.get()))?;
+            parts.into_encoding(None, 0, OffsetType::None)
+        };
+        guarded(encode).map_err(TextError::Encode)
+    }
+
+    fn cut_verbatim(
+        &self,
+        part: NormalizedString,
+        allowed: &dyn Fn(&AddedToken, std::ops::Range<usize>) -> bool,
+    ) -> tokenizers::Result<Vec<Split>> {
+        match &self.verbatim {
+            None => Ok(vec![(part, None)]),
+            Some(matcher) => cut(&part, matcher.pieces(part.get(), allowed)),
+        }
+    }
+
+    /// Cuts a part at the tokens that are found in normalized text. In the text as it was written they must be spelled
+    /// alike: nobody can write a control token in letters that only become one by normalization.
+    fn cut_normalized(
+        &self,
+        mut part: NormalizedString,
+        allowed: &dyn Fn(&AddedToken, std::ops::Range<usize>) -> bool,
+    ) -> tokenizers::Result<Vec<Split>> {
+        if let Some(normalizer) = &self.normalizer {
+            normalizer.normalize(&mut part)?;
+        }
+        let Some(matcher) = &self.normalized else {
+            return Ok(vec![(part, None)]);
+        };
+        let (start, _) = part.offsets_original();
+        let pieces = matcher.pieces(part.get(), |token, span| {
+            let Some(written) = part.convert_offsets(TextRange::Normalized(span.clone())) else {
+                return false;
+            };
+            let spelling = part
+                .get_range_original(TextRange::Normalized(span))
+                .unwrap_or_default();
+            spelling.trim() == token.content.trim()
+                && allowed(token, start + written.start..start + written.end)
+        });
+        cut(&part, pieces)
+    }
+}
+
+impl Tokenizer for HfTokenizer {
+    fn ids_from_text(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let encoding = self.encode(text, &|token: &AddedToken, _| !token.is_control())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn ids_from_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
+        let allowed = |token: &AddedToken, span| !token.is_control() || prompt.allows_control(span);
+        Ok(self.encode(&prompt.text, &allowed)?.get_ids().to_vec())
+    }
+
+    fn bytes_from_id(&self, id: u32) -> Option<&[u8]> {
+        self.pieces.get(id)
+    }
+
+    fn id_from_token(&self, token: &str) -> Option<u32> {
+        self.added
+            .id(token)
+            .or_else(|| self.model.token_to_id(token))
+    }
+
+    fn ids_max(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn strips_leading_space(&self) -> bool {
+        self.strips_leading_space
+    }
+}
+
+/// Runs library code: its error as text, and a panic, which it must not but might have for a hostile file, as an error.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the tokenizer library failed on this input".to_owned()),
+    }
+}
+
+fn wrong_config(reason: impl std::fmt::Display) -> TextError {
+    TextError::Tokenizer {
+        file: "tokenizer_config.json".to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// A component of tokenizer.json; `null` is none.
+fn component<T: for<'de> Deserialize<'de>>(
+    value: &Value,
+    name: &str,
+) -> Result<Option<T>, TextError> {
+    guarded(|| Ok(Option::<T>::deserialize(value)?))
+        .map_err(|reason| TextError::file(format!("{name}: {reason}")))
+}
+
+/// A token in tokenizer_config.json: its spelling, or an object that holds it.
+fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+/// Adds the tokens that only tokenizer_config.json knows. Where both files describe one, the configuration wins, as it
+/// does in the reference.
+fn add_from_config(tokens: &mut Vec<AddedToken>, config: &Value) -> Result<(), TextError> {
+    let Some(described) = config
+        .get("added_tokens_decoder")
+        .and_then(Value::as_object)
+    else {
+        return Ok(());
+    };
+    for (id, token) in described {
+        let wrong = |reason: String| wrong_config(format!("added_tokens_decoder.{id}: {reason}"));
+        let number: u32 = id
+            .parse()
+            .map_err(|_| wrong("the key is not an id".to_owned()))?;
+        let mut token = token.clone();
+        if let Some(fields) = token.as_object_mut() {
+            fields.insert("id".to_owned(), number.into());
+        }
+        let token = AddedToken::deserialize(token).map_err(|error| wrong(error.to_string()))?;
+        match tokens
+            .iter_mut()
+            .find(|known| known.content == token.content)
+        {
+            Some(known) if known.id != token.id => {
+                let (content, other) = (&token.content, known.id);
+                return Err(wrong(format!(
+                    "{content:?} has id {other} in tokenizer.json"
+                )));
+            }
+            Some(known) => *known = token,
+            None => tokens.push(token),
+        }
+    }
+    Ok(())
+}
+
+fn piece_table(file: &TokenizerFile, decoder: &PieceDecoder) -> Result<PieceTable, TextError> {
+    let mut pieces: Vec<Vec<u8>> = file
+        .spellings()?
+        .into_iter()
+        .map(|spelling| decoder.bytes(spelling))
+        .collect();
+    for token in &file.added_tokens {
+        let text = if token.special {
+            ""
+        } else {
+            token.content.as_str()
+        };
+        pieces[token.id as usize] = text.as_bytes().to_vec();
+    }
+    PieceTable::new(pieces.into_iter())
+}
+
+fn matchers(
+    tokens: &[AddedToken],
+    normalizer: Option<&NormalizerWrapper>,
+) -> Result<(Option<Matcher>, Option<Matcher>), TextError> {
+    let (mut verbatim, mut normalized) = (Vec::new(), Vec::new());
+    for token in tokens {
+        match normalizer {
+            Some(normalizer) if token.normalized => {
+                let mut spelling = NormalizedString::from(token.content.as_str());
+                guarded(|| normalizer.normalize(&mut spelling)).map_err(TextError::file)?;
+                normalized.push((spelling.get().to_owned(), token.clone()));
+            }
+            None if token.normalized => normalized.push((token.content.clone(), token.clone())),
+            _ => verbatim.push((token.content.clone(), token.clone())),
+        }
+    }
+    Ok((Matcher::new(verbatim)?, Matcher::new(normalized)?))
+}
+
+/// The parts of a text as the library wants them.
+fn cut(part: &NormalizedString, pieces: Vec<Piece>) -> tokenizers::Result<Vec<Split>> {
+    let mut splits = Vec::with_capacity(pieces.len());
+    for (id, span) in pieces {
+        let slice = part
+            .slice(TextRange::Normalized(span))
+            .ok_or("a token splits a character")?;
+        let tokens = id.map(|id| vec![Token::new(id, String::new(), (0, slice.len()))]);
+        splits.push((slice, tokens));
+    }
+    Ok(splits)
+}

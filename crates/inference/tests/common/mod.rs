@@ -1,0 +1,140 @@
+//! What the integration tests share: random checkpoints for any plan, and running ids through a runner.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lattice_inference::backend::cpu::Cpu;
+use lattice_inference::backend::{
+    Backend, Batch, Entry, LoadOptions, OutputRows, Runner, SequenceId, reference::Reference,
+};
+use lattice_inference::checkpoint::{Checkpoint, Mapping, ModelFiles, OpenOptions};
+use lattice_inference::plan::Plan;
+use lattice_testkit::{
+    ScratchDir, SplitMix64, TensorBytes, bf16_bytes, f16_bytes, f32_bytes, write_checkpoint,
+};
+
+/// How the tests store weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    F32,
+    F16,
+    Bf16,
+}
+
+pub(crate) const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
+
+impl Format {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+        }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => f32_bytes(values),
+            Self::F16 => f16_bytes(values),
+            Self::Bf16 => bf16_bytes(values),
+        }
+    }
+}
+
+/// A checkpoint with random values for every tensor the plan reads.
+pub(crate) fn random_checkpoint(plan: &Plan, format: Format, seed: u64) -> Arc<Checkpoint> {
+    let tensors: BTreeMap<&str, &[usize]> = plan
+        .weights
+        .iter()
+        .map(|w| (w.tensor.as_str(), w.stored.as_slice()))
+        .collect();
+    let mut random = SplitMix64::new(seed);
+    let values: Vec<(&str, &[usize], Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape)| {
+            let fan_in = if shape.len() > 1 {
+                *shape.last().unwrap()
+            } else {
+                4
+            };
+            let values = random.normals(shape.iter().product(), 1.0 / (fan_in as f32).sqrt());
+            (name, shape, format.bytes(&values))
+        })
+        .collect();
+    let tensors: Vec<TensorBytes<'_>> = values
+        .iter()
+        .map(|(name, shape, bytes)| (*name, format.name(), *shape, bytes.as_slice()))
+        .collect();
+    let dir = ScratchDir::new().unwrap();
+    write_checkpoint(dir.path(), "{}", &tensors).unwrap();
+    let files = ModelFiles::open(dir.path()).unwrap();
+    let options = OpenOptions {
+        mapping: Mapping::Copied,
+    };
+    Arc::new(Checkpoint::open_with(&files, options).unwrap())
+}
+
+pub(crate) fn backends() -> [&'static dyn Backend; 2] {
+    [&Reference, &Cpu]
+}
+
+pub(crate) fn load(
+    backend: &dyn Backend,
+    plan: &Arc<Plan>,
+    weights: &Arc<Checkpoint>,
+    options: &LoadOptions,
+) -> Box<dyn Runner> {
+    backend
+        .load(Arc::clone(plan), Arc::clone(weights), options)
+        .unwrap()
+}
+
+/// Feeds `ids` in pieces of `piece` and returns every row's output.
+pub(crate) fn feed(
+    runner: &mut dyn Runner,
+    sequence: SequenceId,
+    ids: &[u32],
+    piece: usize,
+) -> Vec<f32> {
+    let mut rows = Vec::new();
+    for ids in ids.chunks(piece) {
+        let entries = [Entry {
+            sequence,
+            ids,
+            outputs: OutputRows::All,
+        }];
+        rows.extend_from_slice(runner.run(&Batch { entries: &entries }).unwrap().rows);
+    }
+    rows
+}
+
+/// [`feed`] in a sequence of its own.
+pub(crate) fn feed_alone(runner: &mut dyn Runner, ids: &[u32], piece: usize) -> Vec<f32> {
+    let sequence = runner.open().unwrap();
+    let rows = feed(runner, sequence, ids, piece);
+    runner.close(sequence);
+    rows
+}
+
+/// Pseudo-random ids below `vocab`.
+pub(crate) fn some_ids(count: usize, vocab: usize, seed: u64) -> Vec<u32> {
+    let mut random = SplitMix64::new(seed);
+    (0..count)
+        .map(|_| (random.next_u64() % vocab as u64) as u32)
+        .collect()
+}
+
+/// Equality to the bit, with the first difference named.
+#[track_caller]
+pub(crate) fn assert_same_bits(what: &str, left: &[f32], right: &[f32]) {
+    assert_eq!(left.len(), right.len(), "{what}: lengths");
+    for (index, (l, r)) in left.iter().zip(right).enumerate() {
+        assert_eq!(
+            l.to_bits(),
+            r.to_bits(),
+            "{what}: value {index}: {l} and {r}"
+        );
+    }
+}

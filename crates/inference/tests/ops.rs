@@ -1,0 +1,269 @@
+//! Every operation x format x backend against the reference. Adding an operation is one row in [`cases`].
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{FORMATS, Format, backends, feed_alone, load, random_checkpoint, some_ids};
+use lattice_inference::backend::{KvFormat, LoadOptions, reference::Reference};
+use lattice_inference::plan::{
+    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Part, Plan, RopeShape, Val, Weight,
+};
+use lattice_testkit::{nmse, tolerance};
+
+const VOCAB: usize = 50;
+
+struct Case {
+    name: &'static str,
+    /// Width of the embedding the operation reads.
+    width: usize,
+    build: fn(&mut Builder, Val) -> Val,
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case {
+            name: "embed",
+            width: 37,
+            build: |_, x| x,
+        },
+        Case {
+            name: "rms_norm row",
+            width: 37,
+            build: |b, x| b.rms_norm(x, "g", 37, Fold::None, 1e-6),
+        },
+        Case {
+            name: "rms_norm heads",
+            width: 72,
+            build: |b, x| b.rms_norm(x, "g", 24, Fold::OnePlus, 1e-5),
+        },
+        Case {
+            name: "linear",
+            width: 100,
+            build: |b, x| b.linear(x, "w", 67, None),
+        },
+        Case {
+            name: "linear bias",
+            width: 33,
+            build: |b, x| b.linear(x, "w", 130, Some("bias")),
+        },
+        Case {
+            name: "linear interleaved",
+            width: 48,
+            build: interleaved,
+        },
+        Case {
+            name: "rope whole head",
+            width: 96,
+            build: |b, x| b.rope("rope", x, angles(3, 32, 16)),
+        },
+        Case {
+            name: "rope part of head",
+            width: 96,
+            build: |b, x| b.rope("rope", x, angles(2, 48, 6)),
+        },
+        Case {
+            name: "attention causal",
+            width: 80,
+            build: |b, x| attention(b, x, true),
+        },
+        Case {
+            name: "attention bidirectional",
+            width: 80,
+            build: |b, x| attention(b, x, false),
+        },
+        Case {
+            name: "conv1d",
+            width: 70,
+            build: |b, x| b.conv1d(x, "c", 4, Some(Act::Silu)),
+        },
+        Case {
+            name: "conv1d bare",
+            width: 16,
+            build: |b, x| b.conv1d(x, "c", 3, None),
+        },
+        Case {
+            name: "gated_delta grouped",
+            width: 40,
+            build: |b, x| delta(b, x, 2, 4),
+        },
+        Case {
+            name: "gated_delta equal",
+            width: 40,
+            build: |b, x| delta(b, x, 3, 3),
+        },
+        Case {
+            name: "glu silu",
+            width: 61,
+            build: |b, x| b.glu("glu", Act::Silu, x, x),
+        },
+        Case {
+            name: "glu broadcast",
+            width: 61,
+            build: broadcast,
+        },
+        Case {
+            name: "moe",
+            width: 40,
+            build: mixture,
+        },
+        Case {
+            name: "add",
+            width: 19,
+            build: |b, x| b.add("add", x, x),
+        },
+    ]
+}
+
+fn interleaved(b: &mut Builder, x: Val) -> Val {
+    let weight = b.declare(Weight {
+        tensor: "w".to_owned(),
+        stored: vec![3 * 20, 48],
+        part: Part::Rows {
+            period: 20,
+            start: 10,
+            take: 10,
+        },
+        fold: Fold::None,
+        shape: vec![30, 48],
+    });
+    b.linear_of(x, weight, None)
+}
+
+fn angles(heads: usize, head_dim: usize, pairs: usize) -> RopeShape {
+    let inv_freq = (0..pairs)
+        .map(|pair| 100f64.powf(-(pair as f64) / pairs as f64))
+        .collect();
+    RopeShape {
+        heads,
+        head_dim,
+        inv_freq,
+    }
+}
+
+fn attention(b: &mut Builder, x: Val, causal: bool) -> Val {
+    let shape = HeadShape {
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 24,
+    };
+    let q = b.linear(x, "q", 144, None);
+    let k = b.linear(x, "k", 48, None);
+    let v = b.linear(x, "v", 48, None);
+    if causal {
+        return b.attention("attention", (q, k, v), shape, 0.2);
+    }
+    b.attention_bidirectional("attention", (q, k, v), shape, 0.2)
+}
+
+fn delta(b: &mut Builder, x: Val, key_heads: usize, value_heads: usize) -> Val {
+    let shape = DeltaShape {
+        key_heads,
+        value_heads,
+        key_dim: 24,
+        value_dim: 20,
+    };
+    let qkv = b.linear(x, "qkv", 2 * key_heads * 24 + value_heads * 20, None);
+    let a = b.linear(x, "a", value_heads, None);
+    let beta = b.linear(x, "b", value_heads, None);
+    b.gated_delta("delta", (qkv, a, beta), shape)
+}
+
+fn broadcast(b: &mut Builder, x: Val) -> Val {
+    let gate = b.linear(x, "gate", 1, None);
+    b.glu("glu", Act::Sigmoid, gate, x)
+}
+
+fn mixture(b: &mut Builder, x: Val) -> Val {
+    let router = b.linear(x, "router", 6, None);
+    let half = |b: &mut Builder, start: usize| {
+        b.declare(Weight {
+            tensor: "gate_up".to_owned(),
+            stored: vec![6, 56, 40],
+            part: Part::Rows {
+                period: 56,
+                start,
+                take: 28,
+            },
+            fold: Fold::None,
+            shape: vec![6, 28, 40],
+        })
+    };
+    let (gate, up) = (half(b, 0), half(b, 28));
+    let down = b.weight("down", &[6, 40, 28]);
+    b.moe(
+        "moe",
+        x,
+        router,
+        Experts {
+            gate,
+            up,
+            down,
+            top_k: 2,
+            renormalise: true,
+        },
+    )
+}
+
+fn plan(case: &Case) -> Arc<Plan> {
+    let mut b = Builder::new("op", VOCAB, 4096);
+    let table = b.weight("table", &[VOCAB, case.width]);
+    let x = b.embed(table);
+    let y = (case.build)(&mut b, x);
+    let out = b.take_rows("outputs", y);
+    Arc::new(b.finish(out).unwrap())
+}
+
+fn options(kv: KvFormat) -> LoadOptions {
+    LoadOptions {
+        output_rows_max: 512,
+        kv: Some(kv),
+        threads: 2,
+        ..LoadOptions::default()
+    }
+}
+
+#[test]
+fn every_operation_agrees_with_the_reference_in_every_format_on_every_backend() {
+    let ids = some_ids(150, VOCAB, 3);
+    for case in cases() {
+        let plan = plan(&case);
+        for format in FORMATS {
+            let weights = random_checkpoint(&plan, format, 7);
+            let exact = options(KvFormat::F32);
+            let expected = feed_alone(&mut *load(&Reference, &plan, &weights, &exact), &ids, 512);
+            assert!(
+                expected.iter().any(|value| value.abs() > 1e-3),
+                "{} is not trivial",
+                case.name
+            );
+            for backend in backends() {
+                let found = feed_alone(&mut *load(backend, &plan, &weights, &exact), &ids, 512);
+                let error = nmse(&expected, &found);
+                let limit = tolerance::nmse_limit(&format.name().to_lowercase());
+                let name = backend.name();
+                assert!(
+                    error <= limit,
+                    "{} {format:?} {name}: NMSE {error:e} > {limit:e}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_in_half_precision_stay_close() {
+    let ids = some_ids(200, VOCAB, 5);
+    let case = cases()
+        .into_iter()
+        .find(|case| case.name == "attention causal")
+        .unwrap();
+    let plan = plan(&case);
+    let weights = random_checkpoint(&plan, Format::F32, 7);
+    for backend in backends() {
+        let run = |kv| feed_alone(&mut *load(backend, &plan, &weights, &options(kv)), &ids, 64);
+        let error = nmse(&run(KvFormat::F32), &run(KvFormat::F16));
+        assert!(error <= 1e-6, "{}: NMSE {error:e}", backend.name());
+    }
+}

@@ -1,0 +1,86 @@
+//! The engine against transformers: logits of every family at every prompt length, and greedy ids.
+
+mod common;
+
+use common::{backends, feed_alone, load};
+use lattice_inference::Model;
+use lattice_inference::backend::{
+    Backend, Batch, Entry, LoadOptions, OutputRows, Runner, SequenceId,
+};
+use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
+use lattice_testkit::{Golden, families, nmse, tolerance};
+
+fn open(golden: &Golden) -> Model {
+    let files = ModelFiles::open(&golden.dir).unwrap();
+    Model::open(&files, &OpenOptions::default()).unwrap()
+}
+
+fn runner(backend: &dyn Backend, model: &Model) -> Box<dyn Runner> {
+    let options = LoadOptions {
+        output_rows_max: 512,
+        threads: 2,
+        ..LoadOptions::default()
+    };
+    load(backend, &model.plan, &model.checkpoint, &options)
+}
+
+#[test]
+fn logits_equal_those_of_transformers() {
+    for golden in families() {
+        let model = open(&golden);
+        assert!(model.notes.is_empty(), "{}: {:?}", golden.name, model.notes);
+        for backend in backends() {
+            let mut runner = runner(backend, &model);
+            for prompt in &golden.prompts {
+                let rows = feed_alone(&mut *runner, &prompt.ids, 512);
+                let found = &rows[prompt.first_row * golden.vocab..];
+                let error = nmse(&prompt.logits, found);
+                let what = format!("{} {} {}", golden.name, backend.name(), prompt.ids.len());
+                assert!(
+                    error <= tolerance::nmse_limit("f32"),
+                    "{what}: NMSE {error:e}"
+                );
+                println!("{what}: NMSE {error:.1e}");
+            }
+        }
+    }
+}
+
+/// Index of the largest value, the first among equals.
+fn argmax(row: &[f32]) -> u32 {
+    let best = (0..row.len()).reduce(|best, i| if row[i] > row[best] { i } else { best });
+    best.unwrap() as u32
+}
+
+fn greedy(runner: &mut dyn Runner, sequence: SequenceId, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut next = prompt.to_vec();
+    while found.len() < count {
+        let entries = [Entry {
+            sequence,
+            ids: &next,
+            outputs: OutputRows::Last,
+        }];
+        let id = argmax(runner.run(&Batch { entries: &entries }).unwrap().rows);
+        found.push(id);
+        next = vec![id];
+    }
+    found
+}
+
+#[test]
+fn greedy_ids_equal_those_of_transformers() {
+    for golden in families() {
+        let model = open(&golden);
+        for backend in backends() {
+            let mut runner = runner(backend, &model);
+            let sequence = runner.open().unwrap();
+            let Golden {
+                greedy: expected, ..
+            } = &golden;
+            let found = greedy(&mut *runner, sequence, &expected.prompt, expected.ids.len());
+            let step = expected.first_difference(&found);
+            assert_eq!(step, None, "{} {}: {found:?}", golden.name, backend.name());
+        }
+    }
+}

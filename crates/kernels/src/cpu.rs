@@ -1,0 +1,172 @@
+//! A processor to compute on: an instruction set and the threads.
+//!
+//! In: what the caller wants of both. Out: a [`Cpu`], the first argument of every operation.
+//! It does not know: any operation.
+
+use std::ops::Range;
+
+use crate::Isa;
+use crate::pool::Pool;
+
+/// Elements that make a task worth handing to another thread.
+const TASK_ELEMENTS: usize = 16 * 1024;
+
+/// What to compute with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuOptions {
+    /// None: the fastest the machine has. It changes the speed, never a bit of a result.
+    pub isa: Option<Isa>,
+    /// 0: one per physical core that this process may use. It changes the speed, never a bit of a
+    /// result.
+    pub threads: usize,
+}
+
+/// Why there is no [`Cpu`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CpuError {
+    /// The machine lacks the instruction set asked for.
+    #[error("this machine has no {wanted}, it has {}", list(available))]
+    IsaMissing {
+        /// What was asked for.
+        wanted: Isa,
+        /// What there is.
+        available: Vec<Isa>,
+    },
+    /// The system would not start the threads.
+    #[error("could not start {threads} threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+fn list(isas: &[Isa]) -> String {
+    isas.iter()
+        .map(Isa::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// An instruction set and a pool of threads. Idle, it costs nothing; dropping it ends the threads.
+pub struct Cpu {
+    isa: Isa,
+    pool: Pool,
+}
+
+impl Cpu {
+    /// Checks the instruction set and starts the threads.
+    ///
+    /// # Errors
+    /// [`CpuError::IsaMissing`] for an instruction set this machine lacks; [`CpuError::Threads`].
+    pub fn new(options: CpuOptions) -> Result<Cpu, CpuError> {
+        let isa = options.isa.unwrap_or_else(Isa::detect);
+        if !isa.is_available() {
+            return Err(CpuError::IsaMissing {
+                wanted: isa,
+                available: Isa::available(),
+            });
+        }
+        let threads = if options.threads == 0 {
+            cores()
+        } else {
+            options.threads
+        };
+        let pool = Pool::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
+        Ok(Cpu { isa, pool })
+    }
+
+    /// The instruction set every operation runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Threads that work on an operation, the calling one included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Runs `task(0)` .. `task(tasks - 1)`, each once, on all threads; returns when all are done. A
+    /// run from inside a task is serial. A panic in a task is raised again here.
+    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.pool.run(tasks, task);
+    }
+
+    /// Cuts `items` of `elements` each into ranges that are worth a task and runs them.
+    pub(crate) fn run_ranges(
+        &self,
+        items: usize,
+        elements: usize,
+        task: impl Fn(Range<usize>) + Sync,
+    ) {
+        let step = (TASK_ELEMENTS / elements.max(1)).max(1);
+        self.run_steps(items, step, task);
+    }
+
+    /// Cuts `items` into ranges of `step` (the last may be shorter) and runs them.
+    pub(crate) fn run_steps(&self, items: usize, step: usize, task: impl Fn(Range<usize>) + Sync) {
+        self.run(items.div_ceil(step), &|i| {
+            task(i * step..((i + 1) * step).min(items))
+        });
+    }
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cpu")
+            .field("isa", &self.isa)
+            .field("threads", &self.threads())
+            .finish()
+    }
+}
+
+/// Physical cores this process may use: two threads of one core only get in each other's way here.
+fn cores() -> usize {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    physical_cores()
+        .map_or(available, |cores| cores.min(available))
+        .max(1)
+}
+
+/// Distinct groups of sibling threads, where the system lists them (Linux).
+fn physical_cores() -> Option<usize> {
+    let mut groups = Vec::new();
+    for entry in std::fs::read_dir("/sys/devices/system/cpu").ok()? {
+        let siblings = entry.ok()?.path().join("topology/thread_siblings_list");
+        if let Ok(group) = std::fs::read_to_string(siblings) {
+            groups.push(group);
+        }
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    (!groups.is_empty()).then_some(groups.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_set_of_another_architecture_is_refused() {
+        let wanted = if cfg!(target_arch = "aarch64") {
+            Isa::Avx2
+        } else {
+            Isa::Neon
+        };
+        let error = Cpu::new(CpuOptions {
+            isa: Some(wanted),
+            threads: 1,
+        })
+        .map(drop);
+        let text = error.expect_err("the machine lacks it").to_string();
+        assert!(text.starts_with("this machine has no"), "{text}");
+    }
+
+    #[test]
+    fn zero_threads_means_the_cores() {
+        let cpu = Cpu::new(CpuOptions::default()).expect("the default fits every machine");
+        assert_eq!(cpu.threads(), cores());
+    }
+}

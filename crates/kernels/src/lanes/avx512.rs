@@ -1,0 +1,177 @@
+//! The lanes in one AVX-512 register.
+//!
+//! Layout: lane l is lane l of the zmm register. Contract: see [`super`].
+//! Measured: see the operations.
+
+use std::arch::x86_64::*;
+
+use super::{Body, LANES, Lanes};
+
+/// Runs `body` with AVX-512 on.
+///
+/// # Safety
+/// The machine has AVX2, FMA, F16C and AVX-512 F, BW, DQ, VL.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
+    body.run::<Avx512>()
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+/// Register-only intrinsics.
+macro_rules! ops {
+    ($e:expr) => {
+        // SAFETY: an `Avx512` exists only under `run`, whose caller checked the features.
+        unsafe { $e }
+    };
+}
+
+impl Lanes for Avx512 {
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Avx512(ops!(_mm512_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller promises 16 readable floats; features as in `ops`.
+        Avx512(unsafe { _mm512_loadu_ps(p) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_partial(p: *const f32, n: usize) -> Self {
+        // SAFETY: masked-off lanes are not read; the caller promises the first n.
+        Avx512(unsafe { _mm512_maskz_loadu_ps(first(n), p) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller promises 32 readable bytes.
+        Avx512(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self {
+        // SAFETY: the caller promises 32 readable bytes.
+        Avx512(unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller promises 16 writable floats.
+        unsafe { _mm512_storeu_ps(p, self.0) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_partial(self, p: *mut f32, n: usize) {
+        // SAFETY: masked-off lanes are not written; the caller promises the first n.
+        unsafe { _mm512_mask_storeu_ps(p, first(n), self.0) };
+    }
+
+    #[inline(always)]
+    fn to_f16(self) -> [u16; LANES] {
+        let mut out = [0; LANES];
+        // SAFETY: `out` has 32 bytes.
+        unsafe {
+            let narrow = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(self.0);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), narrow);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        Avx512(ops!(_mm512_add_ps(self.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        Avx512(ops!(_mm512_sub_ps(self.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        Avx512(ops!(_mm512_mul_ps(self.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        Avx512(ops!(_mm512_div_ps(self.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        Avx512(ops!(_mm512_fmadd_ps(self.0, b.0, c.0)))
+    }
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Avx512(ops!(_mm512_xor_ps(self.0, _mm512_set1_ps(-0.0))))
+    }
+
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        Avx512(ops!(_mm512_min_ps(self.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        Avx512(ops!(_mm512_max_ps(self.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn select_lt(self, b: Self, yes: Self, no: Self) -> Self {
+        Avx512(ops!({
+            let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, b.0);
+            _mm512_mask_blend_ps(less, no.0, yes.0)
+        }))
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        Avx512(ops!(_mm512_roundscale_ps::<NEAREST>(self.0)))
+    }
+
+    #[inline(always)]
+    fn scale2(self, n: Self) -> Self {
+        Avx512(ops!(_mm512_scalef_ps(self.0, n.0)))
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        ops!({
+            let y = _mm256_add_ps(low(self.0), high(self.0));
+            super::avx2::sum8(y)
+        })
+    }
+
+    #[inline(always)]
+    fn max_lane(self) -> f32 {
+        ops!({
+            let y = _mm256_max_ps(low(self.0), high(self.0));
+            super::avx2::max8(y)
+        })
+    }
+}
+
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    ((1u32 << n.min(LANES)) - 1) as __mmask16
+}
+
+#[inline(always)]
+fn low(x: __m512) -> __m256 {
+    ops!(_mm512_castps512_ps256(x))
+}
+
+#[inline(always)]
+fn high(x: __m512) -> __m256 {
+    ops!(_mm512_extractf32x8_ps::<1>(x))
+}

@@ -1,0 +1,195 @@
+//! The lanes in four NEON registers.
+//!
+//! Layout: lanes 4r..4r + 4 in register r. Contract: see [`super`]; `min` and `max` are compare and
+//! select, since NEON's own propagate NaN.
+//! Measured: not measured.
+
+use std::arch::aarch64::*;
+
+use super::{Body, LANES, Lanes};
+
+/// Runs `body` with NEON on.
+///
+/// # Safety
+/// The machine has NEON.
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
+    body.run::<Neon>()
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Neon([float32x4_t; 4]);
+
+/// Register-only intrinsics.
+macro_rules! ops {
+    ($e:expr) => {
+        // SAFETY: a `Neon` exists only under `run`, whose caller checked the feature.
+        #[allow(
+            unused_unsafe,
+            reason = "NEON is on by default on most AArch64 targets"
+        )]
+        unsafe {
+            $e
+        }
+    };
+}
+
+/// The four registers of the result, `$r` being the number of the register.
+macro_rules! each {
+    ($r:ident => $e:expr) => {
+        Neon([
+            { const $r: usize = 0; ops!($e) },
+            { const $r: usize = 1; ops!($e) },
+            { const $r: usize = 2; ops!($e) },
+            { const $r: usize = 3; ops!($e) },
+        ])
+    };
+}
+
+impl Lanes for Neon {
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Neon([ops!(vdupq_n_f32(x)); 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // The caller promises 16 readable floats.
+        each!(R => vld1q_f32(p.add(4 * R)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // The caller promises 16 readable values.
+        each!(R => vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p.add(4 * R)))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self {
+        // The caller promises 16 readable values.
+        each!(R => vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p.add(4 * R)))))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller promises 16 writable floats.
+        unsafe {
+            vst1q_f32(p, self.0[0]);
+            vst1q_f32(p.add(4), self.0[1]);
+            vst1q_f32(p.add(8), self.0[2]);
+            vst1q_f32(p.add(12), self.0[3]);
+        }
+    }
+
+    #[inline(always)]
+    fn to_f16(self) -> [u16; LANES] {
+        let mut out = [0u16; LANES];
+        for (chunk, x) in out.chunks_exact_mut(4).zip(self.0) {
+            // SAFETY: the chunk has 4 values.
+            unsafe { vst1_u16(chunk.as_mut_ptr(), vreinterpret_u16_f16(vcvt_f16_f32(x))) };
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        each!(R => vaddq_f32(self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        each!(R => vsubq_f32(self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        each!(R => vmulq_f32(self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        each!(R => vdivq_f32(self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        each!(R => vfmaq_f32(c.0[R], self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        each!(R => vnegq_f32(self.0[R]))
+    }
+
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        each!(R => vbslq_f32(vcltq_f32(self.0[R], b.0[R]), self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        each!(R => vbslq_f32(vcgtq_f32(self.0[R], b.0[R]), self.0[R], b.0[R]))
+    }
+
+    #[inline(always)]
+    fn select_lt(self, b: Self, yes: Self, no: Self) -> Self {
+        each!(R => vbslq_f32(vcltq_f32(self.0[R], b.0[R]), yes.0[R], no.0[R]))
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        each!(R => vrndnq_f32(self.0[R]))
+    }
+
+    #[inline(always)]
+    fn scale2(self, n: Self) -> Self {
+        each!(R => scale2_4(self.0[R], n.0[R]))
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let [a, b, c, d] = self.0;
+        let x = ops!(vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d)));
+        ops!({
+            let pair = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+            vget_lane_f32::<0>(pair) + vget_lane_f32::<1>(pair)
+        })
+    }
+
+    #[inline(always)]
+    fn max_lane(self) -> f32 {
+        let mut x = self.to_array();
+        let mut width = LANES / 2;
+        while width > 0 {
+            for l in 0..width {
+                x[l] = if x[l] > x[l + width] {
+                    x[l]
+                } else {
+                    x[l + width]
+                };
+            }
+            width /= 2;
+        }
+        x[0]
+    }
+}
+
+#[inline(always)]
+fn scale2_4(x: float32x4_t, n: float32x4_t) -> float32x4_t {
+    ops!({
+        let n = vcvtnq_s32_f32(n);
+        let low = vshrq_n_s32::<1>(n);
+        let high = vsubq_s32(n, low);
+        vmulq_f32(vmulq_f32(x, exponent(low)), exponent(high))
+    })
+}
+
+#[inline(always)]
+fn exponent(n: int32x4_t) -> float32x4_t {
+    ops!(vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(
+        n,
+        vdupq_n_s32(127)
+    ))))
+}

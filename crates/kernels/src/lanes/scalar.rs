@@ -1,0 +1,147 @@
+//! The lanes in plain Rust: what the other implementations must equal.
+//!
+//! Layout: an array. Contract: see [`super`]. Measured: not measured; right, not fast.
+
+use super::{LANES, Lanes, exponent_halves};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar([f32; LANES]);
+
+#[inline(always)]
+fn zip(a: Scalar, b: Scalar, f: impl Fn(f32, f32) -> f32) -> Scalar {
+    let mut out = a.0;
+    for (o, b) in out.iter_mut().zip(b.0) {
+        *o = f(*o, b);
+    }
+    Scalar(out)
+}
+
+#[inline(always)]
+fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            x[l] = f(x[l], x[l + width]);
+        }
+        width /= 2;
+    }
+    x[0]
+}
+
+impl Lanes for Scalar {
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Scalar([x; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller promises 16 readable floats.
+        Scalar(unsafe { p.cast::<[f32; LANES]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller promises 16 readable values.
+        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
+        Scalar(bits.map(|b| half::f16::from_bits(b).to_f32_const()))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self {
+        // SAFETY: the caller promises 16 readable values.
+        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
+        Scalar(bits.map(|b| f32::from_bits(u32::from(b) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller promises 16 writable floats.
+        unsafe { p.cast::<[f32; LANES]>().write_unaligned(self.0) };
+    }
+
+    #[inline(always)]
+    fn to_f16(self) -> [u16; LANES] {
+        self.0.map(|x| half::f16::from_f32_const(x).to_bits())
+    }
+
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        zip(self, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        zip(self, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        zip(self, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        zip(self, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        let mut out = c.0;
+        for ((o, a), b) in out.iter_mut().zip(self.0).zip(b.0) {
+            *o = a.mul_add(b, *o);
+        }
+        Scalar(out)
+    }
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Scalar(self.0.map(|x| -x))
+    }
+
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        zip(self, b, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        zip(self, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn select_lt(self, b: Self, yes: Self, no: Self) -> Self {
+        let mut out = no.0;
+        for l in 0..LANES {
+            if self.0[l] < b.0[l] {
+                out[l] = yes.0[l];
+            }
+        }
+        Scalar(out)
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        Scalar(self.0.map(f32::round_ties_even))
+    }
+
+    #[inline(always)]
+    fn scale2(self, n: Self) -> Self {
+        zip(self, n, |x, n| {
+            let (low, high) = exponent_halves(n as i32);
+            x * low * high
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        tree(self.0, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn max_lane(self) -> f32 {
+        tree(self.0, |a, b| if a > b { a } else { b })
+    }
+}

@@ -1,0 +1,159 @@
+//! The goldens in memory: prompts with the logits and greedy ids of the reference.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use serde::Deserialize;
+
+use crate::safetensors::Tensors;
+use crate::tolerance::GREEDY_GAP;
+
+/// The lengths in tokens of every family's prompts: one row, a few, and both sides of a chunk of 64.
+const PROMPT_TOKENS: [usize; 5] = [1, 7, 64, 65, 300];
+
+/// One family's tiny checkpoint and what transformers says about it, in float32.
+#[derive(Debug, Clone)]
+pub struct Golden {
+    /// The folder's name, such as `qwen3_5_moe`.
+    pub name: String,
+    /// The checkpoint: config.json and safetensors.
+    pub dir: PathBuf,
+    /// By length, shortest first.
+    pub prompts: Vec<PromptGolden>,
+    /// Greedy decoding from the prompt of 7 tokens. It stops at no stop id, and meets none.
+    pub greedy: Greedy,
+    /// Columns of the logits.
+    pub vocab: usize,
+}
+
+/// A prompt from an empty state.
+#[derive(Debug, Clone)]
+pub struct PromptGolden {
+    /// The tokens of the prompt.
+    pub ids: Vec<u32>,
+    /// The position of the first row kept in `logits`; the rows after it are all there.
+    pub first_row: usize,
+    /// `[ids.len() - first_row, vocab]`.
+    pub logits: Vec<f32>,
+}
+
+/// A greedy continuation by the reference.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Greedy {
+    /// The tokens before it.
+    pub prompt: Vec<u32>,
+    /// The tokens chosen, a stop id included if one ended it.
+    pub ids: Vec<u32>,
+    /// For each of `ids`, how far its logit was above the second best.
+    pub gaps: Vec<f32>,
+}
+
+impl Greedy {
+    /// The first step at which `found` is wrong: another id, or an end, where the choice was clear.
+    ///
+    /// None if all is right. After a difference at a gap of at most [`GREEDY_GAP`] the texts are two
+    /// texts, so nothing later is compared.
+    pub fn first_difference(&self, found: &[u32]) -> Option<usize> {
+        let steps = self.ids.len().max(found.len());
+        let step = (0..steps).find(|&t| self.ids.get(t) != found.get(t))?;
+        let clear = self.gaps.get(step).is_none_or(|&gap| gap > GREEDY_GAP);
+        clear.then_some(step)
+    }
+}
+
+/// A conversation with the bundled model.
+#[derive(Clone, Deserialize)]
+pub struct ChatGolden {
+    /// OpenAI-style messages, as a chat template takes them.
+    pub messages: serde_json::Value,
+    /// Whether the template was asked for thinking.
+    pub enable_thinking: bool,
+    /// What the checkpoint's template makes of the messages, generation prompt included.
+    pub rendered: String,
+    /// Its ids and the answer, at most 64 tokens; it ends with a stop id if it is shorter.
+    pub greedy: Greedy,
+    /// The answer's text without special tokens.
+    pub text: String,
+    /// The last row of the prompt's logits, `[vocab]`; kept for the first four conversations.
+    #[serde(skip)]
+    pub last_logits: Option<Vec<f32>>,
+}
+
+impl fmt::Debug for ChatGolden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatGolden")
+            .field("rendered", &self.rendered)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every family, sorted by name.
+///
+/// # Panics
+/// If a file is absent or not as `make.py` writes it.
+pub fn families() -> Vec<Golden> {
+    let root = goldens().join("families");
+    let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+    let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
+    let mut dirs: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+    dirs.sort();
+    dirs.into_iter().map(family).collect()
+}
+
+/// Conversations with `lattice-tiny`, whose own files lie elsewhere in the repository.
+///
+/// # Panics
+/// If a file is absent or not as `make.py` writes it.
+pub fn lattice_tiny() -> Vec<ChatGolden> {
+    let path = goldens().join("lattice_tiny.json");
+    let json = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut chats: Vec<ChatGolden> =
+        serde_json::from_slice(&json).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = Tensors::read(&goldens().join("lattice_tiny.safetensors"));
+    for (i, chat) in chats.iter_mut().enumerate() {
+        chat.last_logits = file.f32s(&format!("chat_{i}.logits")).map(|(row, _)| row);
+    }
+    chats
+}
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
+}
+
+fn family(dir: PathBuf) -> Golden {
+    let name = dir
+        .file_name()
+        .expect("listed folders have names")
+        .to_string_lossy()
+        .into_owned();
+    let file = Tensors::read(&dir.join("logits.safetensors"));
+    let ids = |key: &str| file.u32s(key).unwrap_or_else(|| panic!("{name}: no {key}"));
+    let floats = |key: &str| file.f32s(key).unwrap_or_else(|| panic!("{name}: no {key}"));
+    let mut vocab = 0;
+    let prompts = PROMPT_TOKENS.map(|tokens| {
+        let ids = ids(&format!("prompt_{tokens}.ids"));
+        let (logits, shape) = floats(&format!("prompt_{tokens}.logits"));
+        vocab = shape[1];
+        PromptGolden {
+            first_row: ids.len() - shape[0],
+            ids,
+            logits,
+        }
+    });
+    let (gaps, _) = floats("greedy.gaps");
+    let greedy = Greedy {
+        prompt: ids("greedy.prompt"),
+        ids: ids("greedy.ids"),
+        gaps,
+    };
+    Golden {
+        prompts: prompts.into(),
+        greedy,
+        vocab,
+        name,
+        dir,
+    }
+}
+
+#[cfg(test)]
+mod tests;

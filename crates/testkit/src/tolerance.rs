@@ -1,0 +1,76 @@
+//! The one table of how close is close enough.
+//!
+//! A row says how far logits computed from weights of a format may be from the reference computing in
+//! float32 on the same stored weights.
+
+/// Two greedy paths may part only at a step where the reference's two best logits are this close.
+pub const GREEDY_GAP: f32 = 1e-4;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Tolerance {
+    /// The format of the weights, as safetensors headers name it, in lower case.
+    pub format: &'static str,
+    /// The largest accepted normalised mean squared error, see [`nmse`](crate::nmse).
+    pub nmse: f64,
+    /// Why this much and not less.
+    pub reason: &'static str,
+}
+
+/// Every format that the engine computes with.
+pub const TABLE: &[Tolerance] = &[
+    Tolerance {
+        format: "f32",
+        nmse: 1e-9,
+        reason: "on the goldens transformers in float32 is within 1e-11 of its own float64, and another \
+                 order of the sums costs as much again; the smallest fault tried, a norm's epsilon ten \
+                 times too large in llama3_rope, gives 9e-9",
+    },
+    Tolerance {
+        format: "f16",
+        nmse: 1e-9,
+        reason: "f16 weights widen to f32 exactly and activations stay f32",
+    },
+    Tolerance {
+        format: "bf16",
+        nmse: 1e-4,
+        reason: "bf16 dot instructions round activations to 8 bits of mantissa, an error of 2^-9 of each \
+                 value: squared 4e-6 a linear, and a few linears deep the errors add",
+    },
+];
+
+/// The limit of a format.
+///
+/// # Panics
+/// If the table has no row for it: a new format needs a limit with a reason.
+pub fn nmse_limit(format: &str) -> f64 {
+    let row = TABLE.iter().find(|row| row.format == format);
+    row.unwrap_or_else(|| panic!("no tolerance for format {format}"))
+        .nmse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_format_has_one_row_with_a_reason() {
+        for row in TABLE {
+            assert_eq!(
+                TABLE
+                    .iter()
+                    .filter(|other| other.format == row.format)
+                    .count(),
+                1
+            );
+            assert!(row.nmse > 0.0 && row.nmse < 1.0 && !row.reason.is_empty());
+            assert_eq!(nmse_limit(row.format), row.nmse);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no tolerance for format q0")]
+    fn a_format_without_a_row_is_an_error() {
+        nmse_limit("q0");
+    }
+}
