@@ -23,12 +23,15 @@ struct Bundled {
 impl Bundled {
     fn open() -> Bundled {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models/lattice-tiny");
-        let read = |file| std::fs::read(dir.join(file)).unwrap();
-        let config = String::from_utf8(read("tokenizer_config.json")).unwrap();
-        let tokenizer = HfTokenizer::from_json(&read("tokenizer.json"), Some(&config)).unwrap();
-        let files = ModelFiles::open(&dir).unwrap();
+        let read = |file| std::fs::read(dir.join(file)).expect("the bundled model is whole");
+        let config =
+            String::from_utf8(read("tokenizer_config.json")).expect("the bundled model is whole");
+        let tokenizer = HfTokenizer::from_json(&read("tokenizer.json"), Some(&config))
+            .expect("the bundled model is whole");
+        let files = ModelFiles::open(&dir).expect("the bundled model is whole");
         Bundled {
-            model: Model::open(&files, &OpenOptions::default()).unwrap(),
+            model: Model::open(&files, &OpenOptions::default())
+                .expect("the bundled model is whole"),
             tokenizer: Arc::new(tokenizer),
         }
     }
@@ -43,12 +46,16 @@ impl Bundled {
             ..LoadOptions::default()
         };
         let (plan, weights) = (self.model.plan.clone(), self.model.checkpoint.clone());
-        let runner = Cpu.load(plan, weights, &options).unwrap();
+        let runner = Cpu
+            .load(plan, weights, &options)
+            .expect("the bundled model is whole");
         Generator::new(runner, self.tokenizer.clone())
     }
 
     fn id(&self, token: &str) -> u32 {
-        self.tokenizer.id_from_token(token).unwrap()
+        self.tokenizer
+            .id_from_token(token)
+            .expect("the bundled model is whole")
     }
 
     fn request(&self, prompt: &[u32], sampler: SamplerOptions) -> Request {
@@ -68,7 +75,7 @@ impl Bundled {
 fn answer(generator: &mut Generator, request: Request) -> Answer {
     generator
         .generate(request, |_| ControlFlow::Continue(()))
-        .unwrap()
+        .expect("the request is good")
 }
 
 fn sampled(seed: u64) -> SamplerOptions {
