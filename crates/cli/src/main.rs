@@ -1,2 +1,48 @@
-//! The one binary.
-fn main() {}
+//! `lattice`: the one binary. Arguments in, words and figures out; what a model does is the library's business.
+
+mod args;
+mod bundled;
+mod chat;
+mod doctor;
+mod eval;
+mod npy;
+mod plan;
+mod show;
+mod source;
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command, EvalCommand};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Chat(args) => chat::run(args),
+        Command::Show(args) => show::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Eval(EvalCommand::Logits(args)) => eval::logits(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            // A reader that went away needs no words; every other reason goes to people.
+            if !is_broken_pipe(&error) {
+                let _ = writeln!(std::io::stderr(), "lattice: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reason is that nobody reads our output any more.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kinds = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    kinds
+        .into_iter()
+        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
+}

@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod checkpoint;
+mod engine;
 mod error;
 pub mod generate;
 mod model;
@@ -16,5 +17,6 @@ pub mod plan;
 pub mod sample;
 pub mod tokenizer;
 
+pub use engine::{ChatRequest, Engine, EngineOptions};
 pub use error::Error;
 pub use model::Model;

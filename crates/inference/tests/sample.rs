@@ -465,10 +465,10 @@ fn ngram_drafts_repeat_what_followed_last_time() {
     };
     assert_eq!(propose(2, &[1, 2, 3, 4, 1, 2, 5, 6, 1, 2], 3), [5, 6, 1]);
     assert_eq!(propose(2, &[1, 2, 3, 4, 1, 2], 1), [3]);
-    assert_eq!(propose(3, &[1, 2, 3, 4, 1, 2], 4), [0u32; 0]);
+    assert_eq!(propose(3, &[1, 2, 3, 4, 1, 2], 4), [0_u32; 0]);
     assert_eq!(propose(1, &[9, 9, 9], 4), [9]);
-    assert_eq!(propose(1, &[9], 4), [0u32; 0]);
-    assert_eq!(propose(1, &[], 4), [0u32; 0]);
+    assert_eq!(propose(1, &[9], 4), [0_u32; 0]);
+    assert_eq!(propose(1, &[], 4), [0_u32; 0]);
 }
 
 fn any_logits() -> impl Strategy<Value = Vec<f32>> {

@@ -16,6 +16,14 @@ pub enum KvFormat {
 }
 
 impl KvFormat {
+    /// Its name, as `--kv` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
     /// Bytes of one value.
     pub fn value_bytes(self) -> usize {
         match self {

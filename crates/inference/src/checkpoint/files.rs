@@ -220,7 +220,6 @@ impl Directory {
         Ok(Some(Opened {
             file,
             name: name.to_owned(),
-            path,
             metadata,
         }))
     }

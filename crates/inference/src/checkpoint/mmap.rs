@@ -11,7 +11,6 @@
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use memmap2::{Mmap, MmapOptions};
@@ -50,7 +49,6 @@ enum Bytes {
 #[derive(Debug)]
 struct Origin {
     file: File,
-    path: PathBuf,
     stamp: Stamp,
 }
 
@@ -59,15 +57,13 @@ struct Origin {
 struct Stamp {
     len: u64,
     modified: Option<SystemTime>,
-    identity: Option<(u64, u64)>,
 }
 
-/// An opened regular file, the name errors call it by, and the path it was opened by.
+/// An opened regular file and the name errors call it by.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) name: String,
-    pub(crate) path: PathBuf,
     pub(crate) metadata: Metadata,
 }
 
@@ -88,7 +84,6 @@ impl FileBytes {
                 map,
                 origin: Origin {
                     file: opened.file,
-                    path: opened.path,
                     stamp,
                 },
             }
@@ -168,7 +163,6 @@ impl Stamp {
         Self {
             len: metadata.len(),
             modified: metadata.modified().ok(),
-            identity: identity(metadata),
         }
     }
 }
@@ -216,15 +210,4 @@ fn map(opened: &Opened) -> Result<Mmap, LoadError> {
     // breaking it does, and `unchanged` finds it out. Places and sizes come from a copy of the
     // header, and every bit pattern is a number, so changed bytes are other weights and no more.
     unsafe { MmapOptions::new().len(len).map(&opened.file) }.map_err(io)
-}
-
-#[cfg(unix)]
-fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(_metadata: &Metadata) -> Option<(u64, u64)> {
-    None
 }

@@ -36,6 +36,7 @@ pub struct HfTokenizer {
     normalized: Option<Matcher>,
     pieces: PieceTable,
     strips_leading_space: bool,
+    end: Option<u32>,
 }
 
 type Split = (NormalizedString, Option<Vec<Token>>);
@@ -69,9 +70,11 @@ impl HfTokenizer {
             normalized,
             pieces,
             strips_leading_space: decoder.strips_leading_space,
+            end: None,
         };
         tokenizer.check_special_ids(&config)?;
-        Ok(tokenizer)
+        let end = token_text(&config["eos_token"]).and_then(|token| tokenizer.id_from_token(token));
+        Ok(HfTokenizer { end, ..tokenizer })
     }
 
     /// Ids of plain text with the checkpoint's own special tokens around it (`[CLS] ... [SEP]`, a leading `<s>`), as
@@ -91,6 +94,11 @@ impl HfTokenizer {
     pub fn control_tokens(&self) -> ControlTokens {
         let tokens = self.added.tokens.iter().filter(|token| token.is_control());
         ControlTokens::new(tokens.map(|token| (token.content.clone(), token.special)))
+    }
+
+    /// The id of tokenizer_config.json's `eos_token`.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.end
     }
 
     /// Spelling and id of each added token, control tokens and others, in the order of the file.

@@ -100,24 +100,17 @@ fn a_file_written_in_place_is_noticed() {
 
 #[cfg(unix)]
 #[test]
-fn a_replaced_file_is_noticed_and_the_old_bytes_live_on() {
+fn a_replaced_or_removed_file_does_no_harm_and_the_old_bytes_live_on() {
     let (folder, path) = model();
     let checkpoint = open(&folder, Mapping::Mapped);
     let other = folder.write("other", safetensors(&[("a", "F32", &[4096], &[9; 16_384])]));
     std::fs::rename(other, &path).expect("it can be replaced");
-    assert!(matches!(
-        checkpoint.unchanged(),
-        Err(LoadError::Changed { .. })
-    ));
-    assert_eq!(
-        checkpoint.tensor("a").map(|a| a.bytes),
-        Some(&[7; 16_384][..])
-    );
+    let old = Some(&[7; 16_384][..]);
+    assert_eq!(checkpoint.tensor("a").map(|a| a.bytes), old);
+    assert!(checkpoint.unchanged().is_ok());
     std::fs::remove_file(path).expect("it can be removed");
-    says(
-        &checkpoint.unchanged().expect_err("it is gone").to_string(),
-        &["leads nowhere"],
-    );
+    assert!(checkpoint.unchanged().is_ok());
+    assert_eq!(checkpoint.tensor("a").map(|a| a.bytes), old);
 }
 
 #[test]

@@ -1,0 +1,276 @@
+//! The command line: the one place where arguments and environment are read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu, reference::Reference};
+use lattice_inference::checkpoint::{Mapping, OpenOptions};
+use lattice_inference::{EngineOptions, generate::GeneratorOptions};
+use lattice_kernels::Isa;
+
+/// Chat with, inspect and measure transformer models. Pure Rust, on your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "lattice", version, max_term_width = 100)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    it went well
+  1    it did not: the reason stands on stderr
+  2    the command line was wrong
+  130  Ctrl-C ended it";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Talk with a model; without --model, with the one inside this binary
+    Chat(ChatArgs),
+    /// Print what a model is: family, sizes, tensors, sampler defaults, memory
+    Show(ShowArgs),
+    /// Print the steps a model runs, with shapes, parameters and FLOPs per token
+    Plan(PlanArgs),
+    /// Look at this machine and say what fits and what is missing
+    Doctor(DoctorArgs),
+    /// Measure a model against the truth
+    #[command(subcommand)]
+    Eval(EvalCommand),
+}
+
+/// Which model.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct ModelArgs {
+    /// Where models lie that are called by name
+    #[arg(long, env = "LATTICE_MODEL_CACHE", value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
+    /// Read the weights into memory instead of mapping the files, so that nobody can change them under us
+    #[arg(long)]
+    pub(crate) no_mmap: bool,
+}
+
+/// How to run it.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct RunArgs {
+    /// What to compute on
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+    /// Threads; 0: one per core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) threads: usize,
+    /// Tokens a conversation may hold; at most what the model was made for [default: 32768, or the model's limit]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<usize>,
+    /// Tokens of a prompt fed at once
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    pub(crate) batch: usize,
+    /// How keys and values are kept [default: f32 for a model stored in f32, else f16]
+    #[arg(long, value_enum)]
+    pub(crate) kv: Option<Kv>,
+    /// Instruction set: scalar, avx2, avx512 or neon [default: the best this machine has]
+    #[arg(long)]
+    pub(crate) isa: Option<Isa>,
+    /// Accept weights that are NaN or infinite
+    #[arg(long)]
+    pub(crate) allow_nan: bool,
+}
+
+/// What to compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    /// Threads and vector instructions
+    Cpu,
+    /// The plain loops that define every operation: slow
+    Reference,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    F32,
+    F16,
+}
+
+impl Device {
+    pub(crate) fn backend(self) -> &'static dyn Backend {
+        match self {
+            Self::Cpu => &Cpu,
+            Self::Reference => &Reference,
+        }
+    }
+}
+
+/// Context where the user names none: long enough for most talk, and taken from memory only as it fills.
+const CONTEXT_TOKENS: usize = 32_768;
+
+impl ModelArgs {
+    pub(crate) fn open_options(&self) -> OpenOptions {
+        let mapping = if self.no_mmap {
+            Mapping::Copied
+        } else {
+            Mapping::Mapped
+        };
+        OpenOptions { mapping }
+    }
+}
+
+impl RunArgs {
+    pub(crate) fn load_options(&self, sequences_max: usize) -> LoadOptions {
+        LoadOptions {
+            sequences_max,
+            context_tokens_max: self.context.unwrap_or(CONTEXT_TOKENS),
+            batch_tokens_max: self.batch.max(1),
+            output_rows_max: 16,
+            kv: self.kv.map(|kv| match kv {
+                Kv::F32 => KvFormat::F32,
+                Kv::F16 => KvFormat::F16,
+            }),
+            kv_tokens_max: None,
+            threads: self.threads,
+            isa: self.isa,
+            allow_non_finite: self.allow_nan,
+        }
+    }
+
+    pub(crate) fn engine_options(&self, model: &ModelArgs, sequences_max: usize) -> EngineOptions {
+        EngineOptions {
+            open: model.open_options(),
+            load: self.load_options(sequences_max),
+            generator: GeneratorOptions::default(),
+        }
+    }
+}
+
+/// The flags that choose tokens; unset ones fall to the model's generation_config.json.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct SamplerArgs {
+    /// 0 takes the likeliest token always; 1 samples as the model says
+    #[arg(long, value_name = "X")]
+    pub(crate) temperature: Option<f32>,
+    /// Keep the K likeliest tokens; 0: all
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<u32>,
+    /// Keep the likeliest tokens that make up this share of the probability
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Drop tokens below this share of the likeliest one's probability
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// Make tokens of the prompt and the answer less likely; 1: off
+    #[arg(long, value_name = "X")]
+    pub(crate) repetition_penalty: Option<f32>,
+    /// Make tokens of the answer less likely
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) presence_penalty: Option<f32>,
+    /// Make tokens of the answer less likely for each time they stand in it
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: Option<f32>,
+    /// Same seed, same machine: same answer
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Tokens to generate at most
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Text that ends the answer; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+}
+
+/// `lattice chat`
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
+    #[arg(long, short, value_name = "PATH|NAME")]
+    pub(crate) model: Option<String>,
+    /// Ask once and print the answer; - reads stdin
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// What the model is told first
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Let the model think before it answers
+    #[arg(long)]
+    pub(crate) think: bool,
+    /// Tokens it may think for before it is made to answer
+    #[arg(long, value_name = "N", requires = "think")]
+    pub(crate) think_budget: Option<usize>,
+    /// Print events for programs: `@@lattice {"ev":...}` lines
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// With --json: read one JSON request per line of stdin and keep the model loaded
+    #[arg(long, requires = "json", conflicts_with = "prompt")]
+    pub(crate) serve: bool,
+    #[command(flatten)]
+    pub(crate) sampler: SamplerArgs,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// `lattice show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
+    pub(crate) model: Option<String>,
+    /// Print weights, key/value memory, recurrent state and scratch at --context
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// List every tensor
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// `lattice plan`
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+}
+
+/// `lattice doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// A model to check against this machine [default: the bundled lattice-tiny]
+    pub(crate) model: Option<String>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Write the logits of given token ids as .npy: f32 [tokens, vocab]
+    Logits(LogitsArgs),
+}
+
+/// `lattice eval logits`
+#[derive(Debug, Args)]
+pub(crate) struct LogitsArgs {
+    /// A directory with config.json, or a name under --model-dir
+    pub(crate) model: String,
+    /// Token ids: one JSON array per line, each line a sequence of its own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids: PathBuf,
+    /// Where to write; the rows of all lines, one after the other
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}

@@ -1,0 +1,15 @@
+//! `lattice plan`: the steps of a model.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use lattice_inference::Model;
+
+use crate::args::PlanArgs;
+
+pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    let files = args.source.resolve(args.model.as_deref())?;
+    let model = Model::open(&files, &args.source.open_options())?;
+    write!(std::io::stdout(), "{}", model.plan)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,270 @@
+//! `lattice show`: what a model is, in words and figures.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use lattice_inference::Model;
+use lattice_inference::backend::LoadOptions;
+use lattice_inference::checkpoint::GenerationDefaults;
+use lattice_inference::plan::Footprint;
+use serde_json::{Value, json};
+
+use crate::args::ShowArgs;
+
+pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    let files = args.source.resolve(args.model.as_deref())?;
+    let model = Model::open(&files, &args.source.open_options())?;
+    let defaults = GenerationDefaults::open(&files)?;
+    let options = args.run.load_options(1);
+    let memory = args.memory.then(|| Memory::of(&model, &options));
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let value = as_json(
+            &files.name(),
+            &model,
+            &defaults,
+            memory.as_ref(),
+            args.tensors,
+        );
+        writeln!(out, "{value}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&mut out, &files.name(), &model, &defaults)?;
+    if let Some(memory) = memory {
+        memory.print(&mut out)?;
+    }
+    if args.tensors {
+        for tensor in model.checkpoint.tensors() {
+            let shape = format!("{:?}", tensor.shape);
+            writeln!(
+                out,
+                "{:<5} {shape:<20} {}",
+                tensor.dtype.name(),
+                tensor.name
+            )?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(
+    out: &mut impl Write,
+    name: &str,
+    model: &Model,
+    defaults: &GenerationDefaults,
+) -> std::io::Result<()> {
+    let plan = &model.plan;
+    let cost = plan.cost_per_token();
+    writeln!(out, "model       {name}")?;
+    writeln!(
+        out,
+        "family      {} ({})",
+        model.family.name,
+        model.config.model_type()
+    )?;
+    writeln!(out, "parameters  {}", count(plan.parameters()))?;
+    writeln!(
+        out,
+        "weights     {} in {}",
+        bytes(model.checkpoint.weight_bytes()),
+        dtypes(model)
+    )?;
+    writeln!(out, "vocabulary  {}", plan.vocab)?;
+    writeln!(
+        out,
+        "context     {} tokens at most",
+        plan.context_tokens_max
+    )?;
+    writeln!(out, "steps       {}", plan.steps.len())?;
+    writeln!(
+        out,
+        "per token   {} weights read, {} FLOP, and {} FLOP for each key",
+        count(cost.weight_values),
+        count(cost.flops),
+        count(cost.flops_per_key),
+    )?;
+    writeln!(out, "sampler     {}", sampler(defaults))?;
+    for note in &model.notes {
+        writeln!(out, "note        {note}")?;
+    }
+    if !defaults.unread.is_empty() {
+        let unread = defaults.unread.join(", ");
+        writeln!(
+            out,
+            "note        generation_config.json: not used: {unread}"
+        )?;
+    }
+    Ok(())
+}
+
+/// Memory at one context length.
+struct Memory {
+    footprint: Footprint,
+    context_tokens: usize,
+    kv: &'static str,
+}
+
+impl Memory {
+    fn of(model: &Model, options: &LoadOptions) -> Self {
+        let context_tokens = options
+            .context_tokens_max
+            .min(model.plan.context_tokens_max);
+        let kv = model.kv_format(options).name();
+        Self {
+            footprint: model.footprint(options),
+            context_tokens,
+            kv,
+        }
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Self {
+            footprint,
+            context_tokens,
+            kv,
+        } = self;
+        let all = footprint.kv_bytes_per_token * *context_tokens as u64;
+        writeln!(
+            out,
+            "\nmemory at a context of {context_tokens} tokens, one sequence:"
+        )?;
+        writeln!(
+            out,
+            "  weights          {:>12}",
+            bytes(footprint.weights_bytes)
+        )?;
+        writeln!(
+            out,
+            "  keys and values  {:>12}  {} per token in {kv}; taken as the context fills",
+            bytes(all),
+            bytes(footprint.kv_bytes_per_token),
+        )?;
+        writeln!(
+            out,
+            "  recurrent state  {:>12}",
+            bytes(footprint.state_bytes)
+        )?;
+        writeln!(
+            out,
+            "  scratch          {:>12}",
+            bytes(footprint.scratch_bytes)
+        )?;
+        writeln!(
+            out,
+            "  in all           {:>12}",
+            bytes(footprint.total_bytes(*context_tokens))
+        )
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "context_tokens": self.context_tokens,
+            "weights_bytes": self.footprint.weights_bytes,
+            "kv_format": self.kv,
+            "kv_bytes_per_token": self.footprint.kv_bytes_per_token,
+            "state_bytes": self.footprint.state_bytes,
+            "scratch_bytes": self.footprint.scratch_bytes,
+            "total_bytes": self.footprint.total_bytes(self.context_tokens),
+        })
+    }
+}
+
+fn as_json(
+    name: &str,
+    model: &Model,
+    defaults: &GenerationDefaults,
+    memory: Option<&Memory>,
+    tensors: bool,
+) -> Value {
+    let cost = model.plan.cost_per_token();
+    let tensors = tensors.then(|| -> Vec<Value> {
+        let tensors = model.checkpoint.tensors();
+        tensors
+            .map(|t| json!({"name": t.name, "dtype": t.dtype.name(), "shape": t.shape}))
+            .collect()
+    });
+    json!({
+        "model": name,
+        "family": model.family.name,
+        "model_type": model.config.model_type(),
+        "parameters": model.plan.parameters(),
+        "weights_bytes": model.checkpoint.weight_bytes(),
+        "vocab": model.plan.vocab,
+        "context_tokens_max": model.plan.context_tokens_max,
+        "weight_values_per_token": cost.weight_values,
+        "flops_per_token": cost.flops,
+        "flops_per_key": cost.flops_per_key,
+        "sampler": {
+            "temperature": defaults.temperature,
+            "top_k": defaults.top_k,
+            "top_p": defaults.top_p,
+            "min_p": defaults.min_p,
+            "repetition_penalty": defaults.repetition_penalty,
+        },
+        "stop_ids": defaults.eos_token_ids,
+        "notes": model.notes,
+        "memory": memory.map(Memory::as_json),
+        "tensors": tensors,
+    })
+}
+
+/// The sampler as generation_config.json asks for it.
+fn sampler(defaults: &GenerationDefaults) -> String {
+    let numbers = [
+        ("temperature", defaults.temperature),
+        ("top_k", defaults.top_k.map(f64::from)),
+        ("top_p", defaults.top_p),
+        ("min_p", defaults.min_p),
+        ("repetition_penalty", defaults.repetition_penalty),
+    ];
+    let set: Vec<String> = numbers
+        .iter()
+        .filter_map(|(name, x)| x.map(|x| format!("{name} {x}")))
+        .collect();
+    if set.is_empty() {
+        "plain: the model says nothing".to_owned()
+    } else {
+        set.join(", ")
+    }
+}
+
+/// The types its tensors are stored in.
+fn dtypes(model: &Model) -> String {
+    let mut names: Vec<&str> = model.checkpoint.tensors().map(|t| t.dtype.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(" and ")
+}
+
+/// 1234567 as "1.23 M".
+pub(crate) fn count(value: u64) -> String {
+    scaled(value, 1000.0, &["", " k", " M", " G", " T"])
+}
+
+/// Bytes as "1.21 GiB".
+pub(crate) fn bytes(value: u64) -> String {
+    scaled(value, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"])
+}
+
+fn scaled(value: u64, step: f64, units: &[&str]) -> String {
+    let (mut x, mut unit) = (value as f64, 0);
+    while x >= step && unit + 1 < units.len() {
+        x /= step;
+        unit += 1;
+    }
+    let digits = if unit == 0 { 0 } else { 2 };
+    format!("{x:.digits$}{}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_234_567), "1.23 M");
+        assert_eq!(bytes(1 << 20), "1.00 MiB");
+        assert_eq!(bytes(12), "12 B");
+    }
+}

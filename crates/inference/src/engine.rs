@@ -1,0 +1,229 @@
+//! A model ready to talk: its files opened, its weights loaded, its tokenizer and template beside them.
+//!
+//! In: a model's files, a backend and options. Out: requests for the generator, made of conversations.
+//! It does not know: terminals, HTTP, which device it runs on.
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::backend::{Backend, LoadOptions};
+use crate::checkpoint::{Config, GenerationDefaults, LoadError, ModelFiles, OpenOptions};
+use crate::generate::{Generator, GeneratorOptions, Request, Thinking};
+use crate::model::Model;
+use crate::sample::SamplerOptions;
+use crate::tokenizer::{
+    ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, TemplateFiles, TextError,
+    Tokenizer,
+};
+
+/// Template and tokenizer_config files are text that people wrote: far below this.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+
+/// Everything a caller may choose about an engine.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// How the files are opened.
+    pub open: OpenOptions,
+    /// What the runner holds.
+    pub load: LoadOptions,
+    /// The generate loop.
+    pub generator: GeneratorOptions,
+}
+
+/// A conversation turned into a request.
+pub struct ChatRequest {
+    /// Prompt, stop ids, thinking block, marks for the next turn; the sampler is the model's own default.
+    pub request: Request,
+    /// What was done to the conversation that nobody asked for.
+    pub notes: Vec<String>,
+}
+
+/// A loaded model with its text side.
+pub struct Engine {
+    /// The model as opened.
+    pub model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Arc<HfTokenizer>,
+    /// What generation_config.json says.
+    pub defaults: GenerationDefaults,
+    /// Runs requests.
+    pub generator: Generator,
+    template: Option<ChatTemplate>,
+    stop_ids: Vec<u32>,
+}
+
+impl Engine {
+    /// Opens and loads a model.
+    ///
+    /// # Errors
+    /// What is wrong with which file, field or tensor; memory that is not there.
+    pub fn open(
+        files: &ModelFiles,
+        backend: &dyn Backend,
+        options: &EngineOptions,
+    ) -> Result<Self, Error> {
+        let model = Model::open(files, &options.open)?;
+        let (tokenizer, template) = text_side(files)?;
+        check_vocabulary(&model, &tokenizer)?;
+        let defaults = GenerationDefaults::open(files)?;
+        let stop_ids = stop_ids(&model.config, &defaults, &tokenizer)?;
+        let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+        let runner = backend.load(plan, checkpoint, &options.load)?;
+        let tokenizer = Arc::new(tokenizer);
+        let shared: Arc<dyn Tokenizer> = Arc::<HfTokenizer>::clone(&tokenizer);
+        let generator = Generator::with_options(runner, shared, options.generator);
+        Ok(Self {
+            model,
+            tokenizer,
+            defaults,
+            generator,
+            template,
+            stop_ids,
+        })
+    }
+
+    /// Ids that end a text: those of generation_config.json and config.json, and the tokenizer's end token.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// Whether the model has a chat template.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// The sampler that the model's authors ask for; plain sampling where they say nothing.
+    pub fn sampler_defaults(&self) -> SamplerOptions {
+        let (given, plain) = (&self.defaults, SamplerOptions::default());
+        let or = |value: Option<f64>, default: f32| value.map_or(default, |value| value as f32);
+        SamplerOptions {
+            temperature: or(given.temperature, plain.temperature),
+            top_k: given.top_k.unwrap_or(plain.top_k),
+            top_p: or(given.top_p, plain.top_p),
+            min_p: or(given.min_p, plain.min_p),
+            repetition_penalty: or(given.repetition_penalty, plain.repetition_penalty),
+            ..plain
+        }
+    }
+
+    /// A request that answers a conversation.
+    ///
+    /// # Errors
+    /// The model has no template, the template refuses the conversation, or a message is malformed.
+    pub fn chat(
+        &self,
+        messages: &[ChatMessage],
+        options: &ChatOptions,
+    ) -> Result<ChatRequest, Error> {
+        let template = self.template.as_ref().ok_or_else(|| TextError::Template {
+            file: "chat_template.jinja".to_owned(),
+            reason: "the model has no chat template".to_owned(),
+        })?;
+        let rendered = template.render(messages, options)?;
+        let mut request = self.request(&rendered.prompt)?;
+        let history = ChatOptions {
+            add_generation_prompt: false,
+            ..options.clone()
+        };
+        if options.add_generation_prompt
+            && let Ok(past) = template.render(messages, &history)
+        {
+            let past = self.tokenizer.ids_from_prompt(&past.prompt)?;
+            let same = request
+                .prompt
+                .iter()
+                .zip(&past)
+                .take_while(|(a, b)| a == b)
+                .count();
+            request
+                .keep_marks
+                .extend((same > 0 && same < request.prompt.len()).then_some(same));
+        }
+        Ok(ChatRequest {
+            request,
+            notes: rendered.notes,
+        })
+    }
+
+    /// A request that goes on with a text, without a template.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn complete(&self, text: &str) -> Result<Request, Error> {
+        let prompt = self.tokenizer.ids_from_text(text)?;
+        Ok(self.request_of(prompt))
+    }
+
+    fn request(&self, prompt: &Prompt) -> Result<Request, Error> {
+        Ok(self.request_of(self.tokenizer.ids_from_prompt(prompt)?))
+    }
+
+    fn request_of(&self, prompt: Vec<u32>) -> Request {
+        Request {
+            thinking: self.thinking(&prompt),
+            sampler: self.sampler_defaults(),
+            stop_ids: self.stop_ids.clone(),
+            max_tokens: self.defaults.max_new_tokens.map(|tokens| tokens as usize),
+            prompt,
+            ..Request::default()
+        }
+    }
+
+    /// The thinking block, where the tokenizer has tokens for one, and whether the prompt ends inside of it.
+    fn thinking(&self, prompt: &[u32]) -> Option<Thinking> {
+        let begin = self.tokenizer.id_from_token("<think>")?;
+        let close = self.tokenizer.id_from_token("</think>")?;
+        let last = prompt
+            .iter()
+            .rev()
+            .find(|id| **id == begin || **id == close);
+        let (begin, close, open) = (vec![begin], vec![close], last == Some(&begin));
+        Some(Thinking {
+            open,
+            begin,
+            close,
+            budget: None,
+        })
+    }
+}
+
+fn text_side(files: &ModelFiles) -> Result<(HfTokenizer, Option<ChatTemplate>), Error> {
+    let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
+    let jinja = files.text("chat_template.jinja", TEXT_BYTES_MAX)?;
+    let json = files
+        .bytes("tokenizer.json")?
+        .ok_or_else(|| LoadError::NoFile {
+            model: files.name(),
+            file: "tokenizer.json",
+        })?;
+    let tokenizer = HfTokenizer::from_json(&json, config.as_deref())?;
+    let files = TemplateFiles {
+        jinja: jinja.as_deref(),
+        tokenizer_config: config.as_deref(),
+    };
+    let template = ChatTemplate::new(files, tokenizer.control_tokens())?;
+    Ok((tokenizer, template))
+}
+
+/// A tokenizer whose ids do not fit the embedding belongs to another model.
+fn check_vocabulary(model: &Model, tokenizer: &HfTokenizer) -> Result<(), LoadError> {
+    let (ids, vocab) = (tokenizer.ids_max(), model.plan.vocab);
+    if ids <= vocab {
+        return Ok(());
+    }
+    let reason = format!("is {vocab}, the tokenizer has ids up to {}", ids - 1);
+    Err(model.config.refuse("vocab_size", reason))
+}
+
+fn stop_ids(
+    config: &Config,
+    defaults: &GenerationDefaults,
+    tokenizer: &HfTokenizer,
+) -> Result<Vec<u32>, LoadError> {
+    let mut ids = defaults.eos_token_ids.clone();
+    ids.extend(config.ids("eos_token_id")?);
+    ids.extend(tokenizer.eos_id());
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
