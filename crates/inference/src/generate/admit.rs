@@ -88,7 +88,7 @@ pub fn admit(request: Request, limits: &Limits) -> Result<Admitted, RequestError
             context_tokens,
         });
     }
-    let vocab = limits.output_width;
+    let vocab = limits.vocab;
     let unknown = request.prompt.iter().position(|&id| id as usize >= vocab);
     if let Some(position) = unknown {
         return Err(RequestError::UnknownToken {
@@ -97,7 +97,7 @@ pub fn admit(request: Request, limits: &Limits) -> Result<Admitted, RequestError
             vocab,
         });
     }
-    request.sampler.validate(vocab)?;
+    request.sampler.validate(limits.output_width)?;
     check_stops(&request.stop)?;
     check_marks(&request.keep_marks, prompt_tokens)?;
     if let Some(thinking) = &request.thinking {

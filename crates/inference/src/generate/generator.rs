@@ -11,7 +11,7 @@ use super::shelf::Shelf;
 use super::{Admitted, Event, Part, Request, RequestError, RequestId, StopReason, Usage, admit};
 use crate::backend::{Limits, Runner};
 use crate::sample::{Scratch, TokenMask};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{TextStream, Tokenizer};
 
 /// The choices of a generator that the runner does not make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,10 @@ impl Generator {
         tokenizer: Arc<dyn Tokenizer>,
         options: GeneratorOptions,
     ) -> Generator {
-        let tokens = TokenMask::from_tokenizer(&*tokenizer, runner.limits().output_width);
+        let limits = runner.limits();
+        let mut tokens = TokenMask::from_tokenizer(&*tokenizer, limits.output_width);
+        // What is chosen is fed next.
+        tokens.retain(|id| (id as usize) < limits.vocab);
         let shared = Shared {
             allowed: tokens.clone(),
             tokens,
@@ -133,9 +136,9 @@ impl Generator {
         self.requests += 1;
         // The standard library seeds its hash maps from the system's entropy.
         let seed = RandomState::new().hash_one(id);
-        let strips = self.tokenizer.strips_leading_space();
+        let characters = TextStream::new(&*self.tokenizer);
         self.queue
-            .push_back(Job::new(id, admitted, seed, &self.shared, strips)?);
+            .push_back(Job::new(id, admitted, seed, &self.shared, characters)?);
         Ok(id)
     }
 

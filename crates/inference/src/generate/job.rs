@@ -9,7 +9,7 @@ use super::{Event, Failure, Part, RequestId, StopReason, Usage};
 use crate::sample::{
     FieldError, Guide, SampleError, Sampler, Scratch, TokenMask, logprobs_from_logits,
 };
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{TextStream, Tokenizer};
 
 /// What all requests of a generator share while they choose tokens.
 pub(super) struct Shared {
@@ -29,7 +29,7 @@ pub(super) struct Job {
     pub(super) prompt_tokens: usize,
     /// Lengths at which a snapshot is wanted, ascending.
     pub(super) marks: Vec<usize>,
-    /// Tokens of the prompt whose log probabilities are still to come end here.
+    /// The first token of the prompt whose log probability is still to come.
     pub(super) logprobs_from: usize,
     pub(super) started: bool,
     pub(super) ended: Option<StopReason>,
@@ -49,7 +49,7 @@ impl Job {
         admitted: Admitted,
         seed: u64,
         shared: &Shared,
-        strip_space: bool,
+        characters: TextStream,
     ) -> Result<Job, FieldError> {
         let Admitted {
             request,
@@ -98,7 +98,7 @@ impl Job {
             guides,
             stop_ids: request.stop_ids,
             blocks,
-            text: TextOut::new(request.stop, strip_space, part),
+            text: TextOut::new(request.stop, characters, part),
             context_limits,
             submitted: Instant::now(),
         })

@@ -1,8 +1,8 @@
 //! Cuts a row of scores to the tokens that may be drawn, and draws one.
 //!
 //! Nothing here sorts a whole vocabulary: one pass finds the value of the k-th best score, a second collects
-//! what reaches it. Top-p without top-k grows its set (64, 1,024, 8,192, all) until it holds the share asked
-//! for; two or three passes over the row are the usual cost.
+//! what reaches it. Top-p grows its set (64, 1,024, 8,192, all) until it holds the share asked for, and finds
+//! the border inside of it by halving; two or three passes over the row are the usual cost.
 //! Results do not depend on the path taken: candidates are always walked in the order of their ids.
 
 use super::SamplerOptions;
@@ -111,27 +111,38 @@ fn keep(options: &SamplerOptions, scores: &[f32], weigh: Weigh, buffers: &mut Bu
             kth_best(scores, size, &mut buffers.best)
         };
         collect(scores, least, &mut buffers.kept);
-        buffers
-            .kept
-            .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        if let Some(count) = count_of_share(&buffers.kept, weigh, share) {
-            buffers.kept.truncate(count);
+        if size == k || mass(&buffers.kept, weigh) >= share {
+            cut_to_share(&mut buffers.kept, weigh, share);
             break;
         }
     }
     buffers.kept.sort_unstable_by_key(|&(_, id)| id);
 }
 
-/// How many of the best tokens it takes to hold `share`, at least one; `None` where all of them do not.
-fn count_of_share(best_first: &[Candidate], weigh: Weigh, share: f64) -> Option<usize> {
-    let mut sum = 0.0;
-    for (at, &(score, _)) in best_first.iter().enumerate() {
-        sum += f64::from(weigh.weight(score));
-        if sum >= share {
-            return Some(at + 1);
+fn mass(kept: &[Candidate], weigh: Weigh) -> f64 {
+    kept.iter()
+        .map(|&(score, _)| f64::from(weigh.weight(score)))
+        .sum()
+}
+
+/// Keeps the fewest best tokens that hold `share`, at least one: halves the range in which the last of them
+/// lies, and looks at the better half only.
+fn cut_to_share(kept: &mut Vec<Candidate>, weigh: Weigh, share: f64) {
+    let (mut low, mut high) = (0, kept.len());
+    let mut held = 0.0;
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let best_first = |a: &Candidate, b: &Candidate| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        kept[low..high].select_nth_unstable_by(middle - low, best_first);
+        let better = mass(&kept[low..middle], weigh);
+        if held + better >= share {
+            high = middle;
+        } else {
+            held += better;
+            low = middle;
         }
     }
-    None
+    kept.truncate(high);
 }
 
 /// The value of the k-th best score; negative infinity where fewer are above it, or where k is all of them.

@@ -1,5 +1,6 @@
 //! Company and pieces change nothing.
 
+use super::schedule::{Room, Wish, share};
 use super::*;
 
 #[test]
@@ -184,4 +185,34 @@ fn logprobs_do_not_depend_on_the_sampler() {
         assert_eq!(token.top[0], (id, token.logprob), "greedy takes the best");
         assert!(token.top.is_sorted_by(|a, b| a.1 >= b.1));
     }
+}
+
+#[test]
+fn batches_are_shared_fairly() {
+    let wish = |tokens, all_rows| Wish {
+        tokens,
+        row_at_end: true,
+        all_rows,
+    };
+    let granted = |wishes: &[Wish], tokens, rows| {
+        let mut room = Room { tokens, rows };
+        let granted = share(wishes, &mut room);
+        assert_eq!(granted.iter().sum::<usize>() + room.tokens, tokens);
+        granted
+    };
+    let plain = [
+        wish(100, false),
+        wish(1, false),
+        wish(6, false),
+        wish(100, false),
+    ];
+    // One for each, the short prompt whole, and equal parts for the long ones.
+    assert_eq!(granted(&plain, 47, 9), [20, 1, 6, 20]);
+    assert_eq!(granted(&plain, 1000, 9), [100, 1, 6, 100]);
+    assert_eq!(granted(&plain, 3, 9), [1, 1, 1, 0]);
+    // Without a row left a prompt stops before its last token, and a single token waits.
+    assert_eq!(granted(&plain, 1000, 2), [99, 1, 6, 99]);
+    assert_eq!(granted(&plain[1..2], 5, 0), [0]);
+    // Where every token needs a row, rows are the limit.
+    assert_eq!(granted(&[wish(50, true), wish(1, false)], 100, 8), [7, 1]);
 }

@@ -4,6 +4,7 @@ use super::mock::{CLOSE, EMOJI, HOLE, NE, THINK};
 use super::stop::StopFinder;
 use super::text::TextOut;
 use super::*;
+use crate::tokenizer::TextStream;
 use proptest::prelude::*;
 
 /// Runs a model that says `script` after a prompt of five tokens.
@@ -41,7 +42,7 @@ fn stop_strings_are_found_at_every_split() {
     for stop in ["end", "nd st", "né", "é😀", "😀", "e", "the", text, "here"] {
         let (expected, _) = cut(text, &[stop.into()]);
         for size in 1..=text.len() {
-            let mut out = TextOut::new(vec![stop.into()], false, Part::Answer);
+            let mut out = TextOut::new(vec![stop.into()], TextStream::resumed(), Part::Answer);
             let mut said = String::new();
             let mut found = None;
             for piece in text.as_bytes().chunks(size) {
@@ -120,6 +121,14 @@ fn text_held_back_is_told_at_the_end_whatever_the_end_is() {
     assert!(generator.cancel(id));
     drain(&mut generator, &mut outcomes);
     assert_eq!(outcomes[&id].text, "xab");
+}
+
+#[test]
+fn a_stop_id_may_be_the_whole_answer() {
+    let outcome = say(&[EOS], |_| {});
+    assert_eq!((outcome.ids.len(), outcome.text.as_str()), (0, ""));
+    assert_eq!(outcome.reason, Some(StopReason::EndOfText(EOS)));
+    assert_eq!(outcome.usage.generated_tokens, 1);
 }
 
 #[test]
@@ -230,7 +239,7 @@ proptest! {
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x80u8..0xc0, 0xf0u8..0xf5], 0..40),
         sizes in prop::collection::vec(1usize..5, 1..20),
     ) {
-        let mut out = TextOut::new(Vec::new(), false, Part::Answer);
+        let mut out = TextOut::new(Vec::new(), TextStream::resumed(), Part::Answer);
         let mut said = String::new();
         let mut rest = &bytes[..];
         for &size in sizes.iter().cycle() {
