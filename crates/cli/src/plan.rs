@@ -4,12 +4,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use lattice_inference::Model;
+use lattice_inference::plan::Weight;
 
 use crate::args::PlanArgs;
 
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let files = args.source.resolve(args.model.as_deref())?;
     let model = Model::open(&files, &args.source.open_options())?;
-    write!(std::io::stdout(), "{}", model.plan)?;
+    let value_bytes = |weight: &Weight| model.value_bytes(weight);
+    write!(std::io::stdout(), "{}", model.plan.table(value_bytes))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::backend::{KvFormat, LoadOptions};
-use crate::checkpoint::{Checkpoint, Config, Dtype, ModelFiles, OpenOptions};
+use crate::checkpoint::{Checkpoint, Config, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
-use crate::plan::{Footprint, Plan};
+use crate::plan::{Footprint, Plan, Weight};
 
 /// A model, opened and checked, with nothing loaded yet.
 pub struct Model {
@@ -58,15 +58,16 @@ impl Model {
             .unwrap_or_else(|| KvFormat::for_checkpoint(&self.plan, &self.checkpoint))
     }
 
+    /// Bytes of one value of a weight as the checkpoint stores it.
+    pub fn value_bytes(&self, weight: &Weight) -> usize {
+        self.checkpoint
+            .tensor(&weight.tensor)
+            .map_or(4, |tensor| tensor.dtype.bits() / 8)
+    }
+
     /// Memory under `options`, from a dry run over the plan.
     pub fn footprint(&self, options: &LoadOptions) -> Footprint {
-        let bytes = |weight: &crate::plan::Weight| {
-            let dtype = self
-                .checkpoint
-                .tensor(&weight.tensor)
-                .map_or(Dtype::F32, |t| t.dtype);
-            (weight.len() * dtype.bits() / 8) as u64
-        };
+        let bytes = |weight: &Weight| (weight.len() * self.value_bytes(weight)) as u64;
         let (tokens, rows) = (options.batch_tokens_max, options.output_rows_max);
         self.plan
             .footprint(bytes, self.kv_format(options).value_bytes(), tokens, rows)

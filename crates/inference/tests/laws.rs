@@ -2,6 +2,8 @@
 //!
 //! Each law runs over every tiny family, on the reference and on the cpu backend with both formats of keys and values.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod common;
 
 use common::{assert_same_bits, backends, feed, feed_alone, load, some_ids};

@@ -1,5 +1,7 @@
 //! The engine against transformers: logits of every family at every prompt length, and greedy ids.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod common;
 
 use common::{backends, feed_alone, load};

@@ -55,6 +55,8 @@ fn environment(source: &Source) -> Vec<Finding> {
         let last = parts.next().is_some_and(|last| READS.contains(&last));
         last && parts.next() == Some("env")
     });
+    // An example is a command line of its own.
+    let reading = reading.filter(|_| !source.path.contains("/examples/"));
     let message = "reads the environment: configuration has one door, the command line";
     reading
         .map(|name| Finding::new(&source.path, source.line(name.at), message))

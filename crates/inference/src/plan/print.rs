@@ -1,38 +1,58 @@
 //! Prints a plan as a table: one line per step, with the values it reads and defines.
 
-use std::fmt;
+use super::{Act, Mask, Op, Part, Plan, Rows, State, Step, Val, Weight, WeightId};
 
-use super::{Act, Mask, Op, Part, Plan, Rows, Step, Val, WeightId};
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Plan {
+    /// The plan as a table, with the bytes each step reads for one token and its operations; `value_bytes` says how
+    /// many bytes a value of a weight takes as stored.
+    pub fn table(&self, value_bytes: impl Fn(&Weight) -> usize) -> String {
+        let bytes: Vec<u64> = self
+            .steps
+            .iter()
+            .map(|s| self.bytes_read(s, &value_bytes))
+            .collect();
         let cost = self.cost_per_token();
-        writeln!(
-            f,
-            "{}: {} steps, {} parameters, vocabulary {}, context {}",
+        let fixed: usize = self.states.iter().map(State::fixed_len).sum();
+        let per_token: usize = self.states.iter().map(State::len_per_token).sum();
+        let mut text = format!(
+            "{}: {} steps, {} parameters, vocabulary {}, context {}\n\
+             per token: {} bytes of weights read, {} FLOP + {} FLOP per key\n\
+             a sequence keeps {fixed} values, and {per_token} for each token\n\n",
             self.family,
             self.steps.len(),
             self.parameters(),
             self.vocab,
             self.context_tokens_max,
-        )?;
-        writeln!(
-            f,
-            "per token: {} weight values read, {} FLOP + {} FLOP per key; state: {} values + {} per token",
-            cost.weight_values,
+            bytes.iter().sum::<u64>(),
             cost.flops,
             cost.flops_per_key,
-            self.states.iter().map(|s| s.fixed_len()).sum::<usize>(),
-            self.states.iter().map(|s| s.len_per_token()).sum::<usize>(),
-        )?;
-        let lines: Vec<[String; 3]> = self.steps.iter().map(|step| self.line(step)).collect();
+        );
+        let lines: Vec<[String; 2]> = self.steps.iter().map(|step| self.line(step)).collect();
         let wide = |column: usize| lines.iter().map(|l| l[column].len()).max().unwrap_or(0);
         let (left, middle) = (wide(0), wide(1));
-        for (line, step) in lines.iter().zip(&self.steps) {
-            let [what, how, cost] = line;
-            writeln!(f, "{what:left$}  {how:middle$}  {cost:>12}  {}", step.name)?;
+        let (what, how) = ("step", "[rows, width] details");
+        text += &format!(
+            "{what:left$}  {how:middle$}  {:>11}  {:>11}  of\n",
+            "bytes", "FLOP"
+        );
+        for ((line, step), bytes) in lines.iter().zip(&self.steps).zip(bytes) {
+            let ([what, how], flops) = (line, self.cost(step).flops);
+            text += &format!(
+                "{what:left$}  {how:middle$}  {bytes:>11}  {flops:>11}  {}\n",
+                step.name
+            );
         }
-        Ok(())
+        text
+    }
+
+    /// Bytes of weights that a step reads for one token.
+    fn bytes_read(&self, step: &Step, value_bytes: &impl Fn(&Weight) -> usize) -> u64 {
+        let ids = step.op.weights();
+        let Some(widest) = ids.iter().max_by_key(|id| self.weight(**id).len()) else {
+            return 0;
+        };
+        // A step's weights share a format, but for small vectors beside a matrix.
+        self.cost(step).weight_values * value_bytes(self.weight(*widest)) as u64
     }
 }
 
@@ -48,8 +68,8 @@ fn act_name(act: Act) -> &'static str {
 }
 
 impl Plan {
-    /// `v7 = linear(v6)`, the details, the FLOPs.
-    fn line(&self, step: &Step) -> [String; 3] {
+    /// `v7 = linear(v6)`, and the details.
+    fn line(&self, step: &Step) -> [String; 2] {
         let out = self.value(step.out);
         let rows = if out.rows == Rows::Outputs {
             "out"
@@ -64,11 +84,7 @@ impl Plan {
             inputs.join(", ")
         );
         let how = format!("[{rows}, {}] {}", out.width, self.details(&step.op));
-        [
-            what,
-            how.trim_end().to_owned(),
-            self.cost(step).flops.to_string(),
-        ]
+        [what, how.trim_end().to_owned()]
     }
 
     fn weight_shape(&self, id: WeightId) -> String {

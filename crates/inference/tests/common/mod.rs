@@ -1,5 +1,6 @@
 //! What the integration tests share: random checkpoints for any plan, and running ids through a runner.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;

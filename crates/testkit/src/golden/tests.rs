@@ -1,3 +1,5 @@
+//! The goldens load and are whole.
+
 use super::*;
 use crate::nmse;
 

@@ -50,15 +50,18 @@ impl Within {
     }
 
     fn new(plan: &Plan, limits: &Limits) -> Self {
-        let page_len = |step: &Step| match step.op {
-            Op::Attention {
+        let page_len = |step: &Step| {
+            let Op::Attention {
                 state: None, shape, ..
-            } => KvLayout {
+            } = step.op
+            else {
+                return 0;
+            };
+            KvLayout {
                 kv_heads: shape.kv_heads,
                 head_dim: shape.head_dim,
             }
-            .page_len(),
-            _ => 0,
+            .page_len()
         };
         let page_stride = plan.steps.iter().map(page_len).max().unwrap_or(0);
         Self {

@@ -130,9 +130,13 @@ fn matrices(plan: &Plan) -> Vec<bool> {
 
 fn data(bytes: &AlignedBytes, dtype: Dtype) -> DenseData<'_> {
     // `aligned` placed the bytes for their type, and `require` let only these three types through.
-    match dtype {
-        Dtype::F32 => DenseData::F32(bytemuck::cast_slice(bytes)),
-        Dtype::F16 => DenseData::F16(bytemuck::cast_slice(bytes)),
-        _ => DenseData::Bf16(bytemuck::cast_slice(bytes)),
+    if dtype == Dtype::F32 {
+        return DenseData::F32(bytemuck::cast_slice(bytes));
+    }
+    let bits = bytemuck::cast_slice(bytes);
+    if dtype == Dtype::F16 {
+        DenseData::F16(bits)
+    } else {
+        DenseData::Bf16(bits)
     }
 }

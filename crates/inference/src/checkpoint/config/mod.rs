@@ -286,6 +286,9 @@ impl Config {
         let read = self.reads();
         let mut unread = Vec::new();
         for (prefix, fields) in self.levels() {
+            // A map's own order depends on how serde_json was built.
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| *key);
             for (key, value) in fields {
                 let path = format!("{prefix}{key}");
                 let without_effect = key == NESTED || without_effect::contains(key);
