@@ -10,7 +10,7 @@ use lattice_inference::backend::{
     Backend, Batch, Entry, LoadOptions, OutputRows, Runner, SequenceId,
 };
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
-use lattice_testkit::{Golden, families, nmse, tolerance};
+use lattice_testkit::{Golden, families, lattice_tiny, nmse, tolerance};
 
 fn open(golden: &Golden) -> Model {
     let files = ModelFiles::open(&golden.dir).unwrap();
@@ -46,6 +46,31 @@ fn logits_equal_those_of_transformers() {
             }
         }
     }
+}
+
+#[test]
+fn the_bundled_model_in_bf16_is_close_to_transformers_in_f32() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/lattice-tiny");
+    let files = ModelFiles::open(dir.as_ref()).unwrap();
+    let model = Model::open(&files, &OpenOptions::default()).unwrap();
+    let mut checked = 0;
+    for backend in backends() {
+        let mut runner = runner(backend, &model);
+        for chat in lattice_tiny() {
+            let Some(expected) = chat.last_logits else {
+                continue;
+            };
+            let rows = feed_alone(&mut *runner, &chat.greedy.prompt, 512);
+            let error = nmse(&expected, &rows[rows.len() - expected.len()..]);
+            assert!(
+                error <= tolerance::nmse_limit("bf16"),
+                "{}: NMSE {error:e}",
+                backend.name()
+            );
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 2 * 4);
 }
 
 /// Index of the largest value, the first among equals.

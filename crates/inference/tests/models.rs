@@ -1,0 +1,259 @@
+//! Models that do not fit together: each is refused with the field or tensor at fault, before anything large is allocated.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::backends;
+use lattice_inference::Model;
+use lattice_inference::backend::LoadOptions;
+use lattice_inference::checkpoint::{Checkpoint, Mapping, ModelFiles, OpenOptions};
+use lattice_testkit::{ScratchDir, TensorBytes, families, write_checkpoint};
+use serde_json::{Value, json};
+
+/// A golden family's files, to be spoiled.
+struct Spoiled {
+    config: Value,
+    tensors: BTreeMap<String, (String, Vec<usize>, Vec<u8>)>,
+}
+
+impl Spoiled {
+    fn of(family: &str) -> Self {
+        let golden = families()
+            .into_iter()
+            .find(|golden| golden.name == family)
+            .unwrap();
+        let config = std::fs::read_to_string(golden.dir.join("config.json")).unwrap();
+        let checkpoint = Checkpoint::open(&ModelFiles::open(&golden.dir).unwrap()).unwrap();
+        let tensors = checkpoint.tensors().map(|t| {
+            let stored = (
+                t.dtype.name().to_owned(),
+                t.shape.to_vec(),
+                t.bytes.to_vec(),
+            );
+            (t.name.to_owned(), stored)
+        });
+        Self {
+            config: serde_json::from_str(&config).unwrap(),
+            tensors: tensors.collect(),
+        }
+    }
+
+    /// The object that holds the model's fields.
+    fn fields(&mut self) -> &mut Value {
+        if self.config.get("text_config").is_some() {
+            return &mut self.config["text_config"];
+        }
+        &mut self.config
+    }
+
+    fn open(&self) -> Result<Model, String> {
+        let dir = ScratchDir::new().unwrap();
+        let tensors: Vec<TensorBytes<'_>> = self
+            .tensors
+            .iter()
+            .map(|(name, (dtype, shape, bytes))| {
+                (
+                    name.as_str(),
+                    dtype.as_str(),
+                    shape.as_slice(),
+                    bytes.as_slice(),
+                )
+            })
+            .collect();
+        write_checkpoint(dir.path(), &self.config.to_string(), &tensors).unwrap();
+        let options = OpenOptions {
+            mapping: Mapping::Copied,
+        };
+        let files = ModelFiles::open(dir.path()).unwrap();
+        Model::open(&files, &options).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refused(&self, words: &[&str]) {
+        let error = self.open().map(drop).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "`{word}` is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_field_out_of_range_is_named() {
+    let wrong: &[(&str, &str, Value, &[&str])] = &[
+        (
+            "qwen3_5",
+            "hidden_size",
+            json!(0),
+            &["text_config.hidden_size", "0"],
+        ),
+        (
+            "qwen3_5",
+            "num_hidden_layers",
+            json!(1e18),
+            &["num_hidden_layers"],
+        ),
+        (
+            "qwen3_5",
+            "num_hidden_layers",
+            json!(1_000_000_000_000_000_000_u64),
+            &["1024"],
+        ),
+        ("qwen3_5", "rms_norm_eps", json!(-1e-6), &["rms_norm_eps"]),
+        (
+            "qwen3_5",
+            "num_key_value_heads",
+            json!(3),
+            &["num_key_value_heads", "divide"],
+        ),
+        (
+            "qwen3_5",
+            "linear_num_key_heads",
+            json!(3),
+            &["linear_num_key_heads", "divide"],
+        ),
+        (
+            "qwen3_5",
+            "layer_types",
+            json!(["full_attention"]),
+            &["layer_types", "1 entries"],
+        ),
+        (
+            "qwen3_5",
+            "layer_types",
+            json!(["a", "b", "c", "d"]),
+            &["layer_types", "`a`"],
+        ),
+        (
+            "qwen3_5",
+            "hidden_act",
+            json!("gelu"),
+            &["hidden_act", "silu"],
+        ),
+        (
+            "qwen3_5",
+            "attn_output_gate",
+            json!(false),
+            &["attn_output_gate"],
+        ),
+        (
+            "qwen3_5",
+            "mamba_ssm_dtype",
+            json!("bfloat16"),
+            &["mamba_ssm_dtype"],
+        ),
+        (
+            "qwen3_5",
+            "model_type",
+            json!("mamba"),
+            &["model_type", "mamba", "qwen3", "llama"],
+        ),
+        (
+            "qwen3_5_moe",
+            "num_experts_per_tok",
+            json!(9),
+            &["num_experts_per_tok"],
+        ),
+        (
+            "qwen3",
+            "use_sliding_window",
+            json!(true),
+            &["use_sliding_window"],
+        ),
+        ("llama", "pretraining_tp", json!(2), &["pretraining_tp"]),
+        (
+            "llama",
+            "rope_scaling",
+            json!({"type": "yarn", "factor": 2.0}),
+            &["yarn"],
+        ),
+    ];
+    for (family, field, value, words) in wrong {
+        let mut model = Spoiled::of(family);
+        model.fields()[*field] = value.clone();
+        model.refused(words);
+    }
+}
+
+#[test]
+fn a_missing_field_is_named_and_never_guessed() {
+    for field in [
+        "hidden_size",
+        "head_dim",
+        "vocab_size",
+        "rms_norm_eps",
+        "linear_key_head_dim",
+    ] {
+        let mut model = Spoiled::of("qwen3_5");
+        model.fields().as_object_mut().unwrap().remove(field);
+        model.refused(&[field, "missing"]);
+    }
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_listed_all_at_once() {
+    let mut model = Spoiled::of("qwen3_5");
+    let norm = "model.language_model.norm.weight";
+    model.tensors.remove(norm);
+    let up = "model.language_model.layers.0.mlp.up_proj.weight";
+    model.tensors.get_mut(up).unwrap().1.reverse();
+    model.refused(&[norm, up, "[52, 60]", "[60, 52]"]);
+    let mut model = Spoiled::of("qwen3_5");
+    model.fields()["vocab_size"] = json!(150);
+    model.refused(&["embed_tokens.weight", "150", "149"]);
+    let mut model = Spoiled::of("qwen3_5_untied");
+    model.tensors.remove("lm_head.weight");
+    model.refused(&["lm_head.weight"]);
+}
+
+#[test]
+fn surplus_tensors_and_unheard_fields_are_said() {
+    let mut model = Spoiled::of("qwen3_5");
+    let head = model.tensors["model.language_model.embed_tokens.weight"].clone();
+    model
+        .tensors
+        .insert("lm_head.weight".to_owned(), head.clone());
+    model.tensors.insert("mtp.norm.weight".to_owned(), head);
+    model.fields()["logit_softcap"] = json!(30.0);
+    let notes = model.open().unwrap().notes.join("\n");
+    for words in [
+        "lm_head.weight",
+        "ties the head",
+        "multi-token",
+        "text_config.logit_softcap",
+    ] {
+        assert!(notes.contains(words), "`{words}` is not in: {notes}");
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name_unless_allowed() {
+    let mut model = Spoiled::of("llama");
+    let tensor = "model.layers.1.mlp.down_proj.weight";
+    let bytes = &mut model.tensors.get_mut(tensor).unwrap().2;
+    bytes[20..24].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes[80..84].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    let model = model.open().unwrap();
+    for backend in backends() {
+        let load = |allow_non_finite| {
+            let options = LoadOptions {
+                allow_non_finite,
+                ..LoadOptions::default()
+            };
+            let (plan, weights) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+            backend.load(plan, weights, &options).map(drop)
+        };
+        let error = load(false).unwrap_err().to_string();
+        for word in [tensor, "2", "5"] {
+            assert!(
+                error.contains(word),
+                "{}: `{word}` is not in: {error}",
+                backend.name()
+            );
+        }
+        load(true).unwrap();
+    }
+}
