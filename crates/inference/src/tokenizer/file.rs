@@ -96,24 +96,25 @@ impl TokenizerFile {
         let known = self.model.vocab.len();
         let ids_max = known + self.added_tokens.len();
         let mut spellings: Vec<Option<&str>> = vec![None; known];
+        let mut added: HashMap<&str, u32> = self
+            .added_tokens
+            .iter()
+            .map(|token| (token.content.as_str(), token.id))
+            .collect();
         for (spelling, id) in self.model.vocab.iter() {
-            place(&mut spellings, ids_max, spelling, id)?;
-        }
-        let declared: HashMap<&str, u32> = match &self.model.vocab {
-            _ if self.added_tokens.is_empty() => HashMap::new(),
-            vocab => vocab.iter().collect(),
-        };
-        for token in &self.added_tokens {
-            match declared.get(token.content.as_str()) {
-                Some(&id) if id == token.id => {}
-                Some(&id) => {
-                    let (content, added) = (&token.content, token.id);
+            match added.remove(spelling) {
+                Some(other) if other != id => {
                     let reason = format!(
-                        "added token {content:?} has id {added}, the vocabulary gives it {id}"
+                        "added token {spelling:?} has id {other}, the vocabulary gives it {id}"
                     );
                     return Err(TextError::file(reason));
                 }
-                None => place(&mut spellings, ids_max, &token.content, token.id)?,
+                _ => place(&mut spellings, ids_max, spelling, id)?,
+            }
+        }
+        for token in &self.added_tokens {
+            if added.contains_key(token.content.as_str()) {
+                place(&mut spellings, ids_max, &token.content, token.id)?;
             }
         }
         let gap = spellings.iter().position(Option::is_none);
@@ -269,7 +270,16 @@ fn wrong(reason: impl fmt::Display) -> TextError {
 
 fn vocab_from_ids(vocab: VocabFile) -> Result<Vocab, TextError> {
     match vocab {
-        VocabFile::Ids(ids) => Ok(ids.into_iter().collect()),
+        VocabFile::Ids(ids) => {
+            let count = ids.len();
+            let vocab: Vocab = ids.into_iter().collect();
+            let twice = count - vocab.len();
+            if twice > 0 {
+                Err(wrong(format!("{twice} spellings are given twice")))
+            } else {
+                Ok(vocab)
+            }
+        }
         VocabFile::Scores(_) => Err(wrong("only a Unigram has scores in its `vocab`")),
     }
 }

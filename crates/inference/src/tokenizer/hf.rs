@@ -4,6 +4,7 @@
 //! The library's model never sees an added token: they are cut out here, where it is known which characters came from
 //! people. Otherwise each step is the library's, so ids are its ids. It does not know chat templates.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Deserialize;
@@ -283,20 +284,17 @@ fn add_from_config(tokens: &mut Vec<AddedToken>, config: &Value) -> Result<(), T
 }
 
 fn piece_table(file: &TokenizerFile, decoder: &PieceDecoder) -> Result<PieceTable, TextError> {
-    let mut pieces: Vec<Vec<u8>> = file
-        .spellings()?
-        .into_iter()
-        .map(|spelling| decoder.bytes(spelling))
+    let added: HashMap<u32, &AddedToken> = file
+        .added_tokens
+        .iter()
+        .map(|token| (token.id, token))
         .collect();
-    for token in &file.added_tokens {
-        let text = if token.special {
-            ""
-        } else {
-            token.content.as_str()
-        };
-        pieces[token.id as usize] = text.as_bytes().to_vec();
-    }
-    PieceTable::new(pieces.into_iter())
+    let piece = |(spelling, id): (&str, u32)| match added.get(&id) {
+        Some(token) if token.special => Vec::new(),
+        Some(token) => token.content.clone().into_bytes(),
+        None => decoder.bytes(spelling),
+    };
+    PieceTable::new(file.spellings()?.into_iter().zip(0..).map(piece))
 }
 
 fn matchers(

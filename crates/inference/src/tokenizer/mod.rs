@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod guard;
 mod hf;
+mod jinja;
 mod pieces;
 mod prompt;
 mod python;

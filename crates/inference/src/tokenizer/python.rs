@@ -48,6 +48,17 @@ pub(super) fn to_json(
     Ok(writer.out)
 }
 
+/// The test `iterable`: whatever Python's `iter` takes, so not None.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && (value.kind() == ValueKind::String || value.try_iter().is_ok())
+}
+
+/// The test `sequence`: whatever has a length and items, so mappings and strings too.
+pub(super) fn is_sequence(value: &Value) -> bool {
+    use ValueKind::{Bytes, Map, Seq, String, Undefined};
+    matches!(value.kind(), Seq | Map | String | Bytes | Undefined)
+}
+
 fn indent_from_value(value: &Value) -> Result<String, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.to_owned());
@@ -87,13 +98,13 @@ impl JsonWriter<'_, '_, '_> {
                 .out
                 .push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => {
-                let text = value.to_string();
-                self.out.push_str(match text.as_str() {
-                    "inf" => "Infinity",
-                    "-inf" => "-Infinity",
-                    "nan" => "NaN",
-                    number => number,
-                });
+                let float = if value.is_integer() {
+                    None
+                } else {
+                    f64::try_from(value.clone()).ok()
+                };
+                let text = float.map_or_else(|| value.to_string(), float_repr);
+                self.out.push_str(&text);
             }
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
@@ -183,6 +194,25 @@ impl JsonWriter<'_, '_, '_> {
             }
         }
         self.out.push('"');
+    }
+}
+
+/// A float as `json.dumps` writes it: the shortest digits that give it back, fixed from 1e-4 to below 1e16.
+fn float_repr(x: f64) -> String {
+    if x.is_nan() {
+        return "NaN".to_owned();
+    }
+    if x.is_infinite() {
+        return if x > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    let text = format!("{x:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if x != 0.0 && !(-4..16).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format!("{x:?}"),
     }
 }
 
@@ -312,6 +342,29 @@ impl Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn floats_are_written_as_python_writes_them() {
+        let cases = [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (2.5, "2.5"),
+            (0.1, "0.1"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (-3e-7, "-3e-07"),
+            (123_456_789.125, "123456789.125"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NAN, "NaN"),
+        ];
+        for (x, text) in cases {
+            assert_eq!(float_repr(x), text);
+        }
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {
