@@ -223,3 +223,78 @@ fn narrowing_to_f16_rounds_alike() {
         out
     });
 }
+
+/// FNV-1a over the bits.
+fn fingerprint(x: &[f32]) -> u64 {
+    let bytes = bits(x).into_iter().flat_map(u32::to_le_bytes);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[test]
+fn the_bits_are_those_of_every_machine() {
+    // Recorded on x86-64; whoever changes an order of addition or a polynomial changes these.
+    let cpu = fast(2);
+    let weight = Weight::new(Kind::Bf16, 1, 30, 77);
+    let x = values(2, 9 * 77);
+    let mut product = vec![0.0; 9 * 30];
+    linear(&cpu, weight.dense(), None, &x, &mut product);
+    let mut gated = vec![0.0; x.len()];
+    glu(&cpu, Activation::Silu, &x, 77, &x, 77, &mut gated);
+    let mut turned = vec![0.0; 2 * 16];
+    let shape = RopeShape {
+        heads: 2,
+        head_dim: 8,
+        rotary_dim: 6,
+    };
+    rope(
+        &cpu,
+        shape,
+        &RopeTable::new(&[1.0, 0.1, 0.01], 99),
+        &[98, 3],
+        &x[..32],
+        &mut turned,
+    );
+    let shape = DeltaShape {
+        key_heads: 1,
+        value_heads: 2,
+        key_dim: 20,
+        value_dim: 30,
+    };
+    let mut states = vec![0.0; shape.state_len()];
+    let delta = Delta::new(shape, 40, 3);
+    let mut rule = delta.run(
+        &cpu,
+        &[StateSpan {
+            rows: 0..40,
+            state: 0,
+        }],
+        &mut states,
+    );
+    rule.extend(states);
+    let shape = AttendShape {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 24,
+        scale: 0.3,
+        causal: true,
+    };
+    let span = [KvSpan {
+        rows: 0..90,
+        first_position: 0,
+        page_table: &[1, 0],
+    }];
+    let mut memory = Memory::new(shape, 2, true);
+    memory.store(&cpu, &span, &values(4, 90 * 48), &values(5, 90 * 48));
+    let attended = memory.attend(&cpu, &span, &values(6, 90 * 96));
+    let found = [product, gated, turned, rule, attended].map(|x| fingerprint(&x));
+    let recorded = [
+        0x7ba7_b610_0d46_3bd9,
+        0x5df0_7cfd_0916_c6e4,
+        0xeb86_60b7_a775_e201,
+        0x18d6_fcc4_6d56_77f4,
+        0xf7c8_e6c6_923d_c02e,
+    ];
+    assert_eq!(found, recorded, "{found:#x?}");
+}
