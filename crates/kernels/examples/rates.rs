@@ -55,7 +55,7 @@ fn linears(cpu: &Cpu) {
             let x = values(rows * columns);
             let mut out = vec![0.0; rows * outputs];
             let mut turn = 0;
-            let runs = (1200 / rows).clamp(25, if copies == 1 { 9 } else { 300 });
+            let runs = (1200 / rows).clamp(25, 300);
             let t = seconds(runs, || {
                 linear(cpu, weights[turn % copies], None, black_box(&x), &mut out);
                 turn += 1;

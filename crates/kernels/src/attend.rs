@@ -10,7 +10,9 @@
 //! depend on its own position and past alone, never on the rows or heads computed beside it.
 //! A task has the query heads of one key head for a tile of rows; up to four queries share each load
 //! of K and V.
-//! Measured: `examples/rates.rs`.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, 8 heads on 2 of 256, depth 4,096, f16, one
+//! thread, best of many on a busy machine (`examples/rates.rs`): 1 row 0.157 ms (214 GFLOP/s), 512
+//! rows 221 GFLOP/s; f32: 0.248 ms (135) and 195.
 
 use crate::cpu::Cpu;
 use crate::dense::{F16, F32, Format};

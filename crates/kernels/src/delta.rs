@@ -9,7 +9,10 @@
 //! Rows are applied one by one, for prompts too, so that cutting a prompt cannot show. g comes from
 //! `libm` in f32, the same on every machine.
 //! Tokens are taken in blocks, a slice of value columns staying in the first cache for a block.
-//! Measured: `examples/rates.rs`.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, 16 heads of 128 x 128, one thread, best of
+//! many on a busy machine (`examples/rates.rs`): 15.4 us for a single row, 18.5 us a row of 64. The
+//! arithmetic alone would take 9: rows of a slice lie 512 bytes apart and share half of the first
+//! cache's sets.
 
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};

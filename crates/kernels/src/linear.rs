@@ -11,7 +11,11 @@
 //! stay in registers. A tile of inputs stays in the first cache; the group of weight rows comes from
 //! memory for the first tile, which asks for the next rows ahead, and from the second cache for the
 //! others. Weights are widened as they are loaded: that costs less than keeping a widened copy.
-//! Measured: `examples/rates.rs`.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), bf16, 3,584 x 1,024, one thread, best of many on a
+//! busy machine (`examples/rates.rs`). AVX-512: 1 row 35.5 of the 40.8 GB/s a plain read reaches,
+//! 4 rows 36.9; 96 rows 221 of 282 GFLOP/s of fused multiply-add. AVX2: 1 row 36 GB/s, 24 rows 92
+//! GFLOP/s. Without asking ahead 4 rows reach 19 GB/s and 96 rows 200 GFLOP/s; a widened copy, also
+//! without it, reached 184.
 
 use std::ops::Range;
 
