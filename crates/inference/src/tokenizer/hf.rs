@@ -260,7 +260,7 @@ fn add_from_config(tokens: &mut Vec<AddedToken>, config: &Value) -> Result<(), T
         let wrong = |reason: String| wrong_config(format!("added_tokens_decoder.{id}: {reason}"));
         let number: u32 = id
             .parse()
-            .map_err(|_| wrong("the key is not an id".to_owned()))?;
+            .map_err(|error| wrong(format!("the key is not an id: {error}")))?;
         let mut token = token.clone();
         if let Some(fields) = token.as_object_mut() {
             fields.insert("id".to_owned(), number.into());

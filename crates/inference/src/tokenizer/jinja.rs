@@ -4,15 +4,17 @@
 //! sees nothing but the values, and runs on a budget of steps that bounds its time, its memory and its output.
 //! It does not know what the text is for.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use minijinja::machinery::{self, CompiledTemplate, TemplateConfig};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, Value as TemplateValue};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value as TemplateValue};
 use serde_json::{Map, Value, json};
 
 use super::guard::{ESCAPE, Level, MARK};
-use super::{ChatOptions, ControlTokens, TextError, python};
+use super::{ChatOptions, ControlTokens, TextError, budget, python};
 
 /// Steps of a conversation of no length: about 20 ms. A step is an instruction or 64 bytes of text.
 const STEPS_BASE: u64 = 200_000;
@@ -20,16 +22,16 @@ const STEPS_BASE: u64 = 200_000;
 const STEPS_PER_MESSAGE: u64 = 2_000;
 /// Templates pass the whole text on about ten times; this allows for 16.
 const BYTES_PER_STEP: u64 = 4;
-const STEPS_MAX: u64 = 2_000_000;
-/// A level of nested lists costs a template 7 steps to build, and up to 700 bytes of stack to print or to free: values
-/// of any depth that the steps allow then fit.
-const STACK_BYTES_PER_STEP: usize = 320;
+const STEPS_MAX: u64 = 10_000_000;
 const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 const RECURSION_MAX: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Program {
     env: Environment<'static>,
+    source: String,
+    /// Names that the template's instructions call.
+    functions: Vec<String>,
     /// Whether the template reads content that is a list of parts.
     pub(super) takes_parts: bool,
 }
@@ -115,10 +117,17 @@ impl Program {
             ));
         }
         let mut env = environment();
-        env.add_template_owned("chat", with_generation_tags_scoped(source))
-            .map_err(|error| wrong(error_text(&error)))?;
+        let source = with_generation_tags_scoped(source);
+        let syntax = |error: Error| wrong(error_text(&error));
+        let mut template = compiled(&env, &source).map_err(syntax)?;
+        let functions = budget::function_names(&mut template);
+        budget::add_functions(&mut env, &mut template);
+        budget::replace_instructions(&mut template, &functions).map_err(syntax)?;
+        drop(template);
         let mut program = Program {
             env,
+            source,
+            functions,
             takes_parts: false,
         };
         program.takes_parts = program.reads_parts(special);
@@ -146,7 +155,7 @@ impl Program {
         text.contains("probe-one") && text.contains("probe-two") && !text.contains("'probe-one'")
     }
 
-    /// Renders the template with `special` tokens and `values` on a thread whose stack fits what the steps can build.
+    /// Renders the template with `special` tokens and `values`.
     pub(super) fn render(
         &self,
         special: &Map<String, Value>,
@@ -157,26 +166,6 @@ impl Program {
             .saturating_add((values.messages.len() as u64).saturating_mul(STEPS_PER_MESSAGE))
             .saturating_add(values.bytes() / BYTES_PER_STEP)
             .min(STEPS_MAX);
-        let stack_bytes = STACK_BYTES_PER_STEP * usize::try_from(steps).unwrap_or(0);
-        std::thread::scope(|scope| {
-            std::thread::Builder::new()
-                .stack_size(stack_bytes)
-                .spawn_scoped(scope, || self.render_here(special, values, options, steps))
-                .map_err(|error| {
-                    runtime_error(format!("no stack of {stack_bytes} bytes: {error}"))
-                })?
-                .join()
-                .unwrap_or_else(|_| Err(runtime_error("the template engine failed".to_owned())))
-        })
-    }
-
-    fn render_here(
-        &self,
-        special: &Map<String, Value>,
-        values: &Values,
-        options: &ChatOptions,
-        steps: u64,
-    ) -> Result<String, TextError> {
         let mut env = self.env.clone();
         env.set_fuel(Some(steps));
         let now = options.now_unix_s;
@@ -199,11 +188,8 @@ impl Program {
         if let Some(thinking) = options.enable_thinking {
             context.insert("enable_thinking".to_owned(), json!(thinking));
         }
-        let template = env
-            .get_template("chat")
-            .map_err(|error| render_error(&error, steps))?;
-        let text = template
-            .render(TemplateValue::from(Serde(context)))
+        let context = TemplateValue::from(Serde(context));
+        let text = run(&env, &self.source, &self.functions, context)
             .map_err(|error| render_error(&error, steps))?;
         if options.continue_final_message {
             closed_at_tag(text)
@@ -211,6 +197,37 @@ impl Program {
             Ok(text)
         }
     }
+}
+
+fn compiled<'a>(env: &Environment<'_>, source: &'a str) -> Result<CompiledTemplate<'a>, Error> {
+    let config = TemplateConfig {
+        syntax_config: env.syntax().clone(),
+        default_auto_escape: Arc::new(|_| AutoEscape::None),
+    };
+    CompiledTemplate::new("chat", source, &config)
+}
+
+/// Runs a template whose instructions pay for what they make; `functions` are those of `budget`.
+fn run(
+    env: &Environment<'_>,
+    source: &str,
+    functions: &[String],
+    context: TemplateValue,
+) -> Result<String, Error> {
+    let mut template = compiled(env, source)?;
+    budget::replace_instructions(&mut template, functions)?;
+    let mut text = String::with_capacity(template.buffer_size_hint);
+    let mut out = machinery::make_string_output(&mut text);
+    machinery::eval(
+        env,
+        &template.instructions,
+        context,
+        &template.blocks,
+        &mut out,
+        AutoEscape::None,
+    )?;
+    drop(out);
+    Ok(text)
 }
 
 /// Jinja as transformers sets it up.
@@ -221,8 +238,6 @@ fn environment() -> Environment<'static> {
         .lstrip_blocks(true)
         .build();
     env.set_syntax(syntax.expect("the default delimiters are valid"));
-    env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     env.set_recursion_limit(RECURSION_MAX);
     env.add_filter("tojson", python::to_json);
     env.add_test("iterable", python::is_iterable);

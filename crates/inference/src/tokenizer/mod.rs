@@ -5,6 +5,7 @@
 //! It does not know: models, backends, sampling.
 
 mod added;
+mod budget;
 mod chat;
 mod error;
 mod file;

@@ -19,7 +19,7 @@ use super::TextError;
 pub(super) enum Stage {
     /// Splits by a regular expression.
     Split {
-        words: Words,
+        words: Box<Words>,
         behavior: SplitDelimiterBehavior,
         invert: bool,
         adds_prefix_space: bool,
@@ -76,7 +76,7 @@ fn split_stage(value: &Value) -> Result<Stage, TextError> {
         .and_then(Value::as_bool)
         .unwrap_or(false);
     Ok(Stage::Split {
-        words,
+        words: Box::new(words),
         behavior,
         invert,
         adds_prefix_space: false,
@@ -90,7 +90,7 @@ fn byte_level(value: &Value) -> Result<Vec<Stage>, TextError> {
         .and_then(Value::as_bool)
         .unwrap_or(true);
     let words = Stage::Split {
-        words: Words::new(GPT2_WORDS)?,
+        words: Box::new(Words::new(GPT2_WORDS)?),
         behavior: SplitDelimiterBehavior::Isolated,
         invert: false,
         adds_prefix_space,
@@ -118,9 +118,9 @@ impl Stage {
                 part.prepend(" ");
             }
             if invert {
-                part.split(Invert(words), behavior)
+                part.split(Invert(&**words), behavior)
             } else {
-                part.split(words, behavior)
+                part.split(&**words, behavior)
             }
         })
     }
