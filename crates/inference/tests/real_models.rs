@@ -1,0 +1,43 @@
+//! Real weights, where somebody put them: `real/` in the repository root, or nothing to compare with.
+//!
+//! `crates/testkit/goldens/real/smollm2.py` makes `real/smollm2-135m` out of a package; it is not part of the repository.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use lattice_inference::backend::cpu::Cpu;
+use lattice_inference::checkpoint::ModelFiles;
+use lattice_inference::generate::Request;
+use lattice_inference::sample::SamplerOptions;
+use lattice_inference::{Engine, EngineOptions};
+
+/// "What is the capital of France?" in SmolLM2's template, and the greedy answer of transformers and llama.cpp.
+const PROMPT: [u32; 16] = [
+    1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
+];
+const ANSWER: [u32; 7] = [504, 3575, 282, 4649, 314, 7042, 30];
+
+#[test]
+fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../real/smollm2-135m");
+    if !dir.is_dir() {
+        println!("did not run: {} is not there", dir.display());
+        return;
+    }
+    let files = ModelFiles::open(&dir).unwrap();
+    let mut engine = Engine::open(&files, &Cpu, &EngineOptions::default()).unwrap();
+    let request = Request {
+        prompt: PROMPT.to_vec(),
+        sampler: SamplerOptions::greedy(),
+        stop_ids: engine.stop_ids().to_vec(),
+        ..Request::default()
+    };
+    let answer = engine
+        .generator
+        .generate(request, |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(answer.ids, ANSWER);
+    assert_eq!(answer.text, "The capital of France is Paris.");
+}
