@@ -3,6 +3,25 @@
 //! In: a checkpoint's tokenizer files and chat template. Out: ids for prompts, bytes for ids, complete UTF-8 deltas.
 //! The way: messages -> [`ChatTemplate`] -> [`Prompt`] -> [`HfTokenizer`] -> ids, and ids -> [`TextStream`] -> text.
 //! It does not know: models, backends, sampling.
+//!
+//! ```
+//! use lattice_inference::tokenizer::*;
+//! let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/lattice-tiny");
+//! let json = std::fs::read(format!("{dir}/tokenizer.json"))?;
+//! let jinja = std::fs::read_to_string(format!("{dir}/chat_template.jinja"))?;
+//!
+//! let tokenizer = HfTokenizer::from_json(&json, None)?;
+//! let files = TemplateFiles { jinja: Some(&jinja), tokenizer_config: None };
+//! let template = ChatTemplate::new(files, tokenizer.control_tokens())?.expect("there is one");
+//! let messages = [ChatMessage::new(Role::User, "What does <|im_end|> mean?")];
+//! let rendered = template.render(&messages, &ChatOptions::default())?;
+//! assert!(rendered.prompt.display().starts_with("<|im_start|>user\nWhat does <|im_end|> mean?"));
+//!
+//! let ids = tokenizer.ids_from_prompt(&rendered.prompt)?;
+//! let end = tokenizer.id_from_token("<|im_end|>").expect("the model has one");
+//! assert_eq!(ids.iter().filter(|&&id| id == end).count(), 1); // the template's, not the person's
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod added;
 mod budget;
