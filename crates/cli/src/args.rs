@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu, reference::Reference};
-use lattice_inference::checkpoint::{Mapping, OpenOptions};
+use lattice_inference::checkpoint::{LoadError, Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::Isa;
 
@@ -39,7 +39,16 @@ pub(crate) enum Command {
     Eval(EvalCommand),
 }
 
-/// Which model.
+/// Which model, as the first argument.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Positional {
+    /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+}
+
+/// Where models come from.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct ModelArgs {
     /// Where models lie that are called by name
@@ -103,6 +112,12 @@ impl Device {
 
 /// Context where the user names none: long enough for most talk, and taken from memory only as it fills.
 const CONTEXT_TOKENS: usize = 32_768;
+
+impl Positional {
+    pub(crate) fn files(&self) -> Result<ModelFiles, LoadError> {
+        self.source.resolve(self.model.as_deref())
+    }
+}
 
 impl ModelArgs {
     pub(crate) fn open_options(&self) -> OpenOptions {
@@ -212,8 +227,8 @@ pub(crate) struct ChatArgs {
 /// `lattice show`
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
-    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: Positional,
     /// Print weights, key/value memory, recurrent state and scratch at --context
     #[arg(long)]
     pub(crate) memory: bool,
@@ -224,30 +239,24 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) source: ModelArgs,
-    #[command(flatten)]
     pub(crate) run: RunArgs,
 }
 
 /// `lattice plan`
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
-    /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
-    pub(crate) model: Option<String>,
     #[command(flatten)]
-    pub(crate) source: ModelArgs,
+    pub(crate) model: Positional,
 }
 
 /// `lattice doctor`
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// A model to check against this machine [default: the bundled lattice-tiny]
-    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: Positional,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) source: ModelArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }

@@ -44,7 +44,7 @@ struct Report {
 
 impl Report {
     fn of(args: &DoctorArgs) -> Self {
-        let store = args.source.store();
+        let store = args.model.source.store();
         let mut report = Self {
             processor: processor(),
             features: lattice_kernels::features()
@@ -57,6 +57,7 @@ impl Report {
             model_dir: store.root.display().to_string(),
             installed: Vec::new(),
             model: args
+                .model
                 .model
                 .clone()
                 .unwrap_or_else(|| crate::bundled::NAME.to_owned()),
@@ -79,7 +80,7 @@ impl Report {
             let note = "no AVX2, AVX-512 or NEON: answers are right, and slow";
             report.notes.push(note.to_owned());
         }
-        match args.source.resolve(args.model.as_deref()) {
+        match args.model.files() {
             Ok(files) => report.try_model(args, &files),
             Err(error) => report.problems.push(error.to_string()),
         }
@@ -88,7 +89,7 @@ impl Report {
 
     /// Opens and loads the model, and asks whether it fits.
     fn try_model(&mut self, args: &DoctorArgs, files: &ModelFiles) {
-        let options = args.run.engine_options(&args.source, 1);
+        let options = args.run.engine_options(&args.model.source, 1);
         match Engine::open(files, args.run.device.backend(), &options) {
             Err(error) => self.problems.push(format!("{}: {error}", self.model)),
             Ok(engine) => {

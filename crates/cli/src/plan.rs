@@ -9,8 +9,8 @@ use lattice_inference::plan::Weight;
 use crate::args::PlanArgs;
 
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
-    let files = args.source.resolve(args.model.as_deref())?;
-    let model = Model::open(&files, &args.source.open_options())?;
+    let files = args.model.files()?;
+    let model = Model::open(&files, &args.model.source.open_options())?;
     let value_bytes = |weight: &Weight| model.value_bytes(weight);
     write!(std::io::stdout(), "{}", model.plan.table(value_bytes))?;
     Ok(ExitCode::SUCCESS)

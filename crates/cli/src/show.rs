@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::args::ShowArgs;
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
-    let files = args.source.resolve(args.model.as_deref())?;
-    let model = Model::open(&files, &args.source.open_options())?;
+    let files = args.model.files()?;
+    let model = Model::open(&files, &args.model.source.open_options())?;
     let defaults = GenerationDefaults::open(&files)?;
     let options = args.run.load_options(1);
     let memory = args.memory.then(|| Memory::of(&model, &options));

@@ -4,6 +4,8 @@
 //! It does not know: backends, devices, weight formats, tokenizers.
 
 mod blocks;
+mod delta;
+mod experts;
 mod llama;
 mod qwen3;
 mod qwen3_5;

@@ -5,12 +5,12 @@
 
 use crate::Error;
 use crate::checkpoint::{Config, LoadError, Renamed};
-use crate::plan::{
-    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Part, Plan, Val, Weight, WeightId,
-};
+use crate::plan::{Act, Builder, Fold, HeadShape, Part, Plan, Val, Weight, WeightId};
 
 use super::Family;
-use super::blocks::{Attention, Ends, divides, gated_mlp, layer_kinds, silu_only};
+use super::blocks::{Attention, Ends, gated_mlp, layer_kinds, silu_only};
+use super::delta::Delta;
+use super::experts::SparseMlp;
 
 pub(super) const DENSE: Family = Family {
     name: "qwen3_5",
@@ -36,51 +36,9 @@ fn dense(config: &Config) -> Result<Plan, Error> {
 }
 
 fn mixture(config: &Config) -> Result<Plan, Error> {
-    let count = config.size("num_experts")?;
-    let top_k = config.size("num_experts_per_tok")?;
-    if top_k > count {
-        return Err(config
-            .refuse("num_experts_per_tok", "is more than num_experts")
-            .into());
-    }
-    let ffn = config.size("moe_intermediate_size")?;
-    let shared = config.size("shared_expert_intermediate_size")?;
+    let experts = SparseMlp::of(config)?;
     plan(config, "qwen3_5_moe", |b, path, x| {
-        let hidden = b.width(x);
-        let router = b.linear(x, &format!("{path}.gate.weight"), count, None);
-        let fused = format!("{path}.experts.gate_up_proj");
-        let half = |b: &mut Builder, start: usize| {
-            b.declare(Weight {
-                tensor: fused.clone(),
-                stored: vec![count, 2 * ffn, hidden],
-                part: Part::Rows {
-                    period: 2 * ffn,
-                    start,
-                    take: ffn,
-                },
-                fold: Fold::None,
-                shape: vec![count, ffn, hidden],
-            })
-        };
-        let (gate, up) = (half(b, 0), half(b, ffn));
-        let down = b.weight(&format!("{path}.experts.down_proj"), &[count, hidden, ffn]);
-        let experts = Experts {
-            gate,
-            up,
-            down,
-            top_k,
-            renormalise: true,
-        };
-        let routed = b.moe(&format!("{path}.experts"), x, router, experts);
-        let all = gated_mlp(b, &format!("{path}.shared_expert"), x, shared, false);
-        let gate = b.linear(x, &format!("{path}.shared_expert_gate.weight"), 1, None);
-        let all = b.glu(
-            &format!("{path}.shared_expert.scale"),
-            Act::Sigmoid,
-            gate,
-            all,
-        );
-        b.add(&format!("{path}.sum"), routed, all)
+        experts.block(b, path, x)
     })
 }
 
@@ -214,67 +172,6 @@ fn interleaved(b: &mut Builder, path: &str, x: Val, attention: &Attention, start
     let weight = half("weight", &[2 * rows, columns], &[rows, columns]);
     let bias = attention.bias.then(|| half("bias", &[2 * rows], &[rows]));
     b.linear_of(x, weight, bias)
-}
-
-/// The gated delta rule mixer.
-struct Delta {
-    shape: DeltaShape,
-    kernel: usize,
-    eps: f32,
-}
-
-impl Delta {
-    fn of(config: &Config, eps: f32) -> Result<Self, LoadError> {
-        let shape = DeltaShape {
-            key_heads: config.size("linear_num_key_heads")?,
-            value_heads: config.size("linear_num_value_heads")?,
-            key_dim: config.size("linear_key_head_dim")?,
-            value_dim: config.size("linear_value_head_dim")?,
-        };
-        let keys = ("linear_num_key_heads", shape.key_heads);
-        divides(config, keys, ("linear_num_value_heads", shape.value_heads))?;
-        Ok(Self {
-            shape,
-            kernel: config.size("linear_conv_kernel_dim")?,
-            eps,
-        })
-    }
-
-    fn mixer(&self, b: &mut Builder, path: &str, x: Val) -> Val {
-        let DeltaShape {
-            key_heads,
-            value_heads,
-            key_dim,
-            value_dim,
-        } = self.shape;
-        let hidden = b.width(x);
-        let (keys, values) = (key_heads * key_dim, value_heads * value_dim);
-        let qkv = b.linear(
-            x,
-            &format!("{path}.in_proj_qkv.weight"),
-            2 * keys + values,
-            None,
-        );
-        let qkv = b.conv1d(
-            qkv,
-            &format!("{path}.conv1d.weight"),
-            self.kernel,
-            Some(Act::Silu),
-        );
-        let beta = b.linear(x, &format!("{path}.in_proj_b.weight"), value_heads, None);
-        let decay = b.linear(x, &format!("{path}.in_proj_a.weight"), value_heads, None);
-        let read = b.gated_delta(path, (qkv, decay, beta), self.shape);
-        let normed = b.rms_norm(
-            read,
-            &format!("{path}.norm.weight"),
-            value_dim,
-            Fold::None,
-            self.eps,
-        );
-        let z = b.linear(x, &format!("{path}.in_proj_z.weight"), values, None);
-        let gated = b.glu(&format!("{path}.gate"), Act::Silu, z, normed);
-        b.linear(gated, &format!("{path}.out_proj.weight"), hidden, None)
-    }
 }
 
 /// Text-only checkpoints say `model.` where the full ones say `model.language_model.`; draft heads and image
