@@ -31,9 +31,9 @@ impl Interrupt {
         self.0.store(false, Ordering::SeqCst);
     }
 
-    /// From here a Ctrl-C ends the program.
-    pub(crate) fn release(&self) {
-        self.0.store(true, Ordering::SeqCst);
+    /// From here a Ctrl-C ends the program. Whether one came since [`Self::hold`]: none falls in between.
+    pub(crate) fn release(&self) -> bool {
+        self.0.swap(true, Ordering::SeqCst)
     }
 
     /// Whether Ctrl-C was pressed since [`Self::hold`].

@@ -65,7 +65,11 @@ fn check(args: &ChatArgs) {
         ),
         error => error.to_string(),
     };
-    Cli::command()
+    let mut cli = Cli::command();
+    // So that the usage it prints is that of `lattice chat`.
+    cli.build();
+    let chat = cli.find_subcommand_mut("chat");
+    chat.expect("the subcommand that is running")
         .error(ErrorKind::ValueValidation, text)
         .exit();
 }

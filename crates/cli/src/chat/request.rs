@@ -117,7 +117,10 @@ mod tests {
         assert_eq!(said(r#"{"prompt":"hi"}"#), [system("flag"), user.clone()]);
         let own = r#"{"prompt":"hi","system":"own"}"#;
         assert_eq!(said(own), [system("own"), user.clone()]);
-        assert_eq!(said(r#"{"prompt":"hi","system":""}"#), std::slice::from_ref(&user));
+        assert_eq!(
+            said(r#"{"prompt":"hi","system":""}"#),
+            std::slice::from_ref(&user)
+        );
         let inside =
             r#"{"messages":[{"role":"system","content":"in"},{"role":"user","content":"hi"}]}"#;
         assert_eq!(said(inside), [system("in"), user]);

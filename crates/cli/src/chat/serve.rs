@@ -21,10 +21,15 @@ pub(crate) fn run<W: io::Write>(
     events: &mut Events<W>,
 ) -> anyhow::Result<ExitCode> {
     let mut line = Vec::new();
+    session.interrupt.hold();
     loop {
         // While nothing runs, Ctrl-C has nothing to stop but the program.
-        session.interrupt.release();
-        match read_line(&mut input, &mut line, LINE_BYTES_MAX).context("cannot read stdin")? {
+        if session.interrupt.release() {
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        let read = read_line(&mut input, &mut line, LINE_BYTES_MAX).context("cannot read stdin")?;
+        session.interrupt.hold();
+        match read {
             Line::End => return Ok(ExitCode::SUCCESS),
             Line::TooLong => {
                 events.error(&format!(
@@ -35,13 +40,9 @@ pub(crate) fn run<W: io::Write>(
             Line::Whole if line.trim_ascii().is_empty() => continue,
             Line::Whole => {}
         }
-        session.interrupt.hold();
         match request::parse(&line, &session.choices, session.system.as_deref()) {
             Err(reason) => events.error(&reason)?,
             Ok(asked) => answer(&mut session, asked, events)?,
-        }
-        if session.interrupt.pressed() {
-            return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
     }
 }
