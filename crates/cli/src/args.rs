@@ -157,23 +157,39 @@ impl RunArgs {
     }
 }
 
+/// The home directory, if there is one.
+pub(crate) fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
+}
+
+/// Whether escape codes may be written to a terminal: not where NO_COLOR is set, and not to a dumb one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment is read"
+)]
+pub(crate) fn escape_codes_wanted() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let dumb = set("TERM").is_some_and(|term| term == "dumb");
+    set("NO_COLOR").is_none() && !dumb
+}
+
 /// The flags that choose tokens; unset ones fall to the model's generation_config.json.
 #[derive(Debug, Args, Clone, Default)]
 pub(crate) struct SamplerArgs {
     /// 0 takes the likeliest token always; 1 samples as the model says
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f32>,
     /// Keep the K likeliest tokens; 0: all
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<u32>,
     /// Keep the likeliest tokens that make up this share of the probability
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
     /// Drop tokens below this share of the likeliest one's probability
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
     /// Make tokens of the prompt and the answer less likely; 1: off
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f32>,
     /// Make tokens of the answer less likely
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -198,13 +214,13 @@ pub(crate) struct ChatArgs {
     /// A directory with config.json, or a name under --model-dir [default: the bundled lattice-tiny]
     #[arg(long, short, value_name = "PATH|NAME")]
     pub(crate) model: Option<String>,
-    /// Ask once and print the answer; - reads stdin
+    /// Ask once and print the answer; - reads stdin [default: talk at a terminal; else read stdin]
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
     /// What the model is told first
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Let the model think before it answers
+    /// Let the model think before it answers; its thoughts are printed to terminals and with --json
     #[arg(long)]
     pub(crate) think: bool,
     /// Tokens it may think for before it is made to answer
