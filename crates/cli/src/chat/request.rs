@@ -55,8 +55,7 @@ fn ask(fields: &mut Map<String, Value>, system: Option<&str>) -> Result<Ask, Str
     match (prompt, messages) {
         (Some(_), Some(_)) => Err("prompt and messages: only one of them".to_owned()),
         (None, None) => Err("prompt or messages: missing".to_owned()),
-        (Some(text), None) if raw && own_system.is_some() => {
-            let _ = text;
+        (Some(_), None) if raw && own_system.is_some() => {
             Err("system: a raw prompt has no place for it".to_owned())
         }
         (Some(text), None) if text.trim().is_empty() => Err("prompt: empty".to_owned()),

@@ -5,7 +5,6 @@
 
 use std::io;
 
-use anyhow::Context as _;
 use lattice_inference::generate::{
     Event, Failure, Part, Request, RequestError, RequestId, StopReason, Usage,
 };
@@ -100,13 +99,10 @@ impl Session {
         let name = files.name();
         let options = args.run.engine_options(&args.source, sequences_max);
         let engine = Engine::open(&files, args.run.device.backend(), &options)?;
-        let choices = Choices::from_args(args);
-        let vocab = engine.generator.limits().output_width;
-        choices.check(vocab).context("a sampler option")?;
         Ok(Self {
             engine,
             name,
-            choices,
+            choices: Choices::from_args(args),
             system: args.system.clone().filter(|text| !text.is_empty()),
             messages: Vec::new(),
             totals: Totals::default(),
@@ -150,7 +146,10 @@ impl Session {
         choices: &Choices,
         listener: &mut Listener<'_>,
     ) -> Result<Turn, AskError> {
-        let (mut request, notes) = self.request(ask, choices)?;
+        let (mut request, mut notes) = self.request(ask, choices)?;
+        if choices.think && request.thinking.is_none() {
+            notes.push("this model has no thinking block: it answers at once".to_owned());
+        }
         choices.apply(&mut request);
         self.interrupt.hold();
         let turn = self.run(request, listener)?;

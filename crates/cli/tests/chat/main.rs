@@ -1,5 +1,7 @@
 //! `lattice chat` as programs and shells see it: the built binary, its output, its exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod once;
 mod programs;
 mod signals;
