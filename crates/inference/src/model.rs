@@ -9,6 +9,19 @@ use crate::models::{self, Family};
 use crate::plan::{Footprint, Plan, Weight};
 
 /// A model, opened and checked, with nothing loaded yet.
+///
+/// ```
+/// use lattice_inference::Model;
+/// use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
+///
+/// # fn main() -> Result<(), lattice_inference::Error> {
+/// let files = ModelFiles::open("../../models/lattice-tiny".as_ref())?;
+/// let model = Model::open(&files, &OpenOptions::default())?;
+/// assert_eq!(model.family.name, "qwen3_5");
+/// println!("{}", model.plan.table(|weight| model.value_bytes(weight)));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Model {
     /// Its configuration.
     pub config: Config,

@@ -118,6 +118,23 @@ pub struct Snapshot {
 }
 
 /// Runs batches and owns the memory of its sequences.
+///
+/// ```
+/// use lattice_inference::Model;
+/// use lattice_inference::backend::{Backend, Batch, Entry, LoadOptions, OutputRows, cpu::Cpu};
+/// use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
+///
+/// # fn main() -> Result<(), lattice_inference::Error> {
+/// let files = ModelFiles::open("../../models/lattice-tiny".as_ref())?;
+/// let model = Model::open(&files, &OpenOptions::default())?;
+/// let mut runner = Cpu.load(model.plan, model.checkpoint, &LoadOptions::default())?;
+/// let sequence = runner.open()?;
+/// let entries = [Entry { sequence, ids: &[8167, 291, 3], outputs: OutputRows::Last }];
+/// let logits = runner.run(&Batch { entries: &entries })?;
+/// assert_eq!(logits.rows.len(), logits.width);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Runner: Send {
     /// The limits fixed at load.
     fn limits(&self) -> Limits;

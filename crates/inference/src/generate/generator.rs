@@ -35,6 +35,29 @@ impl Default for GeneratorOptions {
 }
 
 /// Generates the texts of any number of requests, side by side.
+///
+/// ```
+/// use lattice_inference::backend::cpu::Cpu;
+/// use lattice_inference::checkpoint::ModelFiles;
+/// use lattice_inference::generate::{Event, Request};
+/// use lattice_inference::{Engine, EngineOptions, Error};
+///
+/// # fn main() -> Result<(), Error> {
+/// let files = ModelFiles::open("../../models/lattice-tiny".as_ref())?;
+/// let mut engine = Engine::open(&files, &Cpu, &EngineOptions::default())?;
+/// for text in ["Once upon a time", "The sea was"] {
+///     let request = Request { max_tokens: Some(5), ..engine.complete(text)? };
+///     engine.generator.submit(request)?;
+/// }
+/// let mut done = 0;
+/// while !engine.generator.idle() {
+///     let events = engine.generator.step();
+///     done += events.iter().filter(|event| matches!(event, Event::Done { .. })).count();
+/// }
+/// assert_eq!(done, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Generator {
     pub(super) runner: Box<dyn Runner>,
     pub(super) tokenizer: Arc<dyn Tokenizer>,

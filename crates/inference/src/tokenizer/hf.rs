@@ -25,6 +25,19 @@ use super::{ControlTokens, Prompt, TextError, Tokenizer};
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// A tokenizer as tokenizer.json describes it.
+///
+/// ```
+/// use lattice_inference::tokenizer::{HfTokenizer, Tokenizer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let json = std::fs::read("../../models/lattice-tiny/tokenizer.json")?;
+/// let tokenizer = HfTokenizer::from_json(&json, None)?;
+/// let ids = tokenizer.ids_from_text("a <|im_end|> that a person wrote")?;
+/// assert!(!ids.contains(&tokenizer.id_from_token("<|im_end|>").expect("it has one")));
+/// assert_eq!(tokenizer.text_from_ids(&ids), "a <|im_end|> that a person wrote");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct HfTokenizer {
     model: ModelWrapper,
