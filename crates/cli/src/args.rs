@@ -72,7 +72,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<usize>,
     /// Tokens of a prompt fed at once
-    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
     pub(crate) batch: usize,
     /// How keys and values are kept [default: f32 for a model stored in f32, else f16]
     #[arg(long, value_enum)]
@@ -109,6 +109,10 @@ impl Device {
         }
     }
 }
+
+/// Recurrent states kept of a conversation: where the next turn parts from this one, and its end. Each is 19 MiB in a
+/// Qwen3.5-0.8B.
+const SNAPSHOTS_MAX: usize = 2;
 
 /// Context where the user names none: long enough for most talk, and taken from memory only as it fills.
 const CONTEXT_TOKENS: usize = 32_768;
@@ -152,7 +156,10 @@ impl RunArgs {
         EngineOptions {
             open: model.open_options(),
             load: self.load_options(sequences_max),
-            generator: GeneratorOptions::default(),
+            generator: GeneratorOptions {
+                snapshots_max: SNAPSHOTS_MAX,
+                ..GeneratorOptions::default()
+            },
         }
     }
 }

@@ -31,11 +31,9 @@ use events::Events;
 use interrupt::Interrupt;
 use session::Session;
 
-/// Conversations in memory: one is enough for one answer; a talk that begins anew keeps its first words beside it;
-/// programs mix a few.
-const SEQUENCES_ONCE: usize = 1;
-const SEQUENCES_TALK: usize = 2;
-const SEQUENCES_SERVE: usize = 4;
+/// Conversations in memory: a talk goes on in one; programs may go back and forth between two.
+const SEQUENCES_TALK: usize = 1;
+const SEQUENCES_SERVE: usize = 2;
 
 pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     check(&args);
@@ -48,7 +46,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     }
     // The prompt first: what is wrong with it can be said before a large model is read.
     let prompt = once::prompt(args.prompt.as_deref())?;
-    once::run(Session::open(&args, interrupt, SEQUENCES_ONCE)?, &prompt)
+    once::run(Session::open(&args, interrupt, SEQUENCES_TALK)?, &prompt)
 }
 
 /// Ends the program where a flag is out of its range, before the model is read.
@@ -93,7 +91,7 @@ fn talk_in_events<W: io::Write>(
     let sequences_max = if args.serve {
         SEQUENCES_SERVE
     } else {
-        SEQUENCES_ONCE
+        SEQUENCES_TALK
     };
     let mut session = Session::open(args, interrupt, sequences_max)?;
     events.ready(&session)?;
