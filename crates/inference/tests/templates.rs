@@ -652,3 +652,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn chains_of_operators_as_long_as_a_template_may_be_end_in_words() {
+    let chains = [
+        format!("{{{{ {}1 }}}}", "1+".repeat(32_000)),
+        format!("{{{{ 1{} }}}}", "|string".repeat(9_000)),
+        format!("{{{{ messages{} }}}}", "[0]".repeat(21_000)),
+        format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(5_000)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(32_000), ")".repeat(32_000)),
+        format!("{{{{ {}1 }}}}", "not ".repeat(16_000)),
+    ];
+    for source in &chains {
+        let files = TemplateFiles {
+            jinja: Some(source),
+            ..TemplateFiles::default()
+        };
+        let template = ChatTemplate::new(files, ControlTokens::default());
+        let said = template.and_then(|template| {
+            let messages = [ChatMessage::new(Role::User, "hi")];
+            template.unwrap().render(&messages, &ChatOptions::default())
+        });
+        // A sum may be a sum; what matters is that it comes to an end.
+        assert!(said.is_ok() || !said.unwrap_err().to_string().is_empty());
+    }
+    let long = "x".repeat((64 << 10) + 1);
+    let files = TemplateFiles {
+        jinja: Some(&long),
+        ..TemplateFiles::default()
+    };
+    let error = ChatTemplate::new(files, ControlTokens::default()).unwrap_err();
+    assert!(error.to_string().contains("65537 bytes"), "{error}");
+}

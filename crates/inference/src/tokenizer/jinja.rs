@@ -13,6 +13,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value as TemplateValue};
 use serde_json::{Map, Value, json};
 
+use super::deep::TEMPLATE_BYTES_MAX;
 use super::guard::{ESCAPE, Level, MARK};
 use super::{ChatOptions, ControlTokens, TextError, budget, python};
 
@@ -23,7 +24,6 @@ const STEPS_PER_MESSAGE: u64 = 2_000;
 /// Templates pass the whole text on about ten times; this allows for 16.
 const BYTES_PER_STEP: u64 = 4;
 const STEPS_MAX: u64 = 10_000_000;
-const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 const RECURSION_MAX: usize = 100;
 
 #[derive(Debug)]

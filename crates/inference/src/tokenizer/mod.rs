@@ -26,6 +26,7 @@
 mod added;
 mod budget;
 mod chat;
+mod deep;
 mod error;
 mod file;
 mod guard;

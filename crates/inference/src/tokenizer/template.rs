@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::deep::on_deep_stack;
 use super::guard::Level;
 use super::jinja::{Program, Values};
 use super::{ChatMessage, ChatOptions, ControlTokens, Prompt, Role, TextError};
@@ -89,11 +90,13 @@ impl ChatTemplate {
             return Ok(None);
         };
         let special = special_from_config(&config);
+        let compile = |source: &str| Program::compile(file, source, &special);
+        let (default, tool_use) =
+            on_deep_stack(|| (compile(default), tool_use.map(compile).transpose()))?;
+        let (default, tool_use) = (default?, tool_use?);
         Ok(Some(ChatTemplate {
-            default: Program::compile(file, default, &special)?,
-            tool_use: tool_use
-                .map(|source| Program::compile(file, source, &special))
-                .transpose()?,
+            default,
+            tool_use,
             special,
             control,
         }))
@@ -112,6 +115,14 @@ impl ChatTemplate {
         options: &ChatOptions,
     ) -> Result<Rendered, TextError> {
         self.check(messages, options)?;
+        on_deep_stack(|| self.render_checked(messages, options))?
+    }
+
+    fn render_checked(
+        &self,
+        messages: &[ChatMessage],
+        options: &ChatOptions,
+    ) -> Result<Rendered, TextError> {
         let program = match (&self.tool_use, &options.tools) {
             (Some(tool_use), Some(_)) => tool_use,
             _ => &self.default,
