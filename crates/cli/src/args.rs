@@ -1,5 +1,6 @@
 //! The command line: the one place where arguments and environment are read.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,8 +52,8 @@ pub(crate) struct Positional {
 /// Where models come from.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct ModelArgs {
-    /// Where models lie that are called by name
-    #[arg(long, env = "LATTICE_MODEL_CACHE", value_name = "DIR")]
+    /// Where models lie that are called by name [default: $LATTICE_MODEL_CACHE, else ~/.lattice/models]
+    #[arg(long, value_name = "DIR")]
     pub(crate) model_dir: Option<PathBuf>,
     /// Read the weights into memory instead of mapping the files, so that nobody can change them under us
     #[arg(long)]
@@ -66,13 +67,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub(crate) device: Device,
     /// Threads; 0: one per core
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = within::<0, 1024>)]
     pub(crate) threads: usize,
     /// Tokens a conversation may hold; at most what the model was made for [default: 32768, or the model's limit]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<usize>,
     /// Tokens of a prompt fed at once
-    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    #[arg(long, default_value_t = 256, value_name = "TOKENS", value_parser = within::<1, 8192>)]
     pub(crate) batch: usize,
     /// How keys and values are kept [default: f32 for a model stored in f32, else f16]
     #[arg(long, value_enum)]
@@ -83,6 +84,13 @@ pub(crate) struct RunArgs {
     /// Accept weights that are NaN or infinite
     #[arg(long)]
     pub(crate) allow_nan: bool,
+}
+
+/// A whole number from `LEAST` to `MOST`: sizes that memory is reserved for have an end.
+fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number| (LEAST..=MOST).contains(number));
+    number.ok_or_else(|| format!("allowed is {LEAST} to {MOST}"))
 }
 
 /// What to compute on.
@@ -169,15 +177,19 @@ pub(crate) fn home() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
 }
 
-/// Whether escape codes may be written to a terminal: not where NO_COLOR is set, and not to a dumb one.
+/// A variable of the environment; one that is empty counts as not set.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is read"
 )]
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether escape codes may be written to a terminal: not where NO_COLOR is set, and not to a dumb one.
 pub(crate) fn escape_codes_wanted() -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let dumb = set("TERM").is_some_and(|term| term == "dumb");
-    set("NO_COLOR").is_none() && !dumb
+    let dumb = variable("TERM").is_some_and(|term| term == "dumb");
+    variable("NO_COLOR").is_none() && !dumb
 }
 
 /// The flags that choose tokens; unset ones fall to the model's generation_config.json.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;
 use crate::show::bytes;
+use crate::visible::visible;
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let report = Report::of(args);
@@ -96,7 +97,7 @@ impl Report {
                 let context = engine.generator.limits().context_tokens_max;
                 let needs = engine.model.footprint(&options.load).total_bytes(context);
                 self.needs_bytes = Some(needs);
-                self.notes.extend(engine.model.notes.iter().cloned());
+                self.notes.extend(engine.model.all_notes().cloned());
                 if !engine.has_template() {
                     self.problems
                         .push("the model has no chat template: it cannot chat".to_owned());
@@ -151,10 +152,10 @@ impl Report {
             self.model
         )?;
         for note in &self.notes {
-            writeln!(out, "note       {note}")?;
+            writeln!(out, "note       {}", visible(note))?;
         }
         for problem in &self.problems {
-            writeln!(out, "PROBLEM    {problem}")?;
+            writeln!(out, "PROBLEM    {}", visible(problem))?;
         }
         if self.problems.is_empty() {
             writeln!(out, "all is well")?;

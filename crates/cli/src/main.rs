@@ -9,6 +9,7 @@ mod npy;
 mod plan;
 mod show;
 mod source;
+mod visible;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // A reader that went away needs no words; every other reason goes to people.
             if !is_broken_pipe(&error) {
-                let _ = writeln!(std::io::stderr(), "lattice: {error:#}");
+                let words = format!("{error:#}");
+                let _ = writeln!(std::io::stderr(), "lattice: {}", visible::visible(&words));
             }
             ExitCode::FAILURE
         }

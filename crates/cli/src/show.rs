@@ -10,6 +10,7 @@ use lattice_inference::plan::Footprint;
 use serde_json::{Value, json};
 
 use crate::args::ShowArgs;
+use crate::visible::visible;
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let files = args.model.files()?;
@@ -84,8 +85,8 @@ fn print(
         count(cost.flops_per_key),
     )?;
     writeln!(out, "sampler     {}", sampler(defaults))?;
-    for note in &model.notes {
-        writeln!(out, "note        {note}")?;
+    for note in model.all_notes() {
+        writeln!(out, "note        {}", visible(note))?;
     }
     if !defaults.unread.is_empty() {
         let unread = defaults.unread.join(", ");
@@ -202,7 +203,7 @@ fn as_json(
             "repetition_penalty": defaults.repetition_penalty,
         },
         "stop_ids": defaults.eos_token_ids,
-        "notes": model.notes,
+        "notes": model.all_notes().collect::<Vec<_>>(),
         "memory": memory.map(Memory::as_json),
         "tensors": tensors,
     })

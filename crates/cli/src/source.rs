@@ -4,17 +4,15 @@ use std::path::PathBuf;
 
 use lattice_inference::checkpoint::{LoadError, ModelFiles, ModelStore};
 
-use crate::args::ModelArgs;
+use crate::args::{self, ModelArgs};
 use crate::bundled;
 
 impl ModelArgs {
     /// The directory of named models: --model-dir, LATTICE_MODEL_CACHE, else ~/.lattice/models.
     pub(crate) fn store(&self) -> ModelStore {
-        let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        let root = self
-            .model_dir
-            .clone()
-            .or_else(|| Some(home()?.join(".lattice/models")));
+        let named = args::variable("LATTICE_MODEL_CACHE").map(PathBuf::from);
+        let root = self.model_dir.clone().or(named);
+        let root = root.or_else(|| Some(args::home()?.join(".lattice/models")));
         ModelStore {
             root: root.unwrap_or_else(|| PathBuf::from(".lattice/models")),
         }

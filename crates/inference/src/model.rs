@@ -31,8 +31,10 @@ pub struct Model {
     pub plan: Arc<Plan>,
     /// With which weights.
     pub checkpoint: Arc<Checkpoint>,
-    /// What a person should know: tensors and fields that are not used.
+    /// What a person should know: tensors and fields that nothing uses.
     pub notes: Vec<String>,
+    /// Parts of the checkpoint that this engine leaves out on purpose.
+    pub left_out: Vec<String>,
 }
 
 impl Model {
@@ -54,14 +56,20 @@ impl Model {
         let mut notes = config.notes().to_vec();
         notes.extend(unread(&config));
         notes.extend(unused(&surplus, &plan));
-        notes.extend(ignored(&checkpoint));
+        let left_out = ignored(&checkpoint);
         Ok(Self {
             config,
             family,
             plan: Arc::new(plan),
             checkpoint: Arc::new(checkpoint),
             notes,
+            left_out,
         })
+    }
+
+    /// What nothing uses, and what is left out on purpose.
+    pub fn all_notes(&self) -> impl Iterator<Item = &String> {
+        self.notes.iter().chain(&self.left_out)
     }
 
     /// How keys and values are kept under `options`: as asked, else f32 where every matrix is stored in f32.

@@ -207,7 +207,9 @@ fn surplus_tensors_and_unheard_fields_are_said() {
         .insert("lm_head.weight".to_owned(), head.clone());
     model.tensors.insert("mtp.norm.weight".to_owned(), head);
     model.fields()["logit_softcap"] = json!(30.0);
-    let notes = model.open().unwrap().notes.join("\n");
+    let model = model.open().unwrap();
+    let notes: Vec<&str> = model.all_notes().map(String::as_str).collect();
+    let notes = notes.join("\n");
     for words in [
         "lm_head.weight",
         "ties the head",

@@ -145,7 +145,7 @@ fn about(session: &Session) -> Vec<(String, String)> {
         ),
     ];
     let note = |note: &String| ("note".to_owned(), note.clone());
-    rows.extend(engine.model.notes.iter().map(note));
+    rows.extend(engine.model.all_notes().map(note));
     rows
 }
 

@@ -33,7 +33,7 @@ impl<W: Write> Events<W> {
             "parameters": engine.model.plan.parameters(),
             "context": engine.generator.limits().context_tokens_max,
             "version": env!("CARGO_PKG_VERSION"),
-            "notes": engine.model.notes,
+            "notes": engine.model.all_notes().collect::<Vec<_>>(),
         }))
     }
 

@@ -15,6 +15,10 @@ use super::session::{Session, Turn};
 const PROMPT_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) fn run(mut session: Session, prompt: &str) -> anyhow::Result<ExitCode> {
+    for note in &session.engine.model.notes {
+        // What goes to stderr is beside the answer: that nobody hears it is no failure.
+        let _ = Screen::new(io::stderr().lock(), Look::of_stderr()).note(&format!("note: {note}"));
+    }
     let mut screen = Screen::new(io::stdout().lock(), Look::of_stdout());
     let turn = session.say(prompt, &mut |piece| screen.piece(piece))?;
     screen.end_answer()?;

@@ -4,13 +4,13 @@
 //! A terminal gets no control characters from a model, for these could do anything to it. Escape codes of our own
 //! are only used where the terminal takes them.
 
-use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
 use lattice_inference::generate::StopReason;
 
 use super::session::{Piece, Turn};
 use crate::args;
+use crate::visible::visible;
 
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
@@ -214,21 +214,6 @@ fn ending(reason: &StopReason) -> &'static str {
         StopReason::Cancelled => "stopped",
         StopReason::Failed(_) => "failed",
     }
-}
-
-/// Text with its control characters, but for line breaks and tabs, made harmless and visible.
-fn visible(text: &str) -> Cow<'_, str> {
-    let control = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(control) {
-        return Cow::Borrowed(text);
-    }
-    let shown = |c: char| match u32::from(c) {
-        code @ 0..=0x1f if control(c) => char::from_u32(0x2400 + code).unwrap_or(' '),
-        0x7f => '\u{2421}',
-        0x80..=0x9f => char::REPLACEMENT_CHARACTER,
-        _ => c,
-    };
-    Cow::Owned(text.chars().map(shown).collect())
 }
 
 /// Breaks lines between words, so that none is longer than `columns` unless a word is.

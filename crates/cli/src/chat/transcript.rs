@@ -31,6 +31,7 @@ pub(crate) struct Transcript {
 /// Writes the conversation to `path`: all of it or nothing.
 pub(crate) fn save(session: &Session, path: &Path) -> anyhow::Result<()> {
     let path = &at_home(path);
+    check_place(path)?;
     let value = json!({
         "model": session.name,
         "system": session.system,
@@ -50,10 +51,27 @@ pub(crate) fn save(session: &Session, path: &Path) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Reads a file that [`save`] wrote, or somebody by hand.
-pub(crate) fn load(path: &Path, vocab: usize) -> anyhow::Result<Transcript> {
-    let path = &at_home(path);
+/// Refuses to write over anything but a conversation: a file of another kind, a device, a link, a folder.
+fn check_place(path: &Path) -> anyhow::Result<()> {
     let name = path.display();
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    ensure!(metadata.is_file(), "{name} is there and is no regular file");
+    let old: Value = open(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let is_ours = old["messages"].is_array() && old["settings"].is_object();
+    ensure!(is_ours, "{name} is there and is no saved conversation");
+    Ok(())
+}
+
+/// The bytes of a regular file of at most [`FILE_BYTES_MAX`] bytes.
+fn open(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let name = path.display();
+    let metadata = fs::metadata(path).with_context(|| format!("cannot open {name}"))?;
+    ensure!(metadata.is_file(), "{name} is no regular file");
     let file = fs::File::open(path).with_context(|| format!("cannot open {name}"))?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1)
@@ -63,6 +81,14 @@ pub(crate) fn load(path: &Path, vocab: usize) -> anyhow::Result<Transcript> {
         bytes.len() as u64 <= FILE_BYTES_MAX,
         "{name} is larger than {FILE_BYTES_MAX} bytes"
     );
+    Ok(bytes)
+}
+
+/// Reads a file that [`save`] wrote, or somebody by hand.
+pub(crate) fn load(path: &Path, vocab: usize) -> anyhow::Result<Transcript> {
+    let path = &at_home(path);
+    let name = path.display();
+    let bytes = open(path)?;
     let value = serde_json::from_slice(&bytes).with_context(|| format!("{name} is not JSON"))?;
     from_json(value, vocab).with_context(|| name.to_string())
 }

@@ -296,8 +296,10 @@ impl Checkpoint {
     /// # Errors
     /// [`LoadError::Tensors`] with one [`Self::require`] error for each tensor that does not fit.
     pub fn check(&self, wanted: &[(String, Vec<usize>)]) -> Result<Vec<String>, LoadError> {
+        // Two halves of one tensor are two weights; what is wrong with it is said once.
+        let wanted: BTreeSet<&(String, Vec<usize>)> = wanted.iter().collect();
         let mut wrong = Vec::new();
-        for (name, shape) in wanted {
+        for (name, shape) in &wanted {
             match self.tensor(name) {
                 // A hint looks at every name, so only the first few of many missing tensors get
                 // one.

@@ -40,6 +40,9 @@ pub(super) fn silu_only(config: &Config) -> Result<(), LoadError> {
     config.must_be("hidden_act", "silu", "no other activation is supported")
 }
 
+/// The widest head: four times that of any model, and the angles of all layers still fit in a few megabytes.
+const HEAD_DIM_MAX: usize = 2048;
+
 /// Heads and angles of a family's attention layers.
 pub(super) struct Attention {
     /// Heads.
@@ -64,6 +67,9 @@ impl Attention {
             ("num_key_value_heads", kv_heads),
             ("num_attention_heads", heads),
         )?;
+        if head_dim > HEAD_DIM_MAX {
+            return Err(config.refuse("head_dim", format!("is more than {HEAD_DIM_MAX}")));
+        }
         let angles = inv_freq(&config.rope(theta)?, head_dim);
         if angles.is_empty() {
             return Err(config.refuse("head_dim", "leaves no dimension to the rotary embedding"));
@@ -78,6 +84,15 @@ impl Attention {
             inv_freq: angles,
             bias: config.flag_or("attention_bias", false)?,
         })
+    }
+
+    /// Refuses a configuration that turns part of each head: the reference of these families turns all of it, whatever
+    /// the file says, so one of the two is not what was trained.
+    pub(super) fn whole_heads(self, config: &Config) -> Result<Self, LoadError> {
+        if 2 * self.inv_freq.len() == self.shape.head_dim {
+            return Ok(self);
+        }
+        Err(config.refuse("partial_rotary_factor", "this family turns whole heads"))
     }
 
     /// Turns every head of `x`, which holds `heads` of them.

@@ -35,7 +35,7 @@ fn plan(config: &Config) -> Result<Plan, Error> {
             )
         })?;
     }
-    let attention = Attention::of(config, head_dim, Some(ROPE_THETA))?;
+    let attention = Attention::of(config, head_dim, Some(ROPE_THETA))?.whole_heads(config)?;
     let ffn = config.size("intermediate_size")?;
     let mlp_bias = config.flag_or("mlp_bias", false)?;
     let layers = config.layers("num_hidden_layers")?;

@@ -22,7 +22,8 @@ fn plan(config: &Config) -> Result<Plan, Error> {
     silu_only(config)?;
     let layers = config.layers("num_hidden_layers")?;
     full_attention_only(config, layers)?;
-    let attention = Attention::of(config, config.size("head_dim")?, Some(ROPE_THETA))?;
+    let attention =
+        Attention::of(config, config.size("head_dim")?, Some(ROPE_THETA))?.whole_heads(config)?;
     let ffn = config.size("intermediate_size")?;
     let ends = llama::ends(config)?;
     let mut builder = Builder::new("qwen3", ends.vocab, config.size("max_position_embeddings")?);

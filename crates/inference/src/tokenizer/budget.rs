@@ -213,9 +213,13 @@ fn pay_all(state: &State<'_, '_>, values: &[Value]) -> Result<(), Error> {
     values.iter().try_for_each(|value| pay(state, value, 0))
 }
 
-/// Pays a step for each part of a value. Iterators are free: the engine charges for their items when they are asked for.
+/// Pays a step for each part of a value, and one for every 256 bytes of its texts. Iterators are free: the engine charges
+/// for their items when they are asked for.
 fn pay(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Error> {
     let kind = value.kind();
+    if let Some(text) = value.as_str() {
+        return state.consume_fuel(text.len() as u64 / 256);
+    }
     if !matches!(kind, ValueKind::Seq | ValueKind::Map) {
         return Ok(());
     }

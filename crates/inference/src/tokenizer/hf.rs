@@ -71,6 +71,7 @@ impl HfTokenizer {
         file.added_tokens.retain(|token| !token.content.is_empty());
         let decoder = PieceDecoder::from_json(&file.decoder)?;
         let pieces = piece_table(&file, &decoder)?;
+        check_growth(&file.normalizer)?;
         let normalizer: Option<NormalizerWrapper> = component(&file.normalizer, "normalizer")?;
         let (verbatim, normalized) = matchers(&file.added_tokens, normalizer.as_ref())?;
         let tokenizer = HfTokenizer {
@@ -340,4 +341,29 @@ fn cut(part: &NormalizedString, pieces: Vec<Piece>) -> tokenizers::Result<Vec<Sp
         splits.push((slice, tokens));
     }
     Ok(splits)
+}
+
+/// Bytes that a byte of text may become: more than any script needs.
+const GROWTH_MAX: usize = 64;
+
+/// Refuses a normalizer whose replacements, one after the other, blow a text up.
+fn check_growth(normalizer: &Value) -> Result<(), TextError> {
+    match growth(normalizer) {
+        Some(factor) if factor <= GROWTH_MAX => Ok(()),
+        _ => Err(TextError::file(format!(
+            "normalizer: makes texts more than {GROWTH_MAX} times as long"
+        ))),
+    }
+}
+
+/// How many bytes the replacements of a normalizer make of one; `None` beyond counting.
+fn growth(normalizer: &Value) -> Option<usize> {
+    let parts = normalizer["normalizers"].as_array();
+    let inner = parts
+        .into_iter()
+        .flatten()
+        .try_fold(1_usize, |factor, part| factor.checked_mul(growth(part)?))?;
+    let content = normalizer["content"].as_str().map_or(1, str::len);
+    let pattern = normalizer["pattern"]["String"].as_str().map_or(1, str::len);
+    inner.checked_mul(content.div_ceil(pattern.max(1)).max(1))
 }

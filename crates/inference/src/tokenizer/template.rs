@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::deep::on_deep_stack;
 use super::guard::Level;
 use super::jinja::{Program, Values};
-use super::{ChatMessage, ChatOptions, ControlTokens, Prompt, Role, TextError};
+use super::{ChatMessage, ChatOptions, Content, ControlTokens, Prompt, Role, TextError};
 
 /// Names that further variables may not take.
 const RESERVED: [&str; 16] = [
@@ -130,7 +130,7 @@ impl ChatTemplate {
         let first = self.render_guarded(program, messages, options);
         let again = options.merge_system
             && match &first {
-                Ok(rendered) => drops_instructions(messages, rendered.prompt.display()),
+                Ok(_) => self.drops_instructions(program, messages, options),
                 Err(TextError::Refused(_)) => has_late_instructions(messages),
                 Err(_) => false,
             };
@@ -144,6 +144,33 @@ impl ChatTemplate {
         Ok(rendered)
     }
 
+    /// Whether the template leaves instructions out. Words that stand nowhere else are put in their place, as the
+    /// instructions' own may also stand in another message.
+    fn drops_instructions(
+        &self,
+        program: &Program,
+        messages: &[ChatMessage],
+        options: &ChatOptions,
+    ) -> bool {
+        if !has_late_instructions(messages) {
+            return false;
+        }
+        let probe = |index: usize| format!("instruction-{index}-5f3a9c71");
+        let mut probed = messages.to_vec();
+        for (index, message) in probed.iter_mut().enumerate() {
+            if gives_instructions(message) {
+                message.content = Some(Content::Text(probe(index)));
+            }
+        }
+        let Ok(rendered) = self.render_guarded(program, &probed, options) else {
+            return false;
+        };
+        let text = rendered.prompt.display();
+        (0..messages.len())
+            .filter(|index| gives_instructions(&messages[*index]))
+            .any(|index| !text.contains(&probe(index)))
+    }
+
     fn check(&self, messages: &[ChatMessage], options: &ChatOptions) -> Result<(), TextError> {
         let Some(last) = messages.last() else {
             return Err(TextError::field("messages", "the conversation is empty"));
@@ -155,6 +182,12 @@ impl ChatTemplate {
         if options.continue_final_message && last.content.is_none() {
             let field = format!("messages[{}].content", messages.len() - 1);
             return Err(TextError::field(field, "nothing to continue"));
+        }
+        for (index, message) in messages.iter().enumerate() {
+            if message.content.is_none() && message.role != Role::Assistant {
+                let field = format!("messages[{index}].content");
+                return Err(TextError::field(field, "is missing"));
+            }
         }
         for name in options.extra.keys() {
             let thinking = name == "enable_thinking" && options.enable_thinking.is_some();
@@ -275,16 +308,6 @@ fn has_late_instructions(messages: &[ChatMessage]) -> bool {
     late || messages
         .first()
         .is_some_and(|message| message.role == Role::Developer)
-}
-
-/// Whether the template left instructions out of `text`.
-fn drops_instructions(messages: &[ChatMessage], text: &str) -> bool {
-    let dropped = |message: &ChatMessage| !text.contains(message.text().trim());
-    has_late_instructions(messages)
-        && messages
-            .iter()
-            .filter(|m| gives_instructions(m))
-            .any(dropped)
 }
 
 /// The same conversation with one system message, in front.

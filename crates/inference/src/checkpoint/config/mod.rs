@@ -30,7 +30,7 @@ const NESTED: &str = "text_config";
 /// Where nested and top level disagree, public checkpoints mean the top level.
 const TOP_WINS: &str = "tie_word_embeddings";
 /// The largest width, count or length of anything in a model.
-const SIZE_MAX: u64 = 1 << 31;
+const SIZE_MAX: u64 = 1 << 24;
 /// More layers than any model has; each costs a list of steps before a weight is looked at.
 const LAYERS_MAX: u64 = 1024;
 
@@ -152,7 +152,7 @@ impl Config {
         &self.notes
     }
 
-    /// A required integer in 1..=2^31: a width, a number of heads, a vocabulary.
+    /// A required integer in 1..=2^24: a width, a number of heads, a vocabulary.
     ///
     /// # Errors
     /// [`LoadError::Field`]; so do all the following where the value is missing, of another type or
@@ -166,7 +166,7 @@ impl Config {
         Ok(self.integer(key, 1, SIZE_MAX)?.unwrap_or(default))
     }
 
-    /// A required integer in 0..=2^31.
+    /// A required integer in 0..=2^24.
     pub fn count(&self, key: &str) -> Result<usize, LoadError> {
         self.required(key, self.integer(key, 0, SIZE_MAX)?)
     }
