@@ -248,3 +248,21 @@ fn weights_that_are_not_finite_are_refused_by_name_unless_allowed() {
         load(true).unwrap();
     }
 }
+
+#[test]
+fn sizes_beyond_any_model_are_refused_before_anything_is_made_of_them() {
+    for (family, wrong, words) in [
+        ("llama", r#"{"head_dim": 16777216}"#, "head_dim"),
+        (
+            "qwen3",
+            r#"{"partial_rotary_factor": 0.5}"#,
+            "partial_rotary_factor",
+        ),
+        ("llama", r#"{"hidden_size": 2147483648}"#, "hidden_size"),
+    ] {
+        let mut model = Spoiled::of(family);
+        let wrong: serde_json::Map<String, Value> = serde_json::from_str(wrong).unwrap();
+        model.fields().as_object_mut().unwrap().extend(wrong);
+        model.refused(&[words]);
+    }
+}

@@ -684,3 +684,48 @@ fn chains_of_operators_as_long_as_a_template_may_be_end_in_words() {
     let error = ChatTemplate::new(files, ControlTokens::default()).unwrap_err();
     assert!(error.to_string().contains("65537 bytes"), "{error}");
 }
+
+#[test]
+fn instructions_whose_words_stand_elsewhere_too_are_not_lost() {
+    let source = "{% for m in messages %}{% if m.role == 'user' %}<u>{{ m.content }}{% endif %}{% if m.role == 'system' and loop.first %}<s>{{ m.content }}{% endif %}{% endfor %}";
+    let files = TemplateFiles {
+        jinja: Some(source),
+        ..TemplateFiles::default()
+    };
+    let template = ChatTemplate::new(files, ControlTokens::default())
+        .unwrap()
+        .unwrap();
+    let messages = [
+        ChatMessage::new(Role::Developer, "Be brief."),
+        ChatMessage::new(Role::User, "Be brief. What is a hen?"),
+    ];
+    let rendered = template.render(&messages, &ChatOptions::default()).unwrap();
+    assert_eq!(
+        rendered.prompt.display(),
+        "<s>Be brief.<u>Be brief. What is a hen?"
+    );
+    assert_eq!(rendered.notes.len(), 1);
+}
+
+#[test]
+fn texts_inside_of_lists_are_paid_for_before_they_are_joined() {
+    for bomb in [
+        "(['a'*1000000]*10000)|join|length",
+        "(['a'*1000000]*10000)|string|length",
+    ] {
+        let source = format!("{{{{ {bomb} }}}}");
+        let files = TemplateFiles {
+            jinja: Some(&source),
+            ..TemplateFiles::default()
+        };
+        let template = ChatTemplate::new(files, ControlTokens::default());
+        let said = template.and_then(|template| {
+            let messages = [ChatMessage::new(Role::User, "hi")];
+            template.unwrap().render(&messages, &ChatOptions::default())
+        });
+        assert!(
+            matches!(said, Err(TextError::TemplateBudget { .. })),
+            "{said:?}"
+        );
+    }
+}
