@@ -24,14 +24,16 @@ use crate::parts::Parts;
 
 /// Input rows that count as few.
 const FEW_ROWS: usize = 4;
-/// Bytes of weight in a task while its rows are few.
-const FEW_ROWS_BYTES: usize = 128 * 1024;
+/// Bytes of weight in a task, about.
+const TASK_BYTES: usize = 128 * 1024;
+/// Tasks for each thread, where the weight is large enough: so many that they end together.
+const TASKS: usize = 12;
 /// Bytes ahead of the weights in use that are asked for.
 const AHEAD: usize = 4096;
 /// Bytes of input rows in a task, about: they should lie in the second cache beside the tiles.
 const ROWS_BYTES: usize = 512 * 1024;
-/// Input rows that any group of up to six divides.
-const GROUPS: usize = 60;
+/// What the rows of a task are a multiple of: groups of 3, 4 and 6 rows divide it.
+const GROUPS: usize = 12;
 
 thread_local! {
     static KEPT: RefCell<Activations> = RefCell::new(Activations::new());
@@ -73,12 +75,7 @@ pub fn linear_q8_quantised(
     assert_eq!(out.len(), rows * outputs, "output [{rows}, {outputs}]");
     let fits = bias.is_none_or(|b| b.len() == outputs);
     assert!(fits, "bias of {outputs} outputs");
-    let (tiles, block) = if rows <= FEW_ROWS {
-        ((FEW_ROWS_BYTES / shape.tile_bytes()).max(1), FEW_ROWS)
-    } else {
-        let block = ROWS_BYTES / (2 * shape.padded_columns());
-        (2, block.next_multiple_of(GROUPS))
-    };
+    let (tiles, block) = cut(cpu, shape, rows);
     let groups = shape.tiles().div_ceil(tiles);
     let out = Parts::new(out);
     cpu.run(groups * rows.div_ceil(block), &|i| {
@@ -93,6 +90,22 @@ pub fn linear_q8_quantised(
             rows: start..rows.min(start + block),
         });
     });
+}
+
+/// Tiles of weight and input rows of a task.
+fn cut(cpu: &Cpu, shape: PackedShape, rows: usize) -> (usize, usize) {
+    let mut tiles = (TASK_BYTES / shape.tile_bytes()).max(1);
+    if rows <= FEW_ROWS {
+        return (tiles, FEW_ROWS);
+    }
+    let block = ROWS_BYTES / (2 * shape.padded_columns());
+    let block = block.next_multiple_of(GROUPS);
+    let tasks = |tiles| shape.tiles().div_ceil(tiles) * rows.div_ceil(block);
+    tiles = tiles.next_multiple_of(2);
+    while tiles > 2 && tasks(tiles) < TASKS * cpu.threads() {
+        tiles = (tiles / 2).next_multiple_of(2);
+    }
+    (tiles, block)
 }
 
 /// The input rows `rows` against the weight's tiles `tiles`.
@@ -113,17 +126,17 @@ impl IntBody for Product<'_> {
             let r = self.rows.start;
             for tile in self.tiles.clone() {
                 match self.rows.len() {
-                    1 => self.group::<D, 1, 1, 4, true>(tile, r),
-                    2 => self.group::<D, 1, 2, 2, true>(tile, r),
-                    3 => self.group::<D, 1, 3, 2, true>(tile, r),
-                    4 => self.group::<D, 1, 4, 2, true>(tile, r),
+                    1 => self.group::<D, 1, 1, 4>(tile, r, [AHEAD]),
+                    2 => self.group::<D, 1, 2, 2>(tile, r, [AHEAD]),
+                    3 => self.group::<D, 1, 3, 2>(tile, r, [AHEAD]),
+                    4 => self.group::<D, 1, 4, 2>(tile, r, [AHEAD]),
                     _ => {}
                 }
             }
             return;
         }
         let mut tile = self.tiles.start;
-        if D::TILES == 2 && self.tiles.len() == 2 {
+        while D::TILES == 2 && self.tiles.end - tile >= 2 {
             self.all_rows::<D, 2>(tile);
             tile += 2;
         }
@@ -144,25 +157,49 @@ impl Product<'_> {
         let mut r = self.rows.start;
         while r < self.rows.end {
             let n = height.min(self.rows.end - r);
+            let ahead = self.ahead::<T>(tile, (r - self.rows.start) / height, groups);
             match n {
-                1 => self.group::<D, T, 1, 1, false>(tile, r),
-                2 => self.group::<D, T, 2, 1, false>(tile, r),
-                3 => self.group::<D, T, 3, 1, false>(tile, r),
-                4 if D::ROWS >= 4 => self.group::<D, T, 4, 1, false>(tile, r),
-                5 if D::ROWS >= 5 => self.group::<D, T, 5, 1, false>(tile, r),
-                _ if D::ROWS >= 6 => self.group::<D, T, 6, 1, false>(tile, r),
+                1 => self.group::<D, T, 1, 1>(tile, r, ahead),
+                2 => self.group::<D, T, 2, 1>(tile, r, ahead),
+                3 => self.group::<D, T, 3, 1>(tile, r, ahead),
+                4 if D::ROWS >= 4 => self.group::<D, T, 4, 1>(tile, r, ahead),
+                5 if D::ROWS >= 5 => self.group::<D, T, 5, 1>(tile, r, ahead),
+                _ if D::ROWS >= 6 => self.group::<D, T, 6, 1>(tile, r, ahead),
                 _ => unreachable!("a group has at most {} rows", D::ROWS),
             }
             r += n;
         }
     }
 
+    /// How far beyond the weights in use of each of T tiles group `group` of `groups` asks for others.
+    /// 0 asks for nothing new.
+    #[inline(always)]
+    fn ahead<const T: usize>(&self, tile: usize, group: usize, groups: usize) -> [usize; T] {
+        let next = T * self.shape.tile_bytes();
+        if groups == 1 {
+            return [AHEAD; T];
+        }
+        match (tile == self.tiles.start, group) {
+            // Nobody has asked for a task's first tiles.
+            (true, 0) => [AHEAD; T],
+            (true, 1) => [next; T],
+            // Half of the next tiles in each of two groups: so memory and products overlap longest.
+            (false, 0 | 1) => {
+                let mut ahead = [0; T];
+                ahead[group % T] = next;
+                ahead
+            }
+            _ => [0; T],
+        }
+    }
+
     /// Input rows `r..r + N` against tiles `tile..tile + T`, each product in P sums.
     #[inline(always)]
-    fn group<D: Dots, const T: usize, const N: usize, const P: usize, const STREAM: bool>(
+    fn group<D: Dots, const T: usize, const N: usize, const P: usize>(
         &self,
         tile: usize,
         r: usize,
+        ahead: [usize; T],
     ) {
         let shape = self.shape;
         let mut heads: [&[BlockHead]; N] = [&[]; N];
@@ -184,7 +221,7 @@ impl Product<'_> {
             let chunks = shape.block_width(b) / CHUNK;
             // SAFETY: a tile has 16 scales for each block, and 16 bytes for each column of all its
             // blocks; a row has 2. Both pointers have moved on by the blocks before.
-            let dots = unsafe { dots::<D, T, N, P, STREAM>(values, planes, chunks) };
+            let dots = unsafe { dots::<D, T, N, P>(values, planes, chunks, ahead) };
             for t in 0..T {
                 // SAFETY: as above.
                 let scale = unsafe { D::Float::load_f16(scales[t].add(b * TILE)) };
@@ -227,10 +264,11 @@ impl Product<'_> {
 /// # Safety
 /// `chunks` times 1,024 readable bytes at each of `values`, and 128 at each of `planes`.
 #[inline(always)]
-unsafe fn dots<D: Dots, const T: usize, const N: usize, const P: usize, const STREAM: bool>(
+unsafe fn dots<D: Dots, const T: usize, const N: usize, const P: usize>(
     mut values: [*const i8; T],
     mut planes: [*const i8; N],
     chunks: usize,
+    ahead: [usize; T],
 ) -> [[D; N]; T] {
     let mut sums = [[[D::zero(); P]; N]; T];
     for _ in 0..chunks {
@@ -241,9 +279,7 @@ unsafe fn dots<D: Dots, const T: usize, const N: usize, const P: usize, const ST
                 let mut w = [unsafe { D::weights(values[0].add(w_at)) }; T];
                 for t in 0..T {
                     let at = values[t].wrapping_add(w_at);
-                    if STREAM {
-                        prefetch(at.wrapping_add(AHEAD));
-                    }
+                    prefetch(at.wrapping_add(ahead[t]));
                     // SAFETY: as above.
                     w[t] = unsafe { D::weights(at) };
                 }
