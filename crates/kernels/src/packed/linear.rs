@@ -122,15 +122,18 @@ struct Product<'a> {
 impl IntBody for Product<'_> {
     #[inline(always)]
     fn run<D: Dots>(self) {
-        if self.x.rows() <= FEW_ROWS {
+        let rows = self.rows.len();
+        if self.x.rows() <= FEW_ROWS && rows <= D::ROWS {
             let r = self.rows.start;
             for tile in self.tiles.clone() {
-                match self.rows.len() {
-                    1 => self.group::<D, 1, 1, 4>(tile, r, [AHEAD]),
-                    2 => self.group::<D, 1, 2, 2>(tile, r, [AHEAD]),
-                    3 => self.group::<D, 1, 3, 2>(tile, r, [AHEAD]),
-                    4 => self.group::<D, 1, 4, 2>(tile, r, [AHEAD]),
-                    _ => {}
+                match (rows, D::TILES) {
+                    (1, _) => self.group::<D, 1, 1, 4>(tile, r, [AHEAD]),
+                    (2, _) => self.group::<D, 1, 2, 2>(tile, r, [AHEAD]),
+                    // Two tiles say that there are registers for more sums.
+                    (3, 2) => self.group::<D, 1, 3, 2>(tile, r, [AHEAD]),
+                    (4, 2) => self.group::<D, 1, 4, 2>(tile, r, [AHEAD]),
+                    (3, _) => self.group::<D, 1, 3, 1>(tile, r, [AHEAD]),
+                    _ => self.group::<D, 1, 4, 1>(tile, r, [AHEAD]),
                 }
             }
             return;
