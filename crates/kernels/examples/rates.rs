@@ -340,6 +340,12 @@ fn packed_linears(cpu: &Cpu) {
             );
         }
     }
+    let shape = PackedShape::new(1024, 1024).expect("a shape");
+    let (weights, mut out) = (values(1024 * 1024), vec![0; shape.bytes()]);
+    let t = seconds(5, || {
+        pack_q8(&weights, shape, &mut out).expect("finite weights")
+    });
+    println!("pack q8 1024 x 1024, one thread: {:>8.2} ms", t * 1e3);
     for rows in [1, 512] {
         let x = values(rows * 1024);
         let mut out = Activations::new();
