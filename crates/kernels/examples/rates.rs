@@ -1,6 +1,7 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear | q8 [INT_ISA]]]]]`
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear | q8
+//! [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
 
@@ -224,8 +225,8 @@ fn packed(shape: PackedShape, copies: usize) -> (Vec<u8>, usize) {
     (memory, start)
 }
 
-/// Integer products of 8 bits per second, in 10^9 operations (a multiply and an add are two), that the
-/// threads reach with everything in registers.
+/// Integer products of 8 bits per second, in 10^9 operations (a multiply and an add are two), that
+/// the threads reach with everything in registers.
 #[cfg(target_arch = "x86_64")]
 fn peak(cpu: &Cpu) -> Option<f64> {
     use std::arch::x86_64::*;

@@ -1,5 +1,5 @@
-//! Laws of packed weights: packing is idempotent, all paths give the same bits, a row's outputs do not
-//! depend on its company, and products are those of the unpacked weights.
+//! Laws of packed weights: packing is idempotent, all paths give the same bits, a row's outputs do
+//! not depend on its company, and products are those of the unpacked weights.
 
 mod common;
 

@@ -1,15 +1,16 @@
 //! Input rows as integers of 15 bits.
 //!
 //! Layout: a row has 128 bytes for every 64 columns, the last ones filled up with zeros: 64 of the
-//! high plane, then 64 of the low plane, v = 128 hi + lo with hi in -127..=127 and lo in 0..=127. So
-//! one pointer reaches both planes, and the high (or low) planes of 16 rows are an AMX operand. For
-//! each block of 256 columns a scale and the sum of v, which products with unsigned weights take off.
+//! high plane, then 64 of the low plane, v = 128 hi + lo with hi in -127..=127 and lo in 0..=127.
+//! So one pointer reaches both planes, and the high (or low) planes of 16 rows are an AMX operand.
+//! For each block of 256 columns a scale and the sum of v, which products with unsigned weights
+//! take off.
 //! Contract, in f32: a block's scale is s = max|x| / 16256 and v = round(x (16256 / max|x|)), to
-//! nearest even. Where max|x| is below 2^-100 the block counts as zeros and s = 0. A block with a NaN
-//! or an infinity has s = NaN and v = 0: every output of its row becomes NaN. All instruction sets
-//! give the same bits.
-//! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, one thread (`examples/rates.rs`): 0.2 us for
-//! 1,024 values, 84 us for 512 rows of them.
+//! nearest even. Where max|x| is below 2^-100 the block counts as zeros and s = 0. A block with a
+//! NaN or an infinity has s = NaN and v = 0: every output of its row becomes NaN. All instruction
+//! sets give the same bits.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, one thread (`examples/rates.rs`): 0.2 us
+//! for 1,024 values, 84 us for 512 rows of them.
 
 use super::{BLOCK, CHUNK};
 use crate::cpu::Cpu;

@@ -29,8 +29,8 @@ pub enum IntIsa {
     NeonDot,
 }
 
-/// A product written once for every type of [`Dots`]. `run` must be `#[inline(always)]`, as must all it
-/// calls with them, so that it is compiled inside the function that has the features on.
+/// A product written once for every type of [`Dots`]. `run` must be `#[inline(always)]`, as must
+/// all it calls with them, so that it is compiled inside the function that has the features on.
 pub(crate) trait IntBody {
     fn run<D: Dots>(self);
 }

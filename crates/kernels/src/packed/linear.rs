@@ -3,21 +3,22 @@
 //! Layout: weights see [`super`], input rows see [`super::activations`], outputs `[rows, out]`.
 //! Contract: acc = 0; for each block of 256 columns in order, with the exact integer dot product:
 //! acc = fma(f32(dot), S s, acc), S the weight's scale and s the row's; then + bias. So an output
-//! depends on its input row and weight row alone, whatever the instruction set, the number of threads
-//! or the rows beside it. A row with a NaN or an infinity gives NaN.
+//! depends on its input row and weight row alone, whatever the instruction set, the number of
+//! threads or the rows beside it. A row with a NaN or an infinity gives NaN.
 //! A task has some tiles of weight and a block of input rows. While the rows are few, it reads the
 //! tiles once, in the order they lie in memory, asks for them ahead, and keeps several sums of each
-//! row so that no instruction waits for the one before. While they are many, one or two tiles stay in
-//! the second cache, mostly the first, and the rows pass by in groups whose sums fill the registers;
-//! the floats are touched once in 256 columns. The first two groups of rows ask for the tiles that
-//! come next, so that memory and products overlap.
+//! row so that no instruction waits for the one before. While they are many, one or two tiles stay
+//! in the second cache, mostly the first, and the rows pass by in groups whose sums fill the
+//! registers; the floats are touched once in 256 columns. The first two groups of rows ask for the
+//! tiles that come next, so that memory and products overlap.
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), 3,584 x 1,024, one thread, best of many on a busy
 //! machine (`examples/rates.rs`); operations are 2 x rows x 3,584 x 1,024, half of what the integer
-//! units do for the two planes. AVX-512 VNNI: 1 row 44 GB/s and 4 rows 43 (a plain read 41 to 43); 8
-//! rows 478 GOP/s, 64 rows 485, 512 rows 486, which is 88 to 89 % of the peak of `vpdpbusd` (545, 1,090
-//! raw). AVX-VNNI: 1 row 38 GB/s, 512 rows 254 GOP/s. AVX2: 1 row 40 GB/s, 512 rows 121 GOP/s. Where
-//! nothing asks for the next tiles 8 rows reach 230 GOP/s and 64 rows 389; asking 4 KiB ahead instead
-//! of 8, 4 rows reach 38 GB/s. With two threads: not measured, the machine was never idle.
+//! units do for the two planes. AVX-512 VNNI: 1 row 44 GB/s and 4 rows 43 (a plain read 41 to 43);
+//! 8 rows 478 GOP/s, 64 rows 485, 512 rows 486, which is 88 to 89 % of the peak of `vpdpbusd` (545,
+//! 1,090 raw). AVX-VNNI: 1 row 38 GB/s, 512 rows 254 GOP/s. AVX2: 1 row 40 GB/s, 512 rows 121
+//! GOP/s. Where nothing asks for the next tiles 8 rows reach 230 GOP/s and 64 rows 389; asking 4
+//! KiB ahead instead of 8, 4 rows reach 38 GB/s. With two threads, others busy on the second core:
+//! no more.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -49,8 +50,8 @@ thread_local! {
     static KEPT: RefCell<Activations> = RefCell::new(Activations::new());
 }
 
-/// `out = x weight^T + bias`. `x`: `[rows, columns]`, quantised on the way; `out`: `[rows, outputs]`;
-/// `bias`: `[outputs]`.
+/// `out = x weight^T + bias`. `x`: `[rows, columns]`, quantised on the way; `out`: `[rows,
+/// outputs]`; `bias`: `[outputs]`.
 ///
 /// # Panics
 /// If a length does not fit.
@@ -160,8 +161,8 @@ impl IntBody for Product<'_> {
 }
 
 impl Product<'_> {
-    /// All input rows against T tiles from `tile` on, in groups of even height: 7 rows are 4 + 3, not
-    /// 6 + 1.
+    /// All input rows against T tiles from `tile` on, in groups of even height: 7 rows are 4 + 3,
+    /// not 6 + 1.
     #[inline(always)]
     fn all_rows<D: Dots, const T: usize>(&self, tile: usize) {
         let groups = self.rows.len().div_ceil(D::ROWS).max(1);
@@ -183,8 +184,8 @@ impl Product<'_> {
         }
     }
 
-    /// How far beyond the weights in use of each of T tiles group `group` of `groups` asks for others.
-    /// 0 asks for nothing new.
+    /// How far beyond the weights in use of each of T tiles group `group` of `groups` asks for
+    /// others. 0 asks for nothing new.
     #[inline(always)]
     fn ahead<const T: usize>(&self, tile: usize, group: usize, groups: usize) -> [usize; T] {
         let next = T * self.shape.tile_bytes();

@@ -3,9 +3,9 @@
 //! In: bytes of a file or of [`pack_q8`], and input rows of f32. Out: [`PackedQ8`], a checked view
 //! of the bytes, and the products of [`linear_q8`]. It does not know: files, names, models.
 //!
-//! Layout, which files store and map: a weight `[rows, columns]` is a row of *tiles* of 16 rows, the
-//! last one filled up with zero rows. Columns are cut into *blocks* of 256, the last one shorter and
-//! filled up with zeros to a multiple of 64:
+//! Layout, which files store and map: a weight `[rows, columns]` is a row of *tiles* of 16 rows,
+//! the last one filled up with zero rows. Columns are cut into *blocks* of 256, the last one
+//! shorter and filled up with zeros to a multiple of 64:
 //!
 //! ```text
 //! padded       = columns rounded up to a multiple of 64
@@ -18,14 +18,14 @@
 //! int8 of (row r, column i): r / 16 * tile_bytes + scales_bytes + i / 4 * 64 + r % 16 * 4 + i % 4
 //! ```
 //!
-//! So every 64 bytes hold 4 columns of 16 rows: the operand of `vpdpbusd`, of NEON's `sdot`, and a row
-//! of an AMX tile. The bytes begin on a multiple of 64, and then so do every tile and all of its
-//! values; bytes between a tile's last scale and its first value are zero. A tile's scales stand in
-//! front of its values, so that one pass through memory in order reads a weight. The bytes of a
-//! weight are those of its pieces of 16 rows (or a multiple), one after the other.
+//! So every 64 bytes hold 4 columns of 16 rows: the operand of `vpdpbusd`, of NEON's `sdot`, and a
+//! row of an AMX tile. The bytes begin on a multiple of 64, and then so do every tile and all of
+//! its values; bytes between a tile's last scale and its first value are zero. A tile's scales
+//! stand in front of its values, so that one pass through memory in order reads a weight. The bytes
+//! of a weight are those of its pieces of 16 rows (or a multiple), one after the other.
 //!
-//! Contract: the value of an element is `f32(scale) * q`, which is exact. Values of q are -127..=127
-//! where [`pack_q8`] wrote them; the products are right for -128 too.
+//! Contract: the value of an element is `f32(scale) * q`, which is exact. Values of q are
+//! -127..=127 where [`pack_q8`] wrote them; the products are right for -128 too.
 //! Measured: see [`linear_q8`]'s file.
 
 mod activations;

@@ -1,13 +1,14 @@
 //! From f32 weights to packed Q8 and back.
 //!
 //! Layout: see [`super`]. Weights are row-major `[rows, columns]`.
-//! Contract: per row and block one scale S, an f16, and q = round(w (1 / S)) to nearest even, computed
-//! in f32. Of the f16 numbers S that give the largest |w| the value 127, the one with the smallest
-//! squared error is taken, the smaller S where two are equal. Where there is none (only far below
-//! f16's normal numbers, where they lie wide apart) it is the smallest S that makes no q exceed 127,
-//! taken again of the result until nothing changes. A block whose q are all 0 has S = 0. So packing
-//! what was unpacked gives the same bytes, and no bit depends on the machine.
-//! Measured: not measured.
+//! Contract: per row and block one scale S, an f16, and q = round(w (1 / S)) to nearest even,
+//! computed in f32. Of the f16 numbers S that give the largest |w| the value 127, the one with the
+//! smallest squared error is taken, the smaller S where two are equal. Where there is none (only
+//! far below f16's normal numbers, where they lie wide apart) it is the smallest S that makes no q
+//! exceed 127, taken again of the result until nothing changes. A block whose q are all 0 has S =
+//! 0. So packing what was unpacked gives the same bytes, and no bit depends on the machine.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), one thread (`examples/rates.rs`): 3.7 ms for
+//! 1,024 x 1,024.
 
 use half::f16;
 
@@ -54,8 +55,8 @@ pub enum PackError {
     },
 }
 
-/// Packs `weights` (`[rows, columns]`, row-major) into `out`, of `shape.bytes()` bytes. Pieces of 16
-/// rows may be packed on their own, one behind the other. On an error `out` is partly written.
+/// Packs `weights` (`[rows, columns]`, row-major) into `out`, of `shape.bytes()` bytes. Pieces of
+/// 16 rows may be packed on their own, one behind the other. On an error `out` is partly written.
 ///
 /// # Errors
 /// [`PackError`]: a wrong length, or a row that has no packed form.

@@ -1,10 +1,10 @@
 //! Dot products by `vpmaddubsw`.
 //!
 //! Layout: rows 0..8 in the first ymm register, 8..16 in the second; both planes in one sum.
-//! Contract: see [`super`]. The instruction multiplies unsigned by signed bytes and adds two products
-//! in 16 bits, saturating. lo is never negative and serves as the unsigned side; for hi it is |w|, and
-//! hi takes the sign of w. Two products are at most 2 * 128 * 127 = 32,512: nothing saturates. Then
-//! pairs are added in 32 bits, those of hi times 128.
+//! Contract: see [`super`]. The instruction multiplies unsigned by signed bytes and adds two
+//! products in 16 bits, saturating. lo is never negative and serves as the unsigned side; for hi it
+//! is |w|, and hi takes the sign of w. Two products are at most 2 * 128 * 127 = 32,512: nothing
+//! saturates. Then pairs are added in 32 bits, those of hi times 128.
 //! Measured: see [`super::super::linear`].
 
 use std::arch::x86_64::*;

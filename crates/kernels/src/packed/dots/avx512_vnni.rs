@@ -2,8 +2,8 @@
 //!
 //! Layout: row r in lane r of two zmm registers, one per plane.
 //! Contract: see [`super`]. The instruction multiplies unsigned by signed bytes. The weights become
-//! unsigned by a flipped top bit, which adds 128 to each; so both planes of an input row can be read
-//! from memory as the signed operand, and 128 times the sum of v is taken off in the end.
+//! unsigned by a flipped top bit, which adds 128 to each; so both planes of an input row can be
+//! read from memory as the signed operand, and 128 times the sum of v is taken off in the end.
 //! Measured: see [`super::super::linear`].
 
 use std::arch::x86_64::*;

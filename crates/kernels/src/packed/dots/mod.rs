@@ -2,10 +2,10 @@
 //!
 //! Layout: a step takes 64 bytes of weight (4 columns of 16 rows, row r at 4 r) and 4 columns of an
 //! input row in two planes, v = 128 hi + lo.
-//! Contract: after the steps of a block (at most 64) [`Dots::total`] is the sum of w v as f32, rounded
-//! once from the exact integer, which is below 2^30. What a type keeps in between is its own affair:
-//! all of it is integers, so the order of steps does not matter. For any w, hi in -127..=127 and lo in
-//! 0..=127.
+//! Contract: after the steps of a block (at most 64) [`Dots::total`] is the sum of w v as f32,
+//! rounded once from the exact integer, which is below 2^30. What a type keeps in between is its
+//! own affair: all of it is integers, so the order of steps does not matter. For any w, hi in
+//! -127..=127 and lo in 0..=127.
 //! Measured: see [`super::linear`].
 
 #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,8 @@
 //! Dot products by NEON, with `sdot` or without.
 //!
 //! Layout: rows 4i..4i + 4 in register i of each plane.
-//! Contract: see [`super`]. `sdot` multiplies signed by signed bytes and adds four products in 32 bits;
-//! without it, products of 16 bits (at most 128 * 127) are added in pairs, twice.
+//! Contract: see [`super`]. `sdot` multiplies signed by signed bytes and adds four products in 32
+//! bits; without it, products of 16 bits (at most 128 * 127) are added in pairs, twice.
 //! Measured: not measured.
 
 #![allow(
@@ -45,7 +45,8 @@ pub(crate) struct Neon<const SDOT: bool> {
 /// Register-only intrinsics.
 macro_rules! ops {
     ($e:expr) => {
-        // SAFETY: a `Neon` exists only under `run` or `run_dot`, whose callers checked the features.
+        // SAFETY: a `Neon` exists only under `run` or `run_dot`, whose callers checked the
+        // features.
         unsafe { $e }
     };
 }
@@ -129,7 +130,8 @@ impl<const SDOT: bool> Dots for Neon<SDOT> {
 #[inline(always)]
 fn sdot(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
     // The intrinsic is not stable yet.
-    // SAFETY: registers only; `Neon<true>` exists only under `run_dot`, whose caller checked dotprod.
+    // SAFETY: registers only; `Neon<true>` exists only under `run_dot`, whose caller checked
+    // dotprod.
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {w:v}.16b, {x:v}.16b",
