@@ -1,7 +1,9 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear]]]]`
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear | q8
+//! [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
+#![allow(unsafe_code, reason = "the loop that measures the peak")]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -209,15 +211,171 @@ fn small(cpu: &Cpu) {
     );
 }
 
+/// Bytes that begin on a multiple of 64: `copies` packed weights of `shape`.
+fn packed(shape: PackedShape, copies: usize) -> (Vec<u8>, usize) {
+    let len = shape.bytes();
+    let mut memory = vec![0; len * copies + 64];
+    let start = memory.as_ptr().align_offset(64);
+    let weights = values(shape.rows() * shape.columns());
+    let first = &mut memory[start..start + len];
+    pack_q8(&weights, shape, first).expect("finite weights");
+    for i in 1..copies {
+        memory.copy_within(start..start + len, start + i * len);
+    }
+    (memory, start)
+}
+
+/// Integer products of 8 bits per second, in 10^9 operations (a multiply and an add are two), that
+/// the threads reach with everything in registers.
+#[cfg(target_arch = "x86_64")]
+fn peak(cpu: &Cpu) -> Option<f64> {
+    use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn turn(times: usize) -> i32 {
+        let (a, b) = (_mm512_set1_epi8(3), black_box(_mm512_set1_epi8(1)));
+        let mut sums = [_mm512_setzero_si512(); 16];
+        for _ in 0..times {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, a, b);
+            }
+        }
+        let total = sums.into_iter().reduce(|a, b| _mm512_add_epi32(a, b));
+        total.map_or(0, |x| _mm512_reduce_add_epi32(x))
+    }
+
+    if cpu.int_isa() != IntIsa::Avx512Vnni {
+        return None;
+    }
+    let times = 100_000;
+    let t = seconds(20, || {
+        cpu.run(cpu.threads() * 4, &|_| {
+            // SAFETY: the processor's set says that the machine has it.
+            black_box(unsafe { turn(times) });
+        });
+    });
+    Some((cpu.threads() * 4 * times * 16 * 64 * 2) as f64 / t / 1e9)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak(_: &Cpu) -> Option<f64> {
+    None
+}
+
+/// What the threads read from memory, in GB/s.
+fn read_rate(cpu: &Cpu) -> f64 {
+    let memory = vec![0x3f80u16; 250 << 20 >> 1];
+    let step = memory.len() / 256;
+    let t = seconds(20, || {
+        cpu.run(256, &|i| {
+            let part = &memory[i * step..(i + 1) * step];
+            black_box(reading(part));
+        });
+    });
+    (memory.len() * 2) as f64 / t / 1e9
+}
+
+/// The bits that any of `part` has.
+fn reading(part: &[u16]) -> u16 {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn wide(part: &[u16]) -> u16 {
+        narrow(part)
+    }
+
+    #[inline(always)]
+    fn narrow(part: &[u16]) -> u16 {
+        let mut sums = [0; 128];
+        for part in part.chunks_exact(128) {
+            for (sum, x) in sums.iter_mut().zip(part) {
+                *sum |= x;
+            }
+        }
+        sums.iter().fold(0, |a, b| a | b)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: just asked.
+        return unsafe { wide(part) };
+    }
+    narrow(part)
+}
+
+fn packed_linears(cpu: &Cpu) {
+    let read = read_rate(cpu);
+    let peak = peak(cpu);
+    println!(
+        "reading {read:.1} GB/s, int8 peak {:.0} GOP/s",
+        peak.unwrap_or(0.0)
+    );
+    println!("linear, q8 weights      rows        ms      GB/s   GOP/s  % of reading  of peak");
+    for (outputs, columns) in [(3584, 1024), (1024, 3584), (6144, 1024), (248_320, 1024)] {
+        let shape = PackedShape::new(outputs, columns).expect("a shape");
+        let copies = (400_000_000 / shape.bytes()).max(1);
+        let (memory, start) = packed(shape, copies);
+        let weights: Vec<PackedQ8<'_>> = memory[start..start + copies * shape.bytes()]
+            .chunks_exact(shape.bytes())
+            .map(|w| PackedQ8::new(w, shape).expect("as packed"))
+            .collect();
+        for rows in [1, 2, 4, 8, 16, 64, 512] {
+            if rows * outputs > 40_000_000 {
+                continue;
+            }
+            let x = values(rows * columns);
+            let mut out = vec![0.0; rows * outputs];
+            let mut turn = 0;
+            let runs = (1200 / rows).clamp(25, 300);
+            let t = seconds(runs, || {
+                linear_q8(cpu, weights[turn % copies], None, black_box(&x), &mut out);
+                turn += 1;
+            });
+            let rate = shape.bytes() as f64 / t / 1e9;
+            let operations = (2 * outputs * columns * rows) as f64 / t / 1e9;
+            println!(
+                "  {outputs:>7} x {columns:<6} {rows:>10} {:>9.3} {rate:>9.2} {operations:>7.1} {:>13.0} {:>8.0}",
+                t * 1e3,
+                100.0 * rate / read,
+                // Both planes: two products for each of the weight.
+                peak.map_or(f64::NAN, |peak| 200.0 * operations / peak),
+            );
+        }
+    }
+    let shape = PackedShape::new(1024, 1024).expect("a shape");
+    let (weights, mut out) = (values(1024 * 1024), vec![0; shape.bytes()]);
+    let t = seconds(5, || {
+        pack_q8(&weights, shape, &mut out).expect("finite weights")
+    });
+    println!("pack q8 1024 x 1024, one thread: {:>8.2} ms", t * 1e3);
+    for rows in [1, 512] {
+        let x = values(rows * 1024);
+        let mut out = Activations::new();
+        let t = seconds(51, || quantise_rows(cpu, &x, 1024, &mut out));
+        println!("quantise {rows:>4} x 1024: {:>8.2} us", t * 1e6);
+    }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let isa = arguments.next().map(|a| a.parse()).transpose()?;
     let threads = arguments.next().map_or(Ok(0), |a| a.parse())?;
     let cpu = Cpu::new(CpuOptions { isa, threads })?;
     println!("{cpu:?}");
-    if arguments.next().as_deref() == Some("linear") {
-        linears(&cpu);
-        return Ok(());
+    match arguments.next().as_deref() {
+        Some("linear") => {
+            linears(&cpu);
+            return Ok(());
+        }
+        Some("q8") => {
+            let cpu = match arguments.next() {
+                Some(name) => cpu.with_int_isa(name.parse()?)?,
+                None => cpu,
+            };
+            println!("{cpu:?}");
+            packed_linears(&cpu);
+            return Ok(());
+        }
+        _ => {}
     }
     small(&cpu);
     for rows in [1, 64] {
@@ -227,5 +385,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         attention(&cpu, 4096, rows, f16);
     }
     linears(&cpu);
+    packed_linears(&cpu);
     Ok(())
 }

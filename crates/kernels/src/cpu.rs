@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use crate::Isa;
 use crate::pool::Pool;
+use crate::{IntIsa, Isa};
 
 /// Elements that make a task worth handing to another thread.
 const TASK_ELEMENTS: usize = 16 * 1024;
@@ -33,6 +33,17 @@ pub enum CpuError {
         /// What there is.
         available: Vec<Isa>,
     },
+    /// The machine lacks the instruction set asked for integer products.
+    #[error(
+        "this machine has no {wanted} for integers, it has {}",
+        list(available)
+    )]
+    IntIsaMissing {
+        /// What was asked for.
+        wanted: IntIsa,
+        /// What there is.
+        available: Vec<IntIsa>,
+    },
     /// The system would not start the threads.
     #[error("could not start {threads} threads")]
     Threads {
@@ -43,9 +54,9 @@ pub enum CpuError {
     },
 }
 
-fn list(isas: &[Isa]) -> String {
+fn list(isas: &[impl ToString]) -> String {
     isas.iter()
-        .map(Isa::to_string)
+        .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -53,6 +64,7 @@ fn list(isas: &[Isa]) -> String {
 /// An instruction set and a pool of threads. Idle, it costs nothing; dropping it ends the threads.
 pub struct Cpu {
     isa: Isa,
+    int_isa: IntIsa,
     pool: Pool,
 }
 
@@ -75,12 +87,33 @@ impl Cpu {
             options.threads
         };
         let pool = Pool::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
-        Ok(Cpu { isa, pool })
+        let int_isa = IntIsa::beside(isa);
+        Ok(Cpu { isa, int_isa, pool })
     }
 
-    /// The instruction set every operation runs on.
+    /// The same with another instruction set for integer products than [`IntIsa::beside`] chose. It
+    /// changes the speed, never a bit of a result.
+    ///
+    /// # Errors
+    /// [`CpuError::IntIsaMissing`] for an instruction set this machine lacks.
+    pub fn with_int_isa(self, int_isa: IntIsa) -> Result<Cpu, CpuError> {
+        if int_isa.is_available() {
+            return Ok(Cpu { int_isa, ..self });
+        }
+        Err(CpuError::IntIsaMissing {
+            wanted: int_isa,
+            available: IntIsa::available(),
+        })
+    }
+
+    /// The instruction set everything in f32 runs on.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The instruction set that products of packed weights run on.
+    pub fn int_isa(&self) -> IntIsa {
+        self.int_isa
     }
 
     /// Threads that work on an operation, the calling one included.
@@ -117,6 +150,7 @@ impl std::fmt::Debug for Cpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cpu")
             .field("isa", &self.isa)
+            .field("int_isa", &self.int_isa)
             .field("threads", &self.threads())
             .finish()
     }
@@ -162,6 +196,24 @@ mod tests {
         .map(drop);
         let text = error.expect_err("the machine lacks it").to_string();
         assert!(text.starts_with("this machine has no"), "{text}");
+    }
+
+    #[test]
+    fn an_integer_set_of_another_architecture_is_refused() {
+        let wanted = if cfg!(target_arch = "aarch64") {
+            IntIsa::Avx2
+        } else {
+            IntIsa::NeonDot
+        };
+        let cpu = Cpu::new(CpuOptions::default()).expect("the default fits every machine");
+        let text = cpu
+            .with_int_isa(wanted)
+            .map(drop)
+            .expect_err("the machine lacks it");
+        assert!(
+            text.to_string().starts_with("this machine has no"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Vector maths, dense products and attention for CPUs.
 //!
-//! In: slices of f32, weights as they are stored (f32, f16, bf16). Out: slices of f32.
+//! In: slices of f32, weights as they are stored (f32, f16, bf16, packed bytes). Out: slices of f32.
 //! It does not know: models, plans, files. It reads no environment and starts threads only for a
 //! [`Cpu`].
 //!
@@ -33,6 +33,7 @@ mod lanes;
 mod linear;
 mod math;
 mod norm;
+mod packed;
 mod parts;
 mod pool;
 mod rope;
@@ -50,6 +51,10 @@ pub use isa::{Feature, Isa, ParseIsaError, features};
 pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
 pub use norm::rms_norm;
+pub use packed::{
+    Activations, IntIsa, PackError, PackedError, PackedQ8, PackedShape, ParseIntIsaError,
+    linear_q8, linear_q8_quantised, pack_q8, quantise_rows, quantise_select, unpack_q8,
+};
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::softmax;
 pub use spans::StateSpan;

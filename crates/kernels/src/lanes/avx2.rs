@@ -17,7 +17,7 @@ pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(__m256, __m256);
+pub(crate) struct Avx2(pub(crate) __m256, pub(crate) __m256);
 
 /// Register-only intrinsics.
 macro_rules! ops {

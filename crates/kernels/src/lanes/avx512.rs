@@ -17,7 +17,7 @@ pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(crate) __m512);
 
 /// Register-only intrinsics.
 macro_rules! ops {

@@ -23,7 +23,7 @@ pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Neon([float32x4_t; 4]);
+pub(crate) struct Neon(pub(crate) [float32x4_t; 4]);
 
 /// Register-only intrinsics.
 macro_rules! ops {

@@ -1,0 +1,59 @@
+//! Sixteen running dot products of signed bytes, one for each row of a tile.
+//!
+//! Layout: a step takes 64 bytes of weight (4 columns of 16 rows, row r at 4 r) and 4 columns of an
+//! input row in two planes, v = 128 hi + lo.
+//! Contract: after the steps of a block (at most 64) [`Dots::total`] is the sum of w v as f32,
+//! rounded once from the exact integer, which is below 2^30. What a type keeps in between is its
+//! own affair: all of it is integers, so the order of steps does not matter. For any w, hi in
+//! -127..=127 and lo in 0..=127.
+//! Measured: see [`super::linear`].
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+mod scalar;
+
+pub(crate) use scalar::Scalar;
+
+use crate::lanes::Lanes;
+
+/// Bytes from the high plane of 4 columns to the low plane of the same.
+pub(crate) const LOW: usize = super::CHUNK;
+
+/// Sixteen running dot products.
+pub(crate) trait Dots: Copy {
+    /// The lanes of f32 that their totals come in.
+    type Float: Lanes;
+    /// 64 bytes of weight, made ready.
+    type Weights: Copy;
+    /// 4 columns of an input row, made ready.
+    type Inputs: Copy;
+    /// Tiles of weight that many input rows are multiplied with at once: 1 or 2.
+    const TILES: usize;
+    /// Input rows that stay in registers beside them: 1 to 6.
+    const ROWS: usize;
+
+    fn zero() -> Self;
+
+    /// # Safety
+    /// 64 readable bytes at `p`.
+    unsafe fn weights(p: *const i8) -> Self::Weights;
+
+    /// # Safety
+    /// 4 readable bytes at `p`, the high plane, and at `p` + [`LOW`], the low one.
+    unsafe fn inputs(p: *const i8) -> Self::Inputs;
+
+    /// Adds 4 columns.
+    fn step(self, w: Self::Weights, x: Self::Inputs) -> Self;
+
+    /// Adds what another accumulator has of the same rows.
+    fn merge(self, other: Self) -> Self;
+
+    /// The totals, `sum` being the sum of v over the block.
+    fn total(self, sum: i32) -> Self::Float;
+}
