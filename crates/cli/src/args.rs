@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Look at this machine and say what fits and what is missing
     Doctor(DoctorArgs),
+    /// Time a model: prompts, decoding, several sequences, load, memory
+    Bench(BenchArgs),
     /// Measure a model against the truth
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -300,6 +302,8 @@ pub(crate) struct DoctorArgs {
 pub(crate) enum EvalCommand {
     /// Write the logits of given token ids as .npy: f32 [tokens, vocab]
     Logits(LogitsArgs),
+    /// Measure perplexity on a text, and the divergence from another model
+    Ppl(PplArgs),
 }
 
 /// `lattice eval logits`
@@ -317,4 +321,86 @@ pub(crate) struct LogitsArgs {
     pub(crate) source: ModelArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// `lattice eval ppl`
+#[derive(Debug, Args)]
+#[command(mut_arg("context", |arg| arg.help("Tokens of a window [default: 512]")))]
+pub(crate) struct PplArgs {
+    /// A directory with config.json, or a name under --model-dir
+    pub(crate) model: String,
+    /// A text in UTF-8; it is read as plain text, control tokens in it are not obeyed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: PathBuf,
+    /// Begin a window every N tokens and score its last N [default: windows side by side, the second half scored]
+    #[arg(long, value_name = "N")]
+    pub(crate) stride: Option<usize>,
+    /// Read at most N windows
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) chunks: Option<usize>,
+    /// The token before the text
+    #[arg(long, value_enum, default_value_t = Bos::Auto)]
+    pub(crate) bos: Bos,
+    /// Read spellings of control tokens in the text as those tokens
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+    /// A second model with the same vocabulary, to hold the first one against
+    #[arg(long, value_name = "BASE")]
+    pub(crate) against: Option<String>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// `lattice bench`
+#[derive(Debug, Args)]
+#[command(mut_arg("context", |arg| arg.help("Tokens a sequence may hold at most [default: the model's limit]")))]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: Positional,
+    /// Lengths of prompts [default: 128,512,2048]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = positive)]
+    pub(crate) prompt: Option<Vec<usize>>,
+    /// Tokens a sequence holds when decoding begins [default: 0,1024,4096]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
+    pub(crate) decode_at: Option<Vec<usize>>,
+    /// Sequences that decode together [default: 1,4,8]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = positive)]
+    pub(crate) sequences: Option<Vec<usize>>,
+    /// Runs of each; the median counts [default: 3, or 1 for a slow model]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) runs: Option<usize>,
+    /// Tokens decoded in a run
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) tokens: usize,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Set the figures beside those of an earlier --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// The token before a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bos {
+    /// In each window's first place where tokenizer.json puts one before a text
+    Auto,
+    /// None
+    None,
+}
+
+/// A count of at least 1.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
 }

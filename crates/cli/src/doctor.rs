@@ -187,7 +187,7 @@ impl Report {
 }
 
 /// The processor's name, where the system tells it (Linux).
-fn processor() -> String {
+pub(crate) fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |key: &str| {
         let line = text.lines().find(|line| line.starts_with(key))?;
@@ -202,7 +202,7 @@ fn processor() -> String {
 }
 
 /// Memory that programs may still take (Linux): the system's, or the control group's limit where that is less.
-fn memory_available_bytes() -> Option<u64> {
+pub(crate) fn memory_available_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()

@@ -1,12 +1,14 @@
 //! `lattice`: the one binary. Arguments in, words and figures out; what a model does is the library's business.
 
 mod args;
+mod bench;
 mod bundled;
 mod chat;
 mod doctor;
 mod eval;
 mod npy;
 mod plan;
+mod ppl;
 mod show;
 mod source;
 mod visible;
@@ -24,7 +26,9 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits(&args),
+        Command::Eval(EvalCommand::Ppl(args)) => ppl::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -22,4 +22,7 @@ pub enum Error {
     /// While choosing a token.
     #[error(transparent)]
     Sample(#[from] crate::sample::SampleError),
+    /// In a measurement.
+    #[error(transparent)]
+    Quality(#[from] crate::quality::QualityError),
 }

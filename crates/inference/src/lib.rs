@@ -33,6 +33,7 @@ pub mod generate;
 mod model;
 pub mod models;
 pub mod plan;
+pub mod quality;
 pub mod sample;
 pub mod tokenizer;
 

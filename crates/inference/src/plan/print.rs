@@ -45,6 +45,12 @@ impl Plan {
         text
     }
 
+    /// Bytes of weights that all steps read for one token that wants an output row.
+    pub fn weight_bytes_per_token(&self, value_bytes: impl Fn(&Weight) -> usize) -> u64 {
+        let steps = self.steps.iter();
+        steps.map(|step| self.bytes_read(step, &value_bytes)).sum()
+    }
+
     /// Bytes of weights that a step reads for one token.
     fn bytes_read(&self, step: &Step, value_bytes: &impl Fn(&Weight) -> usize) -> u64 {
         let ids = step.op.weights();
