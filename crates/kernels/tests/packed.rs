@@ -131,8 +131,8 @@ proptest! {
         let mut found = Activations::new();
         quantise_rows(&fast(1), &x, columns, &mut found);
         for (x, q) in x.iter().zip(found.values()) {
-            // Half a step of the largest |x| there can be.
-            prop_assert!((x - q).abs() <= 2.0 / 16256.0 * 0.5001, "{x} became {q}");
+            // Half a step of the largest |x| there can be, and the roundings of the product and of the value.
+            prop_assert!((x - q).abs() <= 2.0 / 16256.0 * 0.505, "{x} became {q}");
         }
     }
 }
