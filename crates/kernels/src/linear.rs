@@ -313,7 +313,7 @@ fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
 
 /// Asks for the cache line at `p`, which need not exist.
 #[inline(always)]
-fn prefetch<T>(p: *const T) {
+pub(crate) fn prefetch<T>(p: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; it does not fault on any address.
     unsafe {

@@ -29,6 +29,7 @@ use super::int_isa::IntBody;
 use super::{CHUNK, PackedQ8, PackedShape, TILE};
 use crate::cpu::Cpu;
 use crate::lanes::Lanes;
+use crate::linear::prefetch;
 use crate::parts::Parts;
 
 /// Input rows that count as few.
@@ -321,17 +322,4 @@ unsafe fn dots<D: Dots, const T: usize, const N: usize, const P: usize>(
         }
     }
     totals
-}
-
-/// Asks for the cache line at `p`, which need not exist.
-#[inline(always)]
-fn prefetch<T>(p: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint; it does not fault on any address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    // Elsewhere the hint is not stable yet.
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
