@@ -6,19 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use lattice_inference::Model;
 use lattice_inference::backend::Runner;
-use lattice_inference::checkpoint::{LoadError, ModelFiles};
 use lattice_inference::quality::{Divergence, Estimate, Measurement, Progress, Rule, measure};
 use lattice_inference::tokenizer::{HfTokenizer, Prompt, Tokenizer as _};
+use lattice_inference::{Model, open_tokenizer};
 use serde_json::{Value, json};
 
 use crate::args::{Bos, PplArgs};
 
 /// Logits computed at a time, in values: 64 MB of them.
 const LOGITS_MAX: usize = 16 << 20;
-/// tokenizer_config.json is text that people wrote: far below this.
-const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 pub(crate) fn run(args: &PplArgs) -> anyhow::Result<ExitCode> {
     let rule = Rule {
@@ -83,21 +80,10 @@ impl Loaded {
         let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
         Ok(Self {
             name: files.name(),
-            tokenizer: tokenizer(&files)?,
+            tokenizer: open_tokenizer(&files, &model)?,
             runner: args.run.device.backend().load(plan, checkpoint, &options)?,
         })
     }
-}
-
-fn tokenizer(files: &ModelFiles) -> anyhow::Result<HfTokenizer> {
-    let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
-    let json = files
-        .bytes("tokenizer.json")?
-        .ok_or_else(|| LoadError::NoFile {
-            model: files.name(),
-            file: "tokenizer.json",
-        })?;
-    Ok(HfTokenizer::from_json(&json, config.as_deref())?)
 }
 
 /// Divergence compares what two models say about the same ids, so the ids must mean the same.

@@ -63,8 +63,8 @@ impl Engine {
         options: &EngineOptions,
     ) -> Result<Self, Error> {
         let model = Model::open(files, &options.open)?;
-        let (tokenizer, template) = text_side(files)?;
-        check_vocabulary(&model, &tokenizer)?;
+        let tokenizer = open_tokenizer(files, &model)?;
+        let template = open_template(files, &tokenizer)?;
         let defaults = GenerationDefaults::open(files)?;
         let stop_ids = stop_ids(&model.config, &defaults, &tokenizer)?;
         let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
@@ -187,9 +187,12 @@ impl Engine {
     }
 }
 
-fn text_side(files: &ModelFiles) -> Result<(HfTokenizer, Option<ChatTemplate>), Error> {
+/// The tokenizer of a model's files.
+///
+/// # Errors
+/// It is missing, broken, or belongs to another model than `model`.
+pub fn open_tokenizer(files: &ModelFiles, model: &Model) -> Result<HfTokenizer, Error> {
     let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
-    let jinja = files.text("chat_template.jinja", TEXT_BYTES_MAX)?;
     let json = files
         .bytes("tokenizer.json")?
         .ok_or_else(|| LoadError::NoFile {
@@ -197,12 +200,21 @@ fn text_side(files: &ModelFiles) -> Result<(HfTokenizer, Option<ChatTemplate>), 
             file: "tokenizer.json",
         })?;
     let tokenizer = HfTokenizer::from_json(&json, config.as_deref())?;
+    check_vocabulary(model, &tokenizer)?;
+    Ok(tokenizer)
+}
+
+fn open_template(
+    files: &ModelFiles,
+    tokenizer: &HfTokenizer,
+) -> Result<Option<ChatTemplate>, Error> {
+    let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
+    let jinja = files.text("chat_template.jinja", TEXT_BYTES_MAX)?;
     let files = TemplateFiles {
         jinja: jinja.as_deref(),
         tokenizer_config: config.as_deref(),
     };
-    let template = ChatTemplate::new(files, tokenizer.control_tokens())?;
-    Ok((tokenizer, template))
+    Ok(ChatTemplate::new(files, tokenizer.control_tokens())?)
 }
 
 /// A tokenizer whose ids do not fit the embedding belongs to another model.

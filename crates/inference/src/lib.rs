@@ -37,6 +37,6 @@ pub mod quality;
 pub mod sample;
 pub mod tokenizer;
 
-pub use engine::{ChatRequest, Engine, EngineOptions};
+pub use engine::{ChatRequest, Engine, EngineOptions, open_tokenizer};
 pub use error::Error;
 pub use model::Model;
