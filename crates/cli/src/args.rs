@@ -371,6 +371,9 @@ pub(crate) struct BenchArgs {
     /// Sequences that decode together [default: 1,4,8]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub(crate) sequences: Option<Vec<usize>>,
+    /// Time only the shapes that are asked for; without any, load the model and read the memory
+    #[arg(long)]
+    pub(crate) only: bool,
     /// Runs of each; the median counts [default: 3, or 1 for a slow model]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) runs: Option<usize>,

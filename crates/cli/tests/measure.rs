@@ -201,6 +201,18 @@ fn a_bench_gives_positive_figures_for_each_shape_and_compares_them() {
 }
 
 #[test]
+fn only_times_what_is_asked_for() {
+    let dir = ScratchDir::new().unwrap();
+    let one = ["bench", "--only", "--prompt", "8", "--runs", "1", "--json"];
+    let tests = object(&dir, &one)["tests"].clone();
+    assert_eq!(tests.as_array().unwrap().len(), 1, "{tests}");
+    assert_eq!(tests[0]["test"], "prompt 8");
+    let none = object(&dir, &["bench", "--only", "--json"]);
+    assert_eq!(none["tests"], json!([]));
+    assert!(none["read_gbps"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn a_shape_beyond_the_context_is_refused_by_name() {
     let dir = ScratchDir::new().unwrap();
     let output = lattice(&dir, &["bench", "--decode-at", "4096"]);

@@ -88,21 +88,26 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The shapes asked for, or the usual ones as far as the model's context goes.
+/// The shapes asked for, and unless only those are wanted the usual ones as far as the model's context goes.
 fn wanted(args: &BenchArgs, model: &Model) -> anyhow::Result<Wanted> {
     let limit = model.plan.context_tokens_max;
     let limit = args.run.context.map_or(limit, |asked| asked.min(limit));
     let mut wanted = Wanted::default();
-    wanted.add(&args.prompt, &[128, 512, 2048], |tokens| Shape::Prompt {
-        tokens,
+    let usual = |sizes: &'static [usize]| if args.only { &[] } else { sizes };
+    wanted.add(&args.prompt, usual(&[128, 512, 2048]), |tokens| {
+        Shape::Prompt { tokens }
     });
-    wanted.add(&args.decode_at, &[0, 1024, 4096], |depth| Shape::Decode {
-        depth,
-        sequences: 1,
+    wanted.add(&args.decode_at, usual(&[0, 1024, 4096]), |depth| {
+        Shape::Decode {
+            depth,
+            sequences: 1,
+        }
     });
-    wanted.add(&args.sequences, &[1, 4, 8], |sequences| Shape::Decode {
-        depth: 0,
-        sequences,
+    wanted.add(&args.sequences, usual(&[1, 4, 8]), |sequences| {
+        Shape::Decode {
+            depth: 0,
+            sequences,
+        }
     });
     if let Some(shape) = wanted.keep_within(limit, args.tokens) {
         bail!("{shape} needs more than the context of {limit} tokens");
