@@ -2,10 +2,12 @@
 //!
 //! In: the root of the working tree. Out: [`Finding`]s, each with its file and line.
 //! [`tidy`] reads files only; [`deps`] asks cargo for the dependency graph.
+//! [`peers`] runs built programs and writes what they say.
 //! It does not know: any type of the engine.
 
 pub mod deps;
 mod licence;
+pub mod peers;
 mod settings;
 mod source;
 pub mod tidy;
