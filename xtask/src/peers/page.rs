@@ -2,12 +2,11 @@
 //!
 //! In: a session's runs. Out: Markdown for people, CSV for programs; no path of this machine in either.
 
-use std::fmt::Write as _;
 use std::fs;
 
 use super::arguments::{Pair, name_of};
 use super::machine::Machine;
-use super::sample::{Engine, OTHERS_MAX, Sample, median, of, range, ratios};
+use super::sample::{Answer, Engine, OTHERS_MAX, Sample, median, of, range, ratios};
 use super::shape::Shape;
 
 /// A session, as far as it went.
@@ -27,8 +26,8 @@ pub(super) struct Page {
 const CSV_HEAD: &str = "date,model,file,shape,round,engine,tok_s,load_s,memory_gib,gbps,read_gbps_before,\
                         read_gbps_after,others_share,stolen_share,error\n";
 const TABLE_HEAD: &str = "\
-| model | work | Lattice, tok/s | best | peer, tok/s | best | ratio | least-most | memory, GB/s | Lattice reads | others, at most |
-|---|---|---|---|---|---|---|---|---|---|---|
+| model | peer's file | work | Lattice, tok/s | best | peer, tok/s | best | ratio | least-most | memory, GB/s | Lattice reads | others, at most |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 impl Page {
@@ -98,6 +97,7 @@ impl Page {
         let reads: Vec<f64> = both.iter().map(|s| s.read_gbps()).collect();
         let cells = [
             self.pairs[index].name.clone(),
+            name_of(&self.pairs[index].file),
             shape.name(),
             cell(median(&speeds(&ours)), 1),
             cell(range(&speeds(&ours)).map(|(_, most)| most), 1),
@@ -116,44 +116,37 @@ impl Page {
 
     /// What each model weighs.
     fn models(&self) -> String {
-        let mut text = "\n| model | bytes per token | peer's file, bytes | load, s | peer | memory, GiB | peer |\n\
-                        |---|---|---|---|---|---|---|\n"
-            .to_owned();
-        for (index, pair) in self.pairs.iter().enumerate() {
-            let runs = |engine| {
-                let wanted = move |s: &&Sample| s.pair == index && s.engine == engine;
-                let of_pair = self.samples.iter().filter(wanted);
-                of_pair
-                    .filter_map(|s| s.answer.as_ref().ok())
-                    .collect::<Vec<_>>()
-            };
-            let (ours, theirs) = (runs(Engine::Lattice), runs(Engine::Peer));
-            let load = |runs: &[&super::sample::Answer]| {
-                let seconds: Vec<f64> = runs.iter().filter_map(|a| a.load_s).collect();
-                cell(median(&seconds), 2)
-            };
-            let memory = |runs: &[&super::sample::Answer]| {
-                let gib: Vec<f64> = runs.iter().filter_map(|a| a.memory_gib).collect();
-                cell(range(&gib).map(|(_, most)| most), 2)
-            };
-            let weights = ours.iter().find_map(|answer| answer.weight_bytes);
-            let file = fs::metadata(&pair.file).map(|metadata| metadata.len()).ok();
-            let count = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |n| n.to_string());
-            let cells = [
-                pair.name.clone(),
-                count(weights),
-                format!("{} ({})", count(file), name_of(&pair.file)),
-                load(&ours),
-                load(&theirs),
-                memory(&ours),
-                memory(&theirs),
-            ];
-            let _ = writeln!(text, "| {} |", cells.join(" | "));
-        }
-        text.push_str(
-            "\nLoad is without the tokenizer in Lattice; memory is the most in any run, mapped files included.\n",
-        );
-        text
+        let head = "\n| model | bytes per token | peer's file | bytes | load, s | peer | memory, GiB | peer |\n\
+                    |---|---|---|---|---|---|---|---|\n";
+        let rows: String = (0..self.pairs.len()).map(|i| self.model_row(i)).collect();
+        let note = "Load is without the tokenizer in Lattice; memory is the most in any run, mapped files included.";
+        format!("{head}{rows}\n{note}\n")
+    }
+
+    fn model_row(&self, index: usize) -> String {
+        let pair = &self.pairs[index];
+        let ours = self.answers(index, Engine::Lattice);
+        let theirs = self.answers(index, Engine::Peer);
+        let weights = ours.iter().find_map(|answer| answer.weight_bytes);
+        let file = fs::metadata(&pair.file).map(|metadata| metadata.len()).ok();
+        let count = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |n| n.to_string());
+        let cells = [
+            pair.name.clone(),
+            count(weights),
+            name_of(&pair.file),
+            count(file),
+            load(&ours),
+            load(&theirs),
+            memory(&ours),
+            memory(&theirs),
+        ];
+        format!("| {} |\n", cells.join(" | "))
+    }
+
+    fn answers(&self, pair: usize, engine: Engine) -> Vec<&Answer> {
+        let wanted = |s: &&Sample| s.pair == pair && s.engine == engine;
+        let samples = self.samples.iter().filter(wanted);
+        samples.filter_map(|s| s.answer.as_ref().ok()).collect()
     }
 
     fn failures(&self) -> String {
@@ -202,6 +195,18 @@ impl Page {
 
 fn speeds(samples: &[&Sample]) -> Vec<f64> {
     samples.iter().filter_map(|sample| sample.tok_s()).collect()
+}
+
+/// Seconds, the median.
+fn load(answers: &[&Answer]) -> String {
+    let seconds: Vec<f64> = answers.iter().filter_map(|a| a.load_s).collect();
+    cell(median(&seconds), 2)
+}
+
+/// GiB, the most.
+fn memory(answers: &[&Answer]) -> String {
+    let gib: Vec<f64> = answers.iter().filter_map(|a| a.memory_gib).collect();
+    cell(range(&gib).map(|(_, most)| most), 2)
 }
 
 /// Of the memory's speed beside each run, what decoding read: the median.
@@ -283,7 +288,7 @@ mod tests {
     fn a_row_has_medians_bests_the_rounds_ratio_and_a_mark() {
         let table = page().table();
         let row = table.lines().nth(2).unwrap();
-        let expected = "| m | prompt of 512 | 25.0 | 30.0 | 30.0 | 40.0 | 1.00 | 0.50-1.50 | 42-42 | - | \
+        let expected = "| m | m.gguf | prompt of 512 | 25.0 | 30.0 | 30.0 | 40.0 | 1.00 | 0.50-1.50 | 42-42 | - | \
                         **20.0 %, 1 of 5 runs** |";
         assert_eq!(row, expected);
         let columns = |line: &str| line.matches('|').count();
