@@ -31,7 +31,7 @@ const GROUP: usize = 32;
 /// Bytes of inputs in a task, about: they should lie in the second cache beside the weight rows.
 const BLOCK_BYTES: usize = 512 * 1024;
 /// Bytes that come from memory together.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 /// Input rows of a tile, at most.
 const TILE_ROWS: usize = 6;
 
@@ -291,7 +291,7 @@ fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
         for m in 0..M {
             let at = w[m].as_ptr().wrapping_add(i);
             // Line after line as they lie in memory, though M rows are read side by side.
-            if m * LANES * size_of::<F::Bits>() % LINE_BYTES == 0 {
+            if (m * LANES * size_of::<F::Bits>()).is_multiple_of(LINE_BYTES) {
                 prefetch(w[0].as_ptr().wrapping_add(ahead + i * M + m * LANES));
             }
             // SAFETY: as above.
