@@ -239,7 +239,8 @@ impl Head<'_> {
             }
         }
         for j in (0..value_dim).step_by(LINE_BYTES / size_of::<f32>()) {
-            self.out.ask(t * self.shape.out_width() + self.head * value_dim + j);
+            self.out
+                .ask(t * self.shape.out_width() + self.head * value_dim + j);
         }
         let place = &mut self.places[i * place_len(key_dim)..][..2 * key_dim + 2];
         let (to_q, rest) = place.split_at_mut(key_dim);
