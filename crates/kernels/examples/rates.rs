@@ -73,7 +73,10 @@ fn linears(cpu: &Cpu) {
     }
 }
 
+/// Attention of one layer after another, as a model with six such layers has it: the keys and values
+/// of a long sequence come from memory, not from a cache.
 fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
+    const LAYERS: usize = 6;
     let shape = AttendShape {
         heads: 8,
         kv_heads: 2,
@@ -81,16 +84,11 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
         scale: 0.0625,
         causal: true,
     };
-    let place = KvPlace {
-        page_stride: shape.layout().page_len(),
-        layer_offset: 0,
-    };
+    let page = shape.layout().page_len();
     let pages: Vec<u32> = (0..depth.div_ceil(PAGE_TOKENS) as u32).collect();
-    let elements = pages.len() * place.page_stride;
-    let (wide, narrow) = (
-        values(elements),
-        vec![0x2e66; if f16 { elements } else { 0 }],
-    );
+    let elements = pages.len() * page * LAYERS;
+    let wide = values(if f16 { 0 } else { elements });
+    let narrow = vec![0x2e66; if f16 { elements } else { 0 }];
     let memory = if f16 {
         KvView::F16(&narrow)
     } else {
@@ -103,7 +101,13 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
     };
     let q = values(rows * 8 * 256);
     let mut out = vec![0.0; q.len()];
-    let t = seconds(21, || {
+    let mut layer = 0;
+    let t = seconds(if rows == 1 { 300 } else { 13 }, || {
+        let place = KvPlace {
+            page_stride: page * LAYERS,
+            layer_offset: layer * page,
+        };
+        layer = (layer + 1) % LAYERS;
         attend(
             cpu,
             shape,
@@ -114,15 +118,28 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
             &mut out,
         );
     });
-    let bytes = elements * if f16 { 2 } else { 4 };
+    let bytes = elements / LAYERS * if f16 { 2 } else { 4 };
     let pairs: usize = (0..rows).map(|r| depth - rows + r + 1).sum();
     println!(
-        "attend {} depth {depth:>5} rows {rows:>4}: {:>9.3} ms {:>8.2} GB/s {:>8.1} GFLOP/s",
+        "attend {} depth {depth:>5} rows {rows:>4}: {:>9.1} us {:>8.2} GB/s {:>8.1} GFLOP/s",
         if f16 { "f16" } else { "f32" },
-        t * 1e3,
+        t * 1e6,
         bytes as f64 / t / 1e9,
         (pairs * 8 * 256 * 4) as f64 / t / 1e9
     );
+}
+
+fn attentions(cpu: &Cpu) {
+    for (depth, rows) in [(256, 1), (4096, 1), (16384, 1), (4096, 512)] {
+        attention(cpu, depth, rows, true);
+        attention(cpu, depth, rows, false);
+    }
+}
+
+fn deltas(cpu: &Cpu) {
+    for rows in [1, 64, 512] {
+        delta(cpu, rows);
+    }
 }
 
 fn delta(cpu: &Cpu, rows: usize) {
@@ -366,6 +383,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             linears(&cpu);
             return Ok(());
         }
+        Some("attend") => {
+            attentions(&cpu);
+            return Ok(());
+        }
+        Some("delta") => {
+            deltas(&cpu);
+            return Ok(());
+        }
         Some("q8") => {
             let cpu = match arguments.next() {
                 Some(name) => cpu.with_int_isa(name.parse()?)?,
@@ -378,12 +403,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => {}
     }
     small(&cpu);
-    for rows in [1, 64] {
-        delta(&cpu, rows);
-    }
-    for (rows, f16) in [(1, true), (1, false), (512, true), (512, false)] {
-        attention(&cpu, 4096, rows, f16);
-    }
+    deltas(&cpu);
+    attentions(&cpu);
     linears(&cpu);
     packed_linears(&cpu);
     Ok(())

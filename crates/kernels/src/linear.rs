@@ -30,6 +30,8 @@ const FEW_ROWS_BYTES: usize = 64 * 1024;
 const GROUP: usize = 32;
 /// Bytes of inputs in a task, about: they should lie in the second cache beside the weight rows.
 const BLOCK_BYTES: usize = 512 * 1024;
+/// Bytes that come from memory together.
+pub(crate) const LINE_BYTES: usize = 64;
 /// Input rows of a tile, at most.
 const TILE_ROWS: usize = 6;
 
@@ -268,8 +270,8 @@ impl<F: Format> Block<'_, F> {
     }
 }
 
-/// `[m][n]`: the lanes of `w[m]` times `x[n]`, all of one length. Asks for the weights `ahead`
-/// elements further on.
+/// `[m][n]`: the lanes of `w[m]` times `x[n]`, all of one length. Asks for as many weights, those
+/// `ahead` elements beyond `w[0]` and on.
 #[inline(always)]
 fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
     w: [&[F::Bits]; M],
@@ -288,7 +290,10 @@ fn dots<L: Lanes, F: Format, const M: usize, const N: usize>(
         }
         for m in 0..M {
             let at = w[m].as_ptr().wrapping_add(i);
-            prefetch(at.wrapping_add(ahead));
+            // Line after line as they lie in memory, though M rows are read side by side.
+            if (m * LANES * size_of::<F::Bits>()).is_multiple_of(LINE_BYTES) {
+                prefetch(w[0].as_ptr().wrapping_add(ahead + i * M + m * LANES));
+            }
             // SAFETY: as above.
             let w = unsafe { F::load::<L>(at) };
             for n in 0..N {

@@ -5,6 +5,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::linear::prefetch;
+
 /// A mutable slice that tasks cut into disjoint parts.
 pub(crate) struct Parts<'a, T> {
     start: *mut T,
@@ -23,6 +25,12 @@ impl<'a, T> Parts<'a, T> {
             len: slice.len(),
             life: PhantomData,
         }
+    }
+
+    /// Asks for the cache line of element `i`, whoever has it.
+    #[inline(always)]
+    pub(crate) fn ask(&self, i: usize) {
+        prefetch(self.start.wrapping_add(i));
     }
 
     /// The elements of `range`, checked against the slice.

@@ -228,6 +228,43 @@ fn attention_in_pieces_is_the_whole() {
 }
 
 #[test]
+fn attention_far_into_a_sequence_is_the_whole_too() {
+    // Deep enough for several blocks of keys, which few rows share out over the threads.
+    const ROWS: usize = 700;
+    let pages = [4, 1, 3, 0, 2, 5, 10, 9, 8, 7, 6];
+    let shape = AttendShape {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 20,
+        scale: 0.2,
+        causal: true,
+    };
+    let (k, v) = (values(30, ROWS * 20), values(31, ROWS * 20));
+    let q = values(32, ROWS * 40);
+    let run = |threads: usize, cut: &[usize]| {
+        let (cpu, mut all) = (fast(threads), Vec::new());
+        let mut memory = Memory::new(shape, 11, true);
+        for piece in pieces(cut) {
+            let range = piece.start * 40..piece.end * 40;
+            let span = [KvSpan {
+                first_position: piece.start,
+                rows: piece,
+                page_table: &pages,
+            }];
+            memory.store(&cpu, &span, &k, &v);
+            all.extend(&memory.attend(&cpu, &span, &q)[range]);
+        }
+        bits(&all)
+    };
+    let alone = run(4, &[1; ROWS]);
+    for threads in [1, 2, 7] {
+        for cut in [&[ROWS][..], &[255, 2, 254, 1, 188], &[256, 257, 17, 170]] {
+            assert_eq!(run(threads, cut), alone, "{threads} threads, {cut:?}");
+        }
+    }
+}
+
+#[test]
 fn sequences_do_not_see_each_other() {
     let cpu = fast(3);
     let delta_shape = DeltaShape {

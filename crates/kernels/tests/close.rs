@@ -241,13 +241,13 @@ fn strong_decay_forgets_without_nan() {
 
 #[test]
 fn attention_is_a_softmax_average() {
-    let (rows, heads, kv_heads, head_dim) = (150, 6, 2, 50);
+    let (rows, heads, kv_heads, head_dim) = (340, 6, 2, 50);
     let (k, v) = (values(16, rows * 100), values(17, rows * 100));
     let q = values(18, rows * 300);
     let span = [KvSpan {
         rows: 0..rows,
         first_position: 0,
-        page_table: &[2, 0, 1],
+        page_table: &[2, 0, 1, 5, 3, 4],
     }];
     for cpu in cpus() {
         for causal in [true, false] {
@@ -258,7 +258,7 @@ fn attention_is_a_softmax_average() {
                 scale: 0.25,
                 causal,
             };
-            let mut memory = Memory::new(shape, 3, false);
+            let mut memory = Memory::new(shape, 6, false);
             memory.store(&cpu, &span, &k, &v);
             let out = memory.attend(&cpu, &span, &q);
             let mut expected = Vec::new();

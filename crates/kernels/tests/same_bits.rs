@@ -149,17 +149,17 @@ proptest! {
 
     #[test]
     fn attention(
-        kv_heads in 1usize..3, group in 1usize..7, head_dim in 1usize..90, past in 0usize..130,
+        kv_heads in 1usize..3, group in 1usize..7, head_dim in 1usize..90, past in 0usize..600,
         rows in 1usize..40, f16: bool, causal: bool, seed: u64,
     ) {
         let shape = AttendShape { heads: kv_heads * group, kv_heads, head_dim, scale: 0.3, causal };
         let width = kv_heads * head_dim;
         let (k, v) = (values(seed, (past + rows) * width), values(seed ^ 1, (past + rows) * width));
         let q = values(seed ^ 2, (past + rows) * group * width);
-        let pages = [2, 0, 1];
+        let pages = [2, 0, 1, 9, 8, 3, 5, 4, 6, 7];
         let span = |rows, first_position| [KvSpan { rows, first_position, page_table: &pages }];
         same(|cpu| {
-            let mut memory = Memory::new(shape, 3, f16);
+            let mut memory = Memory::new(shape, 10, f16);
             memory.store(cpu, &span(0..past + rows, 0), &k, &v);
             memory.attend(cpu, &span(past..past + rows, past), &q)
         });
