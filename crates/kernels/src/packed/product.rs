@@ -1,0 +1,393 @@
+//! What one task of a packed product does: some input rows against some tiles.
+//!
+//! Layout: see [`super`] and [`super::activations`]; a tile as [`Operand`], int8 and f16 scales.
+//! Contract: see [`super::linear`].
+//! While the rows are few, the tiles are read once, in the order they lie in memory, asked for
+//! ahead, with several sums of each row so that no instruction waits for the one before. While they
+//! are many, one or two tiles stay in the second cache, mostly the first, and the rows pass by in
+//! groups whose sums fill the registers; the floats are touched once in 256 columns. The first two
+//! groups of rows ask for the tiles that come next, so that memory and products overlap.
+//! Measured: see [`super::linear`].
+
+use std::ops::Range;
+
+use super::activations::{Activations, BlockHead};
+use super::dots::{Dots, Nibbles};
+use super::int_isa::IntBody;
+use super::linear::FEW_ROWS;
+use super::q4::{self, Block};
+use super::view::Tile;
+use super::{BLOCK, CHUNK, Packed, PackedScheme, SubBlock, TILE};
+use crate::lanes::Lanes;
+use crate::linear::prefetch;
+use crate::parts::Parts;
+
+/// Bytes ahead of the weights in use that are asked for.
+const AHEAD: usize = 8192;
+/// Lines asked for at each 64 columns of raw 4-bit weights: a block has 38 for 4 times as many.
+const NIBBLE_LINES: usize = 10;
+/// Tiles that meet a group of input rows at once, at most.
+const TILES_MAX: usize = 2;
+
+/// The input rows `rows` against the weight's tiles `tiles`.
+pub(super) struct Product<'a> {
+    pub(super) weight: Packed<'a>,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) x: &'a Activations,
+    pub(super) out: &'a Parts<'a, f32>,
+    pub(super) tiles: Range<usize>,
+    pub(super) rows: Range<usize>,
+    /// Room for expanded tiles, of [`Product::floats`] floats.
+    pub(super) expanded: &'a mut [f32],
+}
+
+/// A tile as the products read it: all blocks of it, in order.
+#[derive(Clone, Copy)]
+struct Operand {
+    /// Where it is stored.
+    stored: *const i8,
+    /// 64 bytes of int8 for each 4 columns; there, or expanded.
+    values: *const i8,
+    /// 16 of f16 for each block.
+    scales: *const u16,
+    /// The first row of the weight it has, and how many.
+    first: usize,
+    rows: usize,
+}
+
+impl IntBody for Product<'_> {
+    #[inline(always)]
+    fn run<D: Dots>(mut self) {
+        if self.x.rows() <= FEW_ROWS {
+            match self.weight.shape().scheme() {
+                PackedScheme::Q4 { sub } if D::NIBBLE_ROWS > 0 => {
+                    return match sub {
+                        SubBlock::Of16 => self.few_nibbles::<D, 16>(sub),
+                        SubBlock::Of32 => self.few_nibbles::<D, 32>(sub),
+                    };
+                }
+                _ if self.rows.len() <= D::ROWS => {
+                    for tile in self.tiles.clone() {
+                        let tile = self.operand(tile, 0);
+                        self.few_rows::<D>([tile]);
+                    }
+                    return;
+                }
+                _ => {}
+            }
+        }
+        let mut tile = self.tiles.start;
+        while D::TILES == 2 && self.tiles.end - tile >= 2 {
+            let tiles = [self.operand(tile, 0), self.operand(tile + 1, 1)];
+            self.all_rows::<D, 2>(tile, tiles);
+            tile += 2;
+        }
+        while tile < self.tiles.end {
+            let tiles = [self.operand(tile, 0)];
+            self.all_rows::<D, 1>(tile, tiles);
+            tile += 1;
+        }
+    }
+}
+
+impl Product<'_> {
+    /// Floats of memory that it needs for expanded tiles.
+    pub(super) fn floats(&self) -> usize {
+        match self.weight.shape().scheme() {
+            PackedScheme::Q8 => 0,
+            PackedScheme::Q4 { .. } => TILES_MAX * self.values_bytes() / size_of::<f32>(),
+        }
+    }
+
+    /// Bytes of the values of a tile as int8.
+    #[inline(always)]
+    fn values_bytes(&self) -> usize {
+        TILE * self.weight.shape().padded_columns()
+    }
+
+    /// Tile `tile` of the weight as int8, expanded to place `place` where it is stored otherwise.
+    #[inline(always)]
+    fn operand(&mut self, tile: usize, place: usize) -> Operand {
+        let (shape, tile) = (self.weight.shape(), self.weight.tile(tile));
+        let (scales, values) = tile.bytes.split_at(shape.scales_bytes());
+        let mut operand = Operand {
+            stored: values.as_ptr().cast(),
+            values: values.as_ptr().cast(),
+            scales: scales.as_ptr().cast(),
+            first: tile.rows.start,
+            rows: tile.rows.len(),
+        };
+        if let PackedScheme::Q4 { sub } = shape.scheme() {
+            let bytes = self.values_bytes();
+            let floats = bytes / size_of::<f32>();
+            let expanded = &mut self.expanded[place * floats..(place + 1) * floats];
+            // SAFETY: as many bytes as the floats have; any bits are a float.
+            let expanded = unsafe {
+                std::slice::from_raw_parts_mut(expanded.as_mut_ptr().cast::<i8>(), bytes)
+            };
+            q4::expand(tile.bytes, shape, sub, AHEAD, expanded);
+            operand.values = expanded.as_ptr();
+        }
+        operand
+    }
+
+    /// All input rows, of which there are few, against tiles of raw 4-bit weights.
+    #[inline(always)]
+    fn few_nibbles<D: Dots, const SUB: usize>(&self, sub: SubBlock) {
+        for tile in self.tiles.clone() {
+            let tile = self.weight.tile(tile);
+            let (mut r, end) = (self.rows.start, self.rows.end);
+            while r < end {
+                let n = D::NIBBLE_ROWS.min(end - r);
+                match n {
+                    1 => self.nibbles::<D, SUB, 1>(&tile, sub, r),
+                    2 => self.nibbles::<D, SUB, 2>(&tile, sub, r),
+                    3 if D::NIBBLE_ROWS >= 3 => self.nibbles::<D, SUB, 3>(&tile, sub, r),
+                    _ if D::NIBBLE_ROWS >= 4 => self.nibbles::<D, SUB, 4>(&tile, sub, r),
+                    _ => unreachable!("at most {} rows at once", D::NIBBLE_ROWS),
+                }
+                r += n;
+            }
+        }
+    }
+
+    /// Input rows `r..r + N` against a tile of raw 4-bit weights.
+    #[inline(always)]
+    fn nibbles<D: Dots, const SUB: usize, const N: usize>(
+        &self,
+        tile: &Tile<'_>,
+        sub: SubBlock,
+        r: usize,
+    ) {
+        let shape = self.weight.shape();
+        let mut acc = [D::Float::zero(); N];
+        for b in 0..shape.blocks() {
+            let block = Block::new(shape, sub, b);
+            let mut sums = [D::zero(); N];
+            for chunk in 0..shape.block_width(b) / CHUNK {
+                let (c, j) = (chunk * CHUNK, chunk * CHUNK / SUB);
+                let w = Nibbles {
+                    z: tile.bytes[block.offsets(j)..].as_ptr().cast(),
+                    m: tile.bytes[block.multipliers(j)..].as_ptr(),
+                    q: tile.bytes[block.nibbles(c)..].as_ptr(),
+                };
+                for line in 0..NIBBLE_LINES {
+                    let at = line * CHUNK + c / CHUNK * NIBBLE_LINES * CHUNK;
+                    let block = tile.bytes[block.offsets(0)..].as_ptr();
+                    prefetch(block.wrapping_add(at + AHEAD));
+                }
+                let mut x = [std::ptr::null(); N];
+                let mut x_sums = [std::ptr::null(); N];
+                let chunk = b * BLOCK / CHUNK + chunk;
+                for n in 0..N {
+                    x[n] = self.x.row(r + n)[chunk * 2 * CHUNK..].as_ptr();
+                    let sums = &self.x.sums(r + n)[chunk];
+                    x_sums[n] = match sub {
+                        SubBlock::Of16 => sums.of_16.as_ptr(),
+                        SubBlock::Of32 => sums.of_32.as_ptr(),
+                    };
+                }
+                // SAFETY: a block has all parts of each of its chunks of 64 columns, and a row its
+                // planes and sums.
+                unsafe { D::nibbles::<SUB, N>(&mut sums, w, x, x_sums) };
+            }
+            // SAFETY: a tile has 16 scales for each block.
+            let scale =
+                unsafe { D::Float::load_f16(tile.bytes.as_ptr().cast::<u16>().add(b * TILE)) };
+            for n in 0..N {
+                let scale = scale.mul(D::Float::splat(self.x.heads(r + n)[b].scale));
+                acc[n] = sums[n].total(0).fma(scale, acc[n]);
+            }
+        }
+        for n in 0..N {
+            self.finish(acc[n], tile.rows.clone(), r + n);
+        }
+    }
+
+    /// All input rows, of which there are few, against one tile.
+    #[inline(always)]
+    fn few_rows<D: Dots>(&self, tile: [Operand; 1]) {
+        let r = self.rows.start;
+        match (self.rows.len(), D::TILES) {
+            (1, _) => self.group::<D, 1, 1, 4>(tile, r, [AHEAD]),
+            (2, _) => self.group::<D, 1, 2, 2>(tile, r, [AHEAD]),
+            // Two tiles say that there are registers for more sums.
+            (3, 2) => self.group::<D, 1, 3, 2>(tile, r, [AHEAD]),
+            (4, 2) => self.group::<D, 1, 4, 2>(tile, r, [AHEAD]),
+            (3, _) => self.group::<D, 1, 3, 1>(tile, r, [AHEAD]),
+            _ => self.group::<D, 1, 4, 1>(tile, r, [AHEAD]),
+        }
+    }
+
+    /// All input rows against T tiles, `tile` and those behind it, in groups of even height: 7 rows
+    /// are 4 + 3, not 6 + 1.
+    #[inline(always)]
+    fn all_rows<D: Dots, const T: usize>(&self, tile: usize, tiles: [Operand; T]) {
+        let groups = self.rows.len().div_ceil(D::ROWS).max(1);
+        let height = self.rows.len().div_ceil(groups);
+        let mut r = self.rows.start;
+        while r < self.rows.end {
+            let n = height.min(self.rows.end - r);
+            let group = (r - self.rows.start) / height;
+            let ahead = self.ahead(tile, tiles, group, groups);
+            match n {
+                1 => self.group::<D, T, 1, 1>(tiles, r, ahead),
+                2 => self.group::<D, T, 2, 1>(tiles, r, ahead),
+                3 => self.group::<D, T, 3, 1>(tiles, r, ahead),
+                4 if D::ROWS >= 4 => self.group::<D, T, 4, 1>(tiles, r, ahead),
+                5 if D::ROWS >= 5 => self.group::<D, T, 5, 1>(tiles, r, ahead),
+                _ if D::ROWS >= 6 => self.group::<D, T, 6, 1>(tiles, r, ahead),
+                _ => unreachable!("a group has at most {} rows", D::ROWS),
+            }
+            r += n;
+        }
+    }
+
+    /// How far beyond the weights in use of each of T tiles group `group` of `groups` asks for
+    /// others: as if the next ones followed, which in a part of a weight they may not. 0 asks for
+    /// nothing new.
+    #[inline(always)]
+    fn ahead<const T: usize>(
+        &self,
+        tile: usize,
+        tiles: [Operand; T],
+        group: usize,
+        groups: usize,
+    ) -> [usize; T] {
+        let mut next = [0; T];
+        for t in 0..T {
+            let stored = tiles[t].stored as usize + T * self.weight.shape().tile_bytes();
+            next[t] = stored.wrapping_sub(tiles[t].values as usize);
+        }
+        // Where the tiles were expanded, that has asked for what follows closely.
+        let close = match self.weight.shape().scheme() {
+            PackedScheme::Q8 => [AHEAD; T],
+            PackedScheme::Q4 { .. } => next,
+        };
+        match (tile == self.tiles.start, group) {
+            _ if groups == 1 => close,
+            // Nobody has asked for a task's first tiles.
+            (true, 0) => close,
+            (true, 1) => next,
+            // Half of the next tiles in each of two groups: so memory and products overlap longest.
+            (false, 0 | 1) => {
+                let mut ahead = [0; T];
+                ahead[group % T] = next[group % T];
+                ahead
+            }
+            _ => [0; T],
+        }
+    }
+
+    /// Input rows `r..r + N` against T tiles, each product in P sums.
+    #[inline(always)]
+    fn group<D: Dots, const T: usize, const N: usize, const P: usize>(
+        &self,
+        tiles: [Operand; T],
+        r: usize,
+        ahead: [usize; T],
+    ) {
+        let shape = self.weight.shape();
+        let mut heads: [&[BlockHead]; N] = [&[]; N];
+        let mut planes = [std::ptr::null(); N];
+        for n in 0..N {
+            heads[n] = self.x.heads(r + n);
+            planes[n] = self.x.row(r + n).as_ptr();
+        }
+        let mut values = [std::ptr::null::<i8>(); T];
+        for t in 0..T {
+            values[t] = tiles[t].values;
+        }
+        let mut acc = [[D::Float::zero(); N]; T];
+        for b in 0..shape.blocks() {
+            let chunks = shape.block_width(b) / CHUNK;
+            // SAFETY: an operand has 16 bytes for each column of all its blocks; a row has 2. Both
+            // pointers have moved on by the blocks before.
+            let dots = unsafe { dots::<D, T, N, P>(values, planes, chunks, ahead) };
+            for t in 0..T {
+                // SAFETY: an operand has 16 scales for each block.
+                let scale = unsafe { D::Float::load_f16(tiles[t].scales.add(b * TILE)) };
+                for n in 0..N {
+                    let head = heads[n][b];
+                    let scale = scale.mul(D::Float::splat(head.scale));
+                    acc[t][n] = dots[t][n].total(head.sum).fma(scale, acc[t][n]);
+                }
+            }
+            for values in &mut values {
+                *values = values.wrapping_add(chunks * CHUNK * TILE);
+            }
+            for planes in &mut planes {
+                *planes = planes.wrapping_add(chunks * 2 * CHUNK);
+            }
+        }
+        for t in 0..T {
+            for n in 0..N {
+                let outputs = tiles[t].first..tiles[t].first + tiles[t].rows;
+                self.finish(acc[t][n], outputs, r + n);
+            }
+        }
+    }
+
+    /// Writes the outputs `outputs`, those of a tile, of input row `r`.
+    #[inline(always)]
+    fn finish<L: Lanes>(&self, acc: L, outputs: Range<usize>, r: usize) {
+        let start = r * self.weight.rows();
+        // SAFETY: a tile meets an input row in one task alone.
+        let out = unsafe { self.out.part(start + outputs.start..start + outputs.end) };
+        match self.bias {
+            Some(bias) => acc.add(L::get(&bias[outputs], 0)).put(out, 0),
+            None => acc.put(out, 0),
+        }
+    }
+}
+
+/// The dot products of `chunks` times 64 columns of T tiles with N rows.
+///
+/// # Safety
+/// `chunks` times 1,024 readable bytes at each of `values`, and 128 at each of `planes`.
+#[inline(always)]
+unsafe fn dots<D: Dots, const T: usize, const N: usize, const P: usize>(
+    mut values: [*const i8; T],
+    mut planes: [*const i8; N],
+    chunks: usize,
+    ahead: [usize; T],
+) -> [[D; N]; T] {
+    let mut sums = [[[D::zero(); P]; N]; T];
+    for _ in 0..chunks {
+        for step in (0..CHUNK / 4).step_by(P) {
+            for p in 0..P {
+                let (w_at, x_at) = ((step + p) * 4 * TILE, (step + p) * 4);
+                // SAFETY: the caller's promise.
+                let mut w = [unsafe { D::weights(values[0].add(w_at)) }; T];
+                for t in 0..T {
+                    let at = values[t].wrapping_add(w_at);
+                    prefetch(at.wrapping_add(ahead[t]));
+                    // SAFETY: as above.
+                    w[t] = unsafe { D::weights(at) };
+                }
+                for n in 0..N {
+                    // SAFETY: as above.
+                    let x = unsafe { D::inputs(planes[n].add(x_at)) };
+                    for t in 0..T {
+                        sums[t][n][p] = sums[t][n][p].step(w[t], x);
+                    }
+                }
+            }
+        }
+        for values in &mut values {
+            *values = values.wrapping_add(CHUNK * TILE);
+        }
+        for planes in &mut planes {
+            *planes = planes.wrapping_add(2 * CHUNK);
+        }
+    }
+    let mut totals = [[D::zero(); N]; T];
+    for t in 0..T {
+        for n in 0..N {
+            for p in 0..P {
+                totals[t][n] = totals[t][n].merge(sums[t][n][p]);
+            }
+        }
+    }
+    totals
+}
