@@ -218,7 +218,7 @@ fn packed(shape: PackedShape, copies: usize) -> (Vec<u8>, usize) {
     let start = memory.as_ptr().align_offset(64);
     let weights = values(shape.rows() * shape.columns());
     let first = &mut memory[start..start + len];
-    pack_q8(&weights, shape, first).expect("finite weights");
+    pack(&weights, shape, first).expect("finite weights");
     for i in 1..copies {
         memory.copy_within(start..start + len, start + i * len);
     }
@@ -311,12 +311,12 @@ fn packed_linears(cpu: &Cpu) {
     );
     println!("linear, q8 weights      rows        ms      GB/s   GOP/s  % of reading  of peak");
     for (outputs, columns) in [(3584, 1024), (1024, 3584), (6144, 1024), (248_320, 1024)] {
-        let shape = PackedShape::new(outputs, columns).expect("a shape");
+        let shape = PackedShape::new(PackedScheme::Q8, outputs, columns, outputs).expect("a shape");
         let copies = (400_000_000 / shape.bytes()).max(1);
         let (memory, start) = packed(shape, copies);
-        let weights: Vec<PackedQ8<'_>> = memory[start..start + copies * shape.bytes()]
+        let weights: Vec<Packed<'_>> = memory[start..start + copies * shape.bytes()]
             .chunks_exact(shape.bytes())
-            .map(|w| PackedQ8::new(w, shape).expect("as packed"))
+            .map(|w| Packed::new(w, shape).expect("as packed"))
             .collect();
         for rows in [1, 2, 4, 8, 16, 64, 512] {
             if rows * outputs > 40_000_000 {
@@ -327,7 +327,7 @@ fn packed_linears(cpu: &Cpu) {
             let mut turn = 0;
             let runs = (1200 / rows).clamp(25, 300);
             let t = seconds(runs, || {
-                linear_q8(cpu, weights[turn % copies], None, black_box(&x), &mut out);
+                linear_packed(cpu, weights[turn % copies], None, black_box(&x), &mut out);
                 turn += 1;
             });
             let rate = shape.bytes() as f64 / t / 1e9;
@@ -341,10 +341,10 @@ fn packed_linears(cpu: &Cpu) {
             );
         }
     }
-    let shape = PackedShape::new(1024, 1024).expect("a shape");
+    let shape = PackedShape::new(PackedScheme::Q8, 1024, 1024, 1024).expect("a shape");
     let (weights, mut out) = (values(1024 * 1024), vec![0; shape.bytes()]);
     let t = seconds(5, || {
-        pack_q8(&weights, shape, &mut out).expect("finite weights")
+        pack(&weights, shape, &mut out).expect("finite weights")
     });
     println!("pack q8 1024 x 1024, one thread: {:>8.2} ms", t * 1e3);
     for rows in [1, 512] {

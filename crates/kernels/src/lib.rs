@@ -52,8 +52,9 @@ pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
 pub use norm::rms_norm;
 pub use packed::{
-    Activations, IntIsa, PackError, PackedError, PackedQ8, PackedShape, ParseIntIsaError,
-    linear_q8, linear_q8_quantised, pack_q8, quantise_rows, quantise_select, unpack_q8,
+    Activations, IntIsa, PackError, Packed, PackedError, PackedScheme, PackedShape,
+    ParseIntIsaError, ParsePackedSchemeError, embed_packed, linear_packed, linear_packed_quantised,
+    pack, quantise_rows, quantise_select, unpack,
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::softmax;

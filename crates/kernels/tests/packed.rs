@@ -40,39 +40,67 @@ impl Aligned {
     }
 }
 
-struct Packed {
+struct Owned {
     memory: Aligned,
     shape: PackedShape,
 }
 
-impl Packed {
-    fn new(weights: &[f32], rows: usize, columns: usize) -> Packed {
-        let shape = PackedShape::new(rows, columns).expect("a shape");
+impl Owned {
+    fn new(scheme: PackedScheme, weights: &[f32], rows: usize, columns: usize) -> Owned {
+        Owned::segmented(scheme, weights, rows, columns, rows)
+    }
+
+    fn segmented(
+        scheme: PackedScheme,
+        weights: &[f32],
+        rows: usize,
+        columns: usize,
+        segment: usize,
+    ) -> Owned {
+        let shape = PackedShape::new(scheme, rows, columns, segment).expect("a shape");
         let mut memory = Aligned::new(shape.bytes());
-        pack_q8(weights, shape, memory.bytes_mut()).expect("finite weights");
-        Packed { memory, shape }
+        pack(weights, shape, memory.bytes_mut()).expect("finite weights");
+        Owned { memory, shape }
     }
 
-    fn random(seed: u64, rows: usize, columns: usize) -> Packed {
-        Packed::new(&values(seed, rows * columns), rows, columns)
+    fn random(scheme: PackedScheme, seed: u64, rows: usize, columns: usize) -> Owned {
+        Owned::new(scheme, &values(seed, rows * columns), rows, columns)
     }
 
-    fn view(&self) -> PackedQ8<'_> {
-        PackedQ8::new(self.memory.bytes(), self.shape).expect("as packed")
+    fn view(&self) -> Packed<'_> {
+        Packed::new(self.memory.bytes(), self.shape).expect("as packed")
     }
 
     fn unpacked(&self) -> Vec<f32> {
-        let mut out = vec![f32::NAN; self.shape.rows() * self.shape.columns()];
-        unpack_q8(self.view(), &mut out).expect("as packed");
-        out
+        unpacked(self.view())
     }
 
     fn linear(&self, cpu: &Cpu, bias: Option<&[f32]>, x: &[f32]) -> Vec<f32> {
-        let rows = x.len() / self.shape.columns();
-        let mut out = vec![f32::NAN; rows * self.shape.rows()];
-        linear_q8(cpu, self.view(), bias, x, &mut out);
-        out
+        linear_of(cpu, self.view(), bias, x)
     }
+}
+
+fn unpacked(weight: Packed<'_>) -> Vec<f32> {
+    let mut out = vec![f32::NAN; weight.rows() * weight.columns()];
+    unpack(weight, &mut out);
+    out
+}
+
+fn linear_of(cpu: &Cpu, weight: Packed<'_>, bias: Option<&[f32]>, x: &[f32]) -> Vec<f32> {
+    let rows = x.len() / weight.columns();
+    let mut out = vec![f32::NAN; rows * weight.rows()];
+    linear_packed(cpu, weight, bias, x, &mut out);
+    out
+}
+
+const SCHEMES: [PackedScheme; 1] = PackedScheme::ALL;
+
+/// Each scheme with each of `items`.
+fn with_schemes<T: Copy>(items: &[T]) -> Vec<(PackedScheme, T)> {
+    let pairs = SCHEMES.into_iter();
+    pairs
+        .flat_map(|scheme| items.iter().map(move |&item| (scheme, item)))
+        .collect()
 }
 
 const ROWS: [usize; 6] = [1, 7, 16, 17, 40, 100];
@@ -83,10 +111,11 @@ proptest! {
 
     #[test]
     fn all_paths_give_the_same_bits(
+        scheme in proptest::sample::select(&SCHEMES[..]),
         rows in proptest::sample::select(&ROWS[..]), columns in proptest::sample::select(&COLUMNS[..]),
         tokens in 1usize..=40, biased: bool, seed: u64,
     ) {
-        let weight = Packed::random(seed, rows, columns);
+        let weight = Owned::random(scheme, seed, rows, columns);
         let (x, bias) = (values(seed ^ 1, tokens * columns), values(seed ^ 2, rows));
         let bias = biased.then_some(&bias[..]);
         let cpus = int_cpus();
@@ -110,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn packing_what_was_unpacked_changes_nothing(
+    fn packing_q8_that_was_unpacked_changes_nothing(
         rows in 1usize..20, columns in 1usize..600, exponent in -12i32..7, wide: bool, seed: u64,
     ) {
         let scale = 10f32.powi(exponent);
@@ -120,8 +149,8 @@ proptest! {
             // Blocks of very unlike sizes.
             .map(|(i, x)| x * scale * if wide { 0.1f32.powi((i / 97 % 5) as i32) } else { 1.0 })
             .collect();
-        let packed = Packed::new(&weights, rows, columns);
-        let again = Packed::new(&packed.unpacked(), rows, columns);
+        let packed = Owned::new(PackedScheme::Q8, &weights, rows, columns);
+        let again = Owned::new(PackedScheme::Q8, &packed.unpacked(), rows, columns);
         prop_assert!(packed.memory.bytes() == again.memory.bytes());
     }
 
@@ -139,8 +168,9 @@ proptest! {
 
 #[test]
 fn a_row_alone_is_a_row_in_a_crowd() {
-    for (rows, columns) in [(100, 576), (33, 1024), (16, 100)] {
-        let weight = Packed::random(3, rows, columns);
+    let shapes = [(100, 576), (33, 1024), (16, 100)];
+    for (scheme, (rows, columns)) in with_schemes(&shapes) {
+        let weight = Owned::random(scheme, 3, rows, columns);
         // More rows than a task takes, so that several blocks of them meet each tile.
         let tokens = 700;
         let x = values(4, tokens * columns);
@@ -158,8 +188,9 @@ fn a_row_alone_is_a_row_in_a_crowd() {
 
 #[test]
 fn products_are_those_of_the_unpacked_weights() {
-    for (rows, columns) in [(100, 1024), (17, 576), (48, 3584), (5, 30)] {
-        let weight = Packed::random(8, rows, columns);
+    let shapes = [(100, 1024), (17, 576), (48, 3584), (5, 30)];
+    for (scheme, (rows, columns)) in with_schemes(&shapes) {
+        let weight = Owned::random(scheme, 8, rows, columns);
         let wide = weight.unpacked();
         let (x, bias) = (values(9, 6 * columns), values(10, rows));
         let found = weight.linear(&fast(2), Some(&bias), &x);
@@ -179,7 +210,7 @@ fn products_are_those_of_the_unpacked_weights() {
         }
         assert!(
             error / power <= 1e-8,
-            "[{rows}, {columns}]: {}",
+            "{scheme} [{rows}, {columns}]: {}",
             error / power
         );
     }
@@ -194,15 +225,15 @@ fn quantised_once_is_quantised_each_time() {
     quantise_rows(&cpu, &values(2, 20 * 512), 512, &mut shared);
     quantise_rows(&cpu, &x, columns, &mut shared);
     assert_eq!((shared.rows(), shared.columns()), (9, columns));
-    for seed in [5, 6] {
-        let weight = Packed::random(seed, 40, columns);
+    for (scheme, seed) in with_schemes(&[5, 6]) {
+        let weight = Owned::random(scheme, seed, 40, columns);
         let mut out = vec![0.0; 9 * 40];
-        linear_q8_quantised(&cpu, weight.view(), None, &shared, &mut out);
+        linear_packed_quantised(&cpu, weight.view(), None, &shared, &mut out);
         assert_eq!(bits(&out), bits(&weight.linear(&cpu, None, &x)));
         let mut picked = Activations::new();
         quantise_select(&cpu, &x, columns, &[8, 0, 8], &mut picked);
         let mut some = vec![0.0; 3 * 40];
-        linear_q8_quantised(&cpu, weight.view(), None, &picked, &mut some);
+        linear_packed_quantised(&cpu, weight.view(), None, &picked, &mut some);
         let expected = [&out[320..], &out[..40], &out[320..]].concat();
         assert_eq!(bits(&some), bits(&expected));
     }
@@ -214,8 +245,9 @@ fn what_is_not_finite_makes_its_row_nan_and_no_other() {
     // A row of zero weights too: zero times NaN is NaN.
     let mut weights = values(1, 20 * columns);
     weights[..columns].fill(0.0);
-    let weight = Packed::new(&weights, 20, columns);
-    for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+    let strange = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    for (scheme, strange) in with_schemes(&strange) {
+        let weight = Owned::new(scheme, &weights, 20, columns);
         for at in [0, 255, 256, 299] {
             let mut x = values(2, 3 * columns);
             let before = x.clone();
@@ -235,8 +267,8 @@ fn what_is_not_finite_makes_its_row_nan_and_no_other() {
 
 #[test]
 fn zeros_and_tiny_numbers_give_zeros() {
-    let weight = Packed::random(1, 20, 300);
-    for x in [0.0, -0.0, 1e-45, 1e-31] {
+    for (scheme, x) in with_schemes(&[0.0, -0.0, 1e-45, 1e-31]) {
+        let weight = Owned::random(scheme, 1, 20, 300);
         let out = weight.linear(&fast(1), None, &[x; 300]);
         assert!(out.iter().all(|&y| y == 0.0), "{x}");
     }
@@ -245,7 +277,7 @@ fn zeros_and_tiny_numbers_give_zeros() {
 #[test]
 fn the_extremes_of_both_sides_do_not_overflow() {
     // A file may hold -128, which packing never writes; 1,024 columns of it against the largest v.
-    let mut weight = Packed::random(1, 16, 1024);
+    let mut weight = Owned::random(PackedScheme::Q8, 1, 16, 1024);
     let start = weight.shape.scales_bytes();
     let bytes = weight.memory.bytes_mut();
     bytes[..start]
@@ -272,27 +304,130 @@ fn the_extremes_of_both_sides_do_not_overflow() {
 fn pieces_of_whole_tiles_are_packed_on_their_own() {
     let (rows, columns) = (70, 320);
     let weights = values(1, rows * columns);
-    let whole = Packed::new(&weights, rows, columns);
-    let mut pieces = Vec::new();
-    for piece in weights.chunks(16 * columns) {
-        let packed = Packed::new(piece, piece.len() / columns, columns);
-        pieces.extend_from_slice(packed.memory.bytes());
+    for scheme in SCHEMES {
+        let whole = Owned::new(scheme, &weights, rows, columns);
+        let mut pieces = Vec::new();
+        for piece in weights.chunks(16 * columns) {
+            let packed = Owned::new(scheme, piece, piece.len() / columns, columns);
+            pieces.extend_from_slice(packed.memory.bytes());
+        }
+        assert!(whole.memory.bytes() == pieces);
     }
-    assert!(whole.memory.bytes() == pieces);
 }
 
 #[test]
-fn offsets_are_where_things_lie() {
+fn segments_are_matrices_one_behind_the_other() {
+    let columns = 320;
+    for (scheme, segment) in with_schemes(&[10, 16, 24, 40]) {
+        let rows = 4 * segment;
+        let weights = values(1, rows * columns);
+        let whole = Owned::segmented(scheme, &weights, rows, columns, segment);
+        assert_eq!(whole.shape.segments(), 4);
+        let mut pieces = Vec::new();
+        for piece in weights.chunks(segment * columns) {
+            let packed = Owned::new(scheme, piece, segment, columns);
+            pieces.extend_from_slice(packed.memory.bytes());
+        }
+        assert!(whole.memory.bytes() == pieces);
+        let one = Owned::new(scheme, &weights, rows, columns);
+        assert_eq!(bits(&whole.unpacked()), bits(&one.unpacked()));
+        let x = values(2, 9 * columns);
+        for cpu in int_cpus() {
+            let (whole, one) = (whole.linear(&cpu, None, &x), one.linear(&cpu, None, &x));
+            assert_eq!(bits(&whole), bits(&one));
+        }
+    }
+}
+
+#[test]
+fn parts_and_slices_are_the_rows_they_say() {
+    let columns = 320;
+    for (scheme, segment) in with_schemes(&[10, 16, 24, 40]) {
+        let rows = 12 * segment;
+        let weights = values(1, rows * columns);
+        let whole = Owned::segmented(scheme, &weights, rows, columns, segment);
+        let wide = whole.unpacked();
+        let x = values(2, 7 * columns);
+        let check = |part: Packed<'_>, rows: &[usize]| {
+            assert_eq!((part.rows(), part.columns()), (rows.len(), columns));
+            let expected: Vec<f32> = rows
+                .iter()
+                .flat_map(|row| &wide[row * columns..(row + 1) * columns])
+                .copied()
+                .collect();
+            assert_eq!(bits(&unpacked(part)), bits(&expected));
+            let bias = values(3, rows.len());
+            let few = &x[..2 * columns];
+            for x in [few, &x[..]] {
+                let all = whole.linear(&fast(3), None, x);
+                let found = linear_of(&fast(3), part, Some(&bias), x);
+                for (i, found) in found.iter().enumerate() {
+                    let (t, r) = (i / rows.len(), i % rows.len());
+                    let expected = all[t * whole.shape.rows() + rows[r]] + bias[r];
+                    assert_eq!(found.to_bits(), expected.to_bits());
+                }
+            }
+            let ids = [rows.len() as u32 - 1, 0];
+            let mut found = vec![f32::NAN; 2 * columns];
+            embed_packed(&fast(1), part, &ids, &mut found);
+            let last = &expected[(rows.len() - 1) * columns..];
+            assert_eq!(bits(&found), bits(&[last, &expected[..columns]].concat()));
+        };
+        let all: Vec<usize> = (0..rows).collect();
+        check(whole.view(), &all);
+        let slice = whole.view().slice(3 * segment..7 * segment);
+        check(slice, &all[3 * segment..7 * segment]);
+        let of = |period: usize, start: usize, take: usize| Rows {
+            period: period * segment,
+            start: start * segment,
+            take: take * segment,
+        };
+        for (period, start, take) in [(4, 1, 2), (3, 2, 1), (12, 5, 6), (2, 0, 2)] {
+            let part = whole.view().parts(of(period, start, take));
+            let inside = |row: &usize| {
+                let segment = row / segment % period;
+                (start..start + take).contains(&segment)
+            };
+            let rows: Vec<usize> = all.iter().copied().filter(inside).collect();
+            check(part, &rows);
+            check(
+                part.slice(segment..2 * segment),
+                &rows[segment..2 * segment],
+            );
+        }
+        // A part of one matrix of a stack.
+        let part = slice.parts(of(2, 1, 1));
+        let rows = [4 * segment..5 * segment, 6 * segment..7 * segment];
+        check(part, &rows.into_iter().flatten().collect::<Vec<_>>());
+        assert!(linear_of(&fast(1), part.slice(0..0), None, &x).is_empty());
+    }
+}
+
+#[test]
+#[should_panic(expected = "no whole segments of 24")]
+fn a_part_within_a_segment_is_refused() {
+    let weight = Owned::segmented(PackedScheme::Q8, &values(1, 48 * 64), 48, 64, 24);
+    let (period, start, take) = (24, 8, 8);
+    let _ = weight.view().parts(Rows {
+        period,
+        start,
+        take,
+    });
+}
+
+#[test]
+fn values_are_where_the_layout_says() {
     let (rows, columns) = (37, 321);
     let weights = values(1, rows * columns);
-    let packed = Packed::new(&weights, rows, columns);
+    let packed = Owned::new(PackedScheme::Q8, &weights, rows, columns);
     let (shape, bytes, wide) = (packed.shape, packed.memory.bytes(), packed.unpacked());
     assert_eq!(shape.bytes(), 3 * (64 + 16 * 384));
     for (i, &wide) in wide.iter().enumerate() {
         let (row, column) = (i / columns, i % columns);
-        let at = shape.scale_offset(row, column / 256);
+        let tile = row / 16 * (64 + 16 * 384);
+        let at = tile + column / 256 * 32 + row % 16 * 2;
         let scale = half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
-        let q = bytes[shape.value_offset(row, column)] as i8;
+        let q = bytes[tile + 64 + column / 4 * 64 + row % 16 * 4 + column % 4] as i8;
         assert_eq!(scale * f32::from(q), wide);
         // Half a step, of a scale that makes 127 of the largest.
         assert!((wide - weights[i]).abs() <= scale * 0.51);
@@ -303,11 +438,29 @@ fn offsets_are_where_things_lie() {
 }
 
 #[test]
+fn scales_that_are_not_finite_are_counted() {
+    let columns = 576;
+    for scheme in SCHEMES {
+        let mut weight = Owned::segmented(scheme, &values(1, 60 * columns), 60, columns, 20);
+        assert_eq!(weight.view().non_finite(), None);
+        let tile = weight.shape.tile_bytes();
+        // Row 3 of the last tile of segments 0 and 1, and one of the rows that fill it up.
+        for (segment, row, block) in [(1, 3, 0), (1, 3, 2), (0, 3, 1), (0, 9, 1)] {
+            let at = (2 * segment + 1) * tile + block * 32 + row * 2;
+            weight.memory.bytes_mut()[at..at + 2].copy_from_slice(&[0x00, 0x7c]);
+        }
+        assert_eq!(weight.view().non_finite(), Some((3, 19)));
+        assert_eq!(weight.view().slice(20..60).non_finite(), Some((2, 19)));
+        assert_eq!(weight.view().slice(40..60).non_finite(), None);
+    }
+}
+
+#[test]
 fn bytes_that_are_no_weight_are_errors() {
-    let shape = PackedShape::new(17, 100).expect("a shape");
+    let shape = PackedShape::new(PackedScheme::Q8, 17, 100, 17).expect("a shape");
     let memory = Aligned::new(shape.bytes() + 64);
     let bytes = memory.bytes();
-    let short = PackedQ8::new(&bytes[..shape.bytes() - 1], shape).expect_err("a byte is missing");
+    let short = Packed::new(&bytes[..shape.bytes() - 1], shape).expect_err("a byte is missing");
     let (expected, found) = (shape.bytes(), shape.bytes() - 1);
     let (rows, columns) = (17, 100);
     assert_eq!(
@@ -319,31 +472,42 @@ fn bytes_that_are_no_weight_are_errors() {
             found
         }
     );
-    let beside = PackedQ8::new(&bytes[4..4 + shape.bytes()], shape).expect_err("not aligned");
+    let beside = Packed::new(&bytes[4..4 + shape.bytes()], shape).expect_err("not aligned");
     assert_eq!(beside, PackedError::Alignment { found: 4 });
-    for (rows, columns) in [(3, 0), (usize::MAX, 1), (1, usize::MAX), (1 << 32, 1 << 31)] {
-        let error = PackedShape::new(rows, columns).expect_err("no such shape");
+    let shapes = [(3, 0), (usize::MAX, 1), (1, usize::MAX), (1 << 32, 1 << 31)];
+    for (scheme, (rows, columns)) in with_schemes(&shapes) {
+        let error = PackedShape::new(scheme, rows, columns, rows).expect_err("no such shape");
         assert_eq!(error, PackedError::Shape { rows, columns });
     }
+    for (rows, segment) in [(30, 0), (0, 0), (30, 20), (30, 60)] {
+        let error = PackedShape::new(PackedScheme::Q8, rows, 64, segment).expect_err("no segments");
+        assert_eq!(error, PackedError::Segment { rows, segment });
+    }
+    // Each row a segment, and so a tile: 16 times the bytes.
+    let rows = 1 << 50;
+    let error = PackedShape::new(PackedScheme::Q8, rows, 256, 1).expect_err("too large");
+    assert_eq!(error, PackedError::Shape { rows, columns: 256 });
 }
 
 #[test]
 fn weights_without_a_packed_form_are_errors_by_row() {
-    let shape = PackedShape::new(3, 300).expect("a shape");
-    let mut out = vec![0; shape.bytes()];
-    for value in [f32::NAN, f32::INFINITY] {
+    for scheme in SCHEMES {
+        let shape = PackedShape::new(scheme, 3, 300, 3).expect("a shape");
+        let mut out = vec![0; shape.bytes()];
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut weights = values(1, 900);
+            weights[2 * 300 + 280] = value;
+            let error = pack(&weights, shape, &mut out).expect_err("not finite");
+            let text = error.to_string();
+            assert!(text.starts_with("row 2, column 280"), "{text}");
+        }
         let mut weights = values(1, 900);
-        weights[2 * 300 + 280] = value;
-        let error = pack_q8(&weights, shape, &mut out).expect_err("not finite");
-        let text = error.to_string();
-        assert!(text.starts_with("row 2, column 280"), "{text}");
+        weights[300] = -1e7;
+        let error = pack(&weights, shape, &mut out).expect_err("too large");
+        assert_eq!(error, PackError::TooLarge { row: 1, value: 1e7 });
+        weights[300] = 7e6;
+        pack(&weights, shape, &mut out).expect("nearly the largest that fits");
+        assert!(pack(&weights[1..], shape, &mut out).is_err());
+        assert!(pack(&weights, shape, &mut out[1..]).is_err());
     }
-    let mut weights = values(1, 900);
-    weights[300] = -1e7;
-    let error = pack_q8(&weights, shape, &mut out).expect_err("too large");
-    assert_eq!(error, PackError::TooLarge { row: 1, value: 1e7 });
-    weights[300] = 8.3e6;
-    pack_q8(&weights, shape, &mut out).expect("the largest that fit");
-    assert!(pack_q8(&weights[1..], shape, &mut out).is_err());
-    assert!(pack_q8(&weights, shape, &mut out[1..]).is_err());
 }

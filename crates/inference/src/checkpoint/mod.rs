@@ -76,6 +76,8 @@ pub struct Checkpoint {
 #[derive(Debug, Clone)]
 struct Place {
     file: usize,
+    /// Its name in the file.
+    original: String,
     dtype: Dtype,
     shape: Vec<usize>,
     range: Range<usize>,
@@ -154,6 +156,7 @@ impl Checkpoint {
         for (name, info) in safetensors::tensors(bytes.name(), &bytes, bytes.len())? {
             let place = Place {
                 file,
+                original: name.clone(),
                 dtype: info.dtype,
                 shape: info.shape,
                 range: info.range,
@@ -233,6 +236,11 @@ impl Checkpoint {
         self.tensors
             .get_key_value(name)
             .map(|(name, place)| self.at(name, place))
+    }
+
+    /// The name that a tensor has in its file, before [`Self::rename`].
+    pub fn original(&self, name: &str) -> Option<&str> {
+        Some(&self.tensors.get(name)?.original)
     }
 
     fn at<'a>(&'a self, name: &'a str, place: &'a Place) -> Tensor<'a> {

@@ -8,6 +8,7 @@ mod builder;
 mod check;
 mod cost;
 mod op;
+mod packing;
 mod print;
 
 pub use arena::Arena;
@@ -15,6 +16,7 @@ pub use builder::Builder;
 pub use check::PlanError;
 pub use cost::{Footprint, StepCost};
 pub use op::{Act, DeltaShape, Experts, HeadShape, Mask, Op, RopeShape};
+pub use packing::{Packing, packing};
 
 /// Names a value: the output of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,7 +27,7 @@ enum Loaded {
 impl Weights {
     /// Holds on to every weight of the plan; copies vectors, and matrices that lie at an odd address.
     pub(super) fn load(plan: &Plan, checkpoint: &Checkpoint) -> Result<Self, LoadError> {
-        let matrices = matrices(plan);
+        let matrices = plan.matrices();
         let load = |(weight, matrix): (&Weight, bool)| {
             if !matrix {
                 return Ok(Loaded::Vector(f32_values(weight, checkpoint)?));
@@ -67,7 +67,7 @@ impl Weights {
             part,
         } = &self.loaded[id.index()]
         else {
-            unreachable!("`matrices` named every weight that a step takes as a matrix")
+            unreachable!("`Plan::matrices` named every weight that a step takes as a matrix")
         };
         let data = data(bytes, *dtype);
         match *part {
@@ -98,7 +98,7 @@ impl Weights {
             ..
         } = &self.loaded[id.index()]
         else {
-            unreachable!("`matrices` named every weight that a step takes as a matrix")
+            unreachable!("`Plan::matrices` named every weight that a step takes as a matrix")
         };
         let first = match *part {
             Part::Whole => index * rows,
@@ -115,17 +115,6 @@ impl Weights {
             Loaded::Matrix { .. } => unreachable!("only steps' matrices are kept as stored"),
         }
     }
-}
-
-/// Which weights some step takes as a matrix.
-fn matrices(plan: &Plan) -> Vec<bool> {
-    let mut matrices = vec![false; plan.weights.len()];
-    for step in &plan.steps {
-        for id in step.op.matrices() {
-            matrices[id.index()] = true;
-        }
-    }
-    matrices
 }
 
 fn data(bytes: &AlignedBytes, dtype: Dtype) -> DenseData<'_> {

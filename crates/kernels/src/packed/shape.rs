@@ -1,0 +1,192 @@
+//! The size of a packed weight, and where things lie in it.
+//!
+//! Layout: see [`super`], whose formulas these are. Contract: nothing here overflows, because
+//! [`PackedShape::new`] bounds the bytes. Measured: not measured; a few integers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ALIGN, BLOCK, CHUNK, PackedError, TILE};
+
+/// How the elements of a packed weight are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PackedScheme {
+    /// 8 bits, a scale for each row and 256 columns: 8.06 bits per weight.
+    Q8,
+}
+
+impl PackedScheme {
+    /// All of them, the largest first.
+    pub const ALL: [PackedScheme; 1] = [PackedScheme::Q8];
+}
+
+impl fmt::Display for PackedScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PackedScheme::Q8 => "q8",
+        })
+    }
+}
+
+/// A name that is no packed scheme of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown packed scheme {0:?}, expected q8")]
+pub struct ParsePackedSchemeError(String);
+
+impl FromStr for PackedScheme {
+    type Err = ParsePackedSchemeError;
+
+    fn from_str(name: &str) -> Result<PackedScheme, ParsePackedSchemeError> {
+        let known = PackedScheme::ALL
+            .into_iter()
+            .find(|s| s.to_string() == name);
+        known.ok_or_else(|| ParsePackedSchemeError(name.to_owned()))
+    }
+}
+
+/// The size of a packed weight, and where things lie in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedShape {
+    scheme: PackedScheme,
+    rows: usize,
+    columns: usize,
+    segment: usize,
+}
+
+impl PackedShape {
+    /// A weight `[rows, columns]` (`rows` outputs, `columns` inputs) in segments of `segment` rows:
+    /// `rows` itself where the weight is one matrix.
+    ///
+    /// # Errors
+    /// [`PackedError::Shape`] without columns, or where the bytes exceed `isize::MAX`;
+    /// [`PackedError::Segment`] where `segment` is 0 or does not divide `rows`.
+    pub fn new(
+        scheme: PackedScheme,
+        rows: usize,
+        columns: usize,
+        segment: usize,
+    ) -> Result<PackedShape, PackedError> {
+        // `0.is_multiple_of(0)`: no rows in segments of none are still an error.
+        if segment == 0 || !rows.is_multiple_of(segment) {
+            return Err(PackedError::Segment { rows, segment });
+        }
+        // A tile's scales take less than its values, and no element more than a byte; so four times
+        // the elements bound everything.
+        let bound = segment
+            .checked_next_multiple_of(TILE)
+            .and_then(|padded| padded.checked_mul((rows / segment).max(1)))
+            .zip(columns.checked_next_multiple_of(BLOCK))
+            .and_then(|(rows, columns)| rows.checked_mul(columns)?.checked_mul(4));
+        match bound {
+            Some(bound) if columns > 0 && isize::try_from(bound).is_ok() => Ok(PackedShape {
+                scheme,
+                rows,
+                columns,
+                segment,
+            }),
+            _ => Err(PackedError::Shape { rows, columns }),
+        }
+    }
+
+    /// How the elements are stored.
+    pub fn scheme(&self) -> PackedScheme {
+        self.scheme
+    }
+
+    /// Rows, the output size.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns, the input size.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Rows of a segment.
+    pub fn segment(&self) -> usize {
+        self.segment
+    }
+
+    /// Segments.
+    pub fn segments(&self) -> usize {
+        self.rows / self.segment
+    }
+
+    /// The same with other rows, which are whole segments.
+    pub(crate) fn with_segments(self, segments: usize) -> PackedShape {
+        PackedShape {
+            rows: segments * self.segment,
+            ..self
+        }
+    }
+
+    /// Columns rounded up to a multiple of 64.
+    pub fn padded_columns(&self) -> usize {
+        self.columns.next_multiple_of(CHUNK)
+    }
+
+    /// Blocks of up to 256 columns.
+    pub fn blocks(&self) -> usize {
+        self.columns.div_ceil(BLOCK)
+    }
+
+    /// Tiles of 16 rows of a segment, the last one filled up.
+    pub fn segment_tiles(&self) -> usize {
+        self.segment.div_ceil(TILE)
+    }
+
+    /// Tiles of all segments.
+    pub fn tiles(&self) -> usize {
+        self.segments() * self.segment_tiles()
+    }
+
+    /// Bytes of a tile's scales, and so the offset of its values inside the tile.
+    pub fn scales_bytes(&self) -> usize {
+        (self.blocks() * TILE * 2).next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of a tile: tile n begins at n times as many.
+    pub fn tile_bytes(&self) -> usize {
+        self.scales_bytes()
+            + match self.scheme {
+                PackedScheme::Q8 => TILE * self.padded_columns(),
+            }
+    }
+
+    /// Bytes of a segment: segment n begins at n times as many.
+    pub fn segment_bytes(&self) -> usize {
+        self.segment_tiles() * self.tile_bytes()
+    }
+
+    /// Bytes of the whole weight.
+    pub fn bytes(&self) -> usize {
+        self.tiles() * self.tile_bytes()
+    }
+
+    /// The tile of `row`, and the row's number in it.
+    pub(crate) fn place(&self, row: usize) -> (usize, usize) {
+        let (segment, inside) = (row / self.segment, row % self.segment);
+        let tile = segment * self.segment_tiles() + inside / TILE;
+        (tile, inside % TILE)
+    }
+
+    /// Columns of block `block`, the filled up ones included: a multiple of 64, at most 256.
+    pub(crate) fn block_width(&self, block: usize) -> usize {
+        (self.padded_columns() - block * BLOCK).min(BLOCK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for scheme in PackedScheme::ALL {
+            assert_eq!(scheme.to_string().parse(), Ok(scheme));
+        }
+        assert!("q2".parse::<PackedScheme>().is_err());
+    }
+}
