@@ -50,11 +50,11 @@ impl Copied {
 /// The files that a packed model takes along as they are: all that hold no weights.
 pub(super) fn copied(source: &Source) -> Result<Vec<Copied>, Error> {
     let mut copied = Vec::new();
-    for name in source.files.names()? {
+    for name in source.files().names()? {
         if name == FILE || WEIGHT_ENDINGS.iter().any(|end| name.ends_with(end)) {
             continue;
         }
-        if let Some(bytes) = source.files.bytes(&name)?
+        if let Some(bytes) = source.files().bytes(&name)?
             && bytes.len() < COPIED_BYTES_MAX
         {
             copied.push(Copied { name, bytes });
@@ -70,7 +70,7 @@ fn weight_files(source: &Source) -> Result<Vec<FileBytes>, Error> {
     names.dedup();
     let mut files = Vec::new();
     for name in names {
-        files.extend(source.files.bytes(name)?);
+        files.extend(source.files().bytes(name)?);
     }
     Ok(files)
 }
@@ -83,7 +83,7 @@ pub(super) fn work(source: &Source, recipe: &Recipe, targets: &[Target]) -> Resu
         let length = file.first_chunk::<8>().copied().map(u64::from_le_bytes);
         let head = length.and_then(|length| usize::try_from(length).ok());
         let head = head.and_then(|length| file.get(8..8 + length));
-        let path = source.files.path().map(|path| path.join(file.name()));
+        let path = source.files().path().map(|path| path.join(file.name()));
         let modified = path.and_then(|path| path.metadata().ok()?.modified().ok());
         let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         files.push(json!({
@@ -135,9 +135,9 @@ pub(super) fn source(
         })
     });
     Ok(json!({
-        "name": source.files.name(),
+        "name": source.files().name(),
         "files": entries.collect::<Vec<_>>(),
-        "revision": source.files.revision(),
+        "revision": source.files().revision(),
     }))
 }
 

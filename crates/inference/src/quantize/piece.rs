@@ -216,3 +216,51 @@ pub(super) fn check_finite(tensor: &Tensor<'_>) -> Result<(), QuantizeError> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use lattice_kernels::{CpuOptions, PackedScheme};
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_the_whole() {
+        // More rows than a piece has; segments of less than a tile, of some tiles, of more than a piece.
+        let shapes = [
+            (4100, 96, 4100),
+            (4100, 96, 10),
+            (4100, 96, 1025),
+            (40, 7000, 40),
+            (6000, 64, 3000),
+            (1, 1, 1),
+        ];
+        for (threads, (rows, columns, segment)) in (1..4).cycle().zip(shapes) {
+            let cpu = Cpu::new(CpuOptions {
+                threads,
+                ..CpuOptions::default()
+            });
+            let cpu = cpu.expect("threads start");
+            let count = rows * columns;
+            let values: Vec<f32> = (0..count).map(|i| (i * 37 % 1009) as f32 - 500.0).collect();
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let tensor = Tensor {
+                name: "t",
+                dtype: Dtype::F32,
+                shape: &[rows, columns],
+                bytes: &bytes,
+                file: "f",
+            };
+            let shape = PackedShape::new(PackedScheme::Q8, rows, columns, segment);
+            let shape = shape.expect("a shape");
+            let mut whole = vec![0; shape.bytes()];
+            pack(&values, shape, &mut whole).expect("finite");
+            let mut found = Vec::new();
+            let mut sink = |bytes: &[u8]| {
+                found.extend_from_slice(bytes);
+                Ok(())
+            };
+            pack_tensor(&cpu, &tensor, shape, &mut sink, || Ok(())).expect("packed");
+            assert!(found == whole, "{rows} {columns} {segment}");
+        }
+    }
+}

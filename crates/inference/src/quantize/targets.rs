@@ -26,7 +26,7 @@ pub struct Source {
     pub model: Model,
     /// Its tensors under the names of its files.
     pub stored: Checkpoint,
-    pub(super) files: ModelFiles,
+    files: ModelFiles,
 }
 
 impl Source {
@@ -42,6 +42,11 @@ impl Source {
             stored,
             files: files.clone(),
         })
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
     }
 }
 

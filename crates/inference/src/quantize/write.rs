@@ -93,7 +93,7 @@ pub fn write(
     watch: &mut Watch<'_>,
 ) -> Result<Staged, Error> {
     let targets = plan_tensors(source, recipe, options.keep_unused)?;
-    let place = Place::take(source.files.path(), out, options.force)?;
+    let place = Place::take(source.files().path(), out, options.force)?;
     let work = manifest::work(source, recipe, &targets.tensors)?;
     let (journal, found) = Journal::open(&place.partial, &work)?;
     let cpu = Cpu::new(CpuOptions {
