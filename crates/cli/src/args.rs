@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu, reference::Reference};
 use lattice_inference::checkpoint::{LoadError, Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
-use lattice_kernels::Isa;
+use lattice_kernels::{CpuError, CpuOptions, IntIsa, Isa};
 
 use crate::quantize::QuantizeArgs;
 
@@ -87,6 +87,10 @@ pub(crate) struct RunArgs {
     /// Instruction set: scalar, avx2, avx512 or neon [default: the best this machine has]
     #[arg(long)]
     pub(crate) isa: Option<Isa>,
+    /// Instruction set of the products of packed weights: scalar, avx2, avx_vnni, avx512_vnni, neon or neon_dot [default:
+    /// the best beside --isa]
+    #[arg(long)]
+    pub(crate) int_isa: Option<IntIsa>,
     /// Accept weights that are NaN or infinite
     #[arg(long)]
     pub(crate) allow_nan: bool,
@@ -149,6 +153,18 @@ impl ModelArgs {
 }
 
 impl RunArgs {
+    /// The instruction sets and threads asked for.
+    pub(crate) fn processor(&self) -> Result<lattice_kernels::Cpu, CpuError> {
+        let cpu = lattice_kernels::Cpu::new(CpuOptions {
+            isa: self.isa,
+            threads: self.threads,
+        })?;
+        match self.int_isa {
+            None => Ok(cpu),
+            Some(int_isa) => cpu.with_int_isa(int_isa),
+        }
+    }
+
     pub(crate) fn load_options(&self, sequences_max: usize) -> LoadOptions {
         LoadOptions {
             sequences_max,
@@ -162,6 +178,7 @@ impl RunArgs {
             kv_tokens_max: None,
             threads: self.threads,
             isa: self.isa,
+            int_isa: self.int_isa,
             allow_non_finite: self.allow_nan,
         }
     }

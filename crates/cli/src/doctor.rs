@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use lattice_inference::Engine;
 use lattice_inference::checkpoint::ModelFiles;
-use lattice_kernels::{Cpu, CpuOptions, Isa};
+use lattice_kernels::{IntIsa, Isa};
 use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;
@@ -31,6 +31,8 @@ struct Report {
     processor: String,
     features: Vec<(&'static str, bool)>,
     isa: String,
+    /// Of the products of packed weights.
+    int_isa: String,
     threads: usize,
     memory_available_bytes: Option<u64>,
     model_dir: String,
@@ -45,6 +47,8 @@ struct Report {
 
 impl Report {
     fn of(args: &DoctorArgs) -> Self {
+        let isa = args.run.isa.unwrap_or_else(Isa::detect);
+        let int_isa = args.run.int_isa.unwrap_or_else(|| IntIsa::beside(isa));
         let store = args.model.source.store();
         let mut report = Self {
             processor: processor(),
@@ -52,7 +56,8 @@ impl Report {
                 .iter()
                 .map(|f| (f.name, f.present))
                 .collect(),
-            isa: args.run.isa.unwrap_or_else(Isa::detect).to_string(),
+            isa: isa.to_string(),
+            int_isa: int_isa.to_string(),
             threads: 0,
             memory_available_bytes: memory_available_bytes(),
             model_dir: store.root.display().to_string(),
@@ -70,10 +75,7 @@ impl Report {
             Ok(models) => report.installed = models.into_iter().map(|model| model.name).collect(),
             Err(error) => report.problems.push(error.to_string()),
         }
-        match Cpu::new(CpuOptions {
-            isa: args.run.isa,
-            threads: args.run.threads,
-        }) {
+        match args.run.processor() {
             Ok(cpu) => report.threads = cpu.threads(),
             Err(error) => report.problems.push(error.to_string()),
         }
@@ -129,7 +131,11 @@ impl Report {
         writeln!(out, "processor  {}", self.processor)?;
         writeln!(out, "  has      {}", named(true))?;
         writeln!(out, "  has not  {}", named(false))?;
-        writeln!(out, "  runs on  {} with {} threads", self.isa, self.threads)?;
+        writeln!(
+            out,
+            "  runs on  {} (packed weights: {}) with {} threads",
+            self.isa, self.int_isa, self.threads
+        )?;
         let memory = self
             .memory_available_bytes
             .map_or("unknown".to_owned(), bytes);
@@ -174,6 +180,7 @@ impl Report {
             "processor": self.processor,
             "features": features,
             "isa": self.isa,
+            "int_isa": self.int_isa,
             "threads": self.threads,
             "memory_available_bytes": self.memory_available_bytes,
             "model_dir": self.model_dir,

@@ -11,7 +11,7 @@ use crate::args::PlanArgs;
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let files = args.model.files()?;
     let model = Model::open(&files, &args.model.source.open_options())?;
-    let value_bytes = |weight: &Weight| model.value_bytes(weight);
-    write!(std::io::stdout(), "{}", model.plan.table(value_bytes))?;
+    let weight_bytes = |weight: &Weight| model.weight_bytes(weight);
+    write!(std::io::stdout(), "{}", model.plan.table(weight_bytes))?;
     Ok(ExitCode::SUCCESS)
 }

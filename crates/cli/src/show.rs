@@ -37,12 +37,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     if args.tensors {
         for tensor in model.checkpoint.tensors() {
             let shape = format!("{:?}", tensor.shape);
-            writeln!(
-                out,
-                "{:<5} {shape:<20} {}",
-                tensor.dtype.name(),
-                tensor.name
-            )?;
+            writeln!(out, "{:<5} {shape:<20} {}", tensor.form, tensor.name)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -66,9 +61,10 @@ fn print(
     writeln!(out, "parameters  {}", count(plan.parameters()))?;
     writeln!(
         out,
-        "weights     {} in {}",
+        "weights     {} in {}, {:.2} bits each",
         bytes(model.checkpoint.weight_bytes()),
-        dtypes(model)
+        forms(model),
+        bits_per_weight(model)
     )?;
     writeln!(out, "vocabulary  {}", plan.vocab)?;
     writeln!(
@@ -181,7 +177,7 @@ fn as_json(
     let tensors = tensors.then(|| -> Vec<Value> {
         let tensors = model.checkpoint.tensors();
         tensors
-            .map(|t| json!({"name": t.name, "dtype": t.dtype.name(), "shape": t.shape}))
+            .map(|t| json!({"name": t.name, "dtype": t.form.to_string(), "shape": t.shape, "bytes": t.bytes.len()}))
             .collect()
     });
     json!({
@@ -190,6 +186,7 @@ fn as_json(
         "model_type": model.config.model_type(),
         "parameters": model.plan.parameters(),
         "weights_bytes": model.checkpoint.weight_bytes(),
+        "bits_per_weight": bits_per_weight(model),
         "vocab": model.plan.vocab,
         "context_tokens_max": model.plan.context_tokens_max,
         "weight_values_per_token": cost.weight_values,
@@ -229,12 +226,22 @@ fn sampler(defaults: &GenerationDefaults) -> String {
     }
 }
 
-/// The types its tensors are stored in.
-fn dtypes(model: &Model) -> String {
-    let mut names: Vec<&str> = model.checkpoint.tensors().map(|t| t.dtype.name()).collect();
+/// The types and packed schemes its tensors are stored in.
+fn forms(model: &Model) -> String {
+    let mut names: Vec<String> = model
+        .checkpoint
+        .tensors()
+        .map(|t| t.form.to_string())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names.join(" and ")
+}
+
+/// Bits that the file spends on a value: scales, and what fills packed tensors up, among them.
+fn bits_per_weight(model: &Model) -> f64 {
+    let values: usize = model.checkpoint.tensors().map(|t| t.count()).sum();
+    model.checkpoint.weight_bytes() as f64 * 8.0 / values.max(1) as f64
 }
 
 /// 1234567 as "1.23 M".

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::Error;
-use crate::backend::{KvFormat, LoadOptions};
-use crate::checkpoint::{Checkpoint, Config, ModelFiles, OpenOptions};
+use crate::backend::{self, KvFormat, LoadOptions};
+use crate::checkpoint::{Checkpoint, Config, Form, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
 use crate::plan::{Footprint, Plan, Weight};
 
@@ -18,7 +18,7 @@ use crate::plan::{Footprint, Plan, Weight};
 /// let files = ModelFiles::open("../../models/lattice-tiny".as_ref())?;
 /// let model = Model::open(&files, &OpenOptions::default())?;
 /// assert_eq!(model.family.name, "qwen3_5");
-/// println!("{}", model.plan.table(|weight| model.value_bytes(weight)));
+/// println!("{}", model.plan.table(|weight| model.weight_bytes(weight)));
 /// # Ok(())
 /// # }
 /// ```
@@ -47,12 +47,7 @@ impl Model {
         let family = models::family_of(&config)?;
         let plan = (family.plan)(&config)?;
         let checkpoint = Checkpoint::open_with(files, *options)?.rename(family.sanitize)?;
-        let wanted: Vec<(String, Vec<usize>)> = plan
-            .weights
-            .iter()
-            .map(|w| (w.tensor.clone(), w.stored.clone()))
-            .collect();
-        let surplus = checkpoint.check(&wanted)?;
+        let surplus = checkpoint.check(&backend::wanted(&plan))?;
         let mut notes = config.notes().to_vec();
         notes.extend(unread(&config));
         notes.extend(unused(&surplus, &plan));
@@ -79,16 +74,20 @@ impl Model {
             .unwrap_or_else(|| KvFormat::for_checkpoint(&self.plan, &self.checkpoint))
     }
 
-    /// Bytes of one value of a weight as the checkpoint stores it.
-    pub fn value_bytes(&self, weight: &Weight) -> usize {
-        self.checkpoint
-            .tensor(&weight.tensor)
-            .map_or(4, |tensor| tensor.dtype.bits() / 8)
+    /// Bytes of a weight as the checkpoint stores it, without what fills a packed one up to whole pages.
+    pub fn weight_bytes(&self, weight: &Weight) -> u64 {
+        let form = self.checkpoint.tensor(&weight.tensor).map(|t| t.form);
+        let bytes = match form {
+            Some(Form::Packed(shape)) => weight.rows() / shape.segment() * shape.segment_bytes(),
+            Some(Form::Dense(dtype)) => weight.len() * dtype.bits() / 8,
+            None => weight.len() * 4,
+        };
+        bytes as u64
     }
 
     /// Memory under `options`, from a dry run over the plan.
     pub fn footprint(&self, options: &LoadOptions) -> Footprint {
-        let bytes = |weight: &Weight| (weight.len() * self.value_bytes(weight)) as u64;
+        let bytes = |weight: &Weight| self.weight_bytes(weight);
         let (tokens, rows) = (options.batch_tokens_max, options.output_rows_max);
         self.plan
             .footprint(bytes, self.kv_format(options).value_bytes(), tokens, rows)

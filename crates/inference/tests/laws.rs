@@ -1,19 +1,24 @@
 //! The numbers contract: a sequence's output never depends on its company, to the bit.
 //!
-//! Each law runs over every tiny family, on the reference and on the cpu backend with both formats of keys and values.
+//! Each law runs over every tiny family, on the reference and on the cpu backend with both formats of keys and values, and on
+//! the cpu backend with the family's matrices packed in every scheme.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod common;
 
-use common::{assert_same_bits, backends, feed, feed_alone, load, some_ids};
+use std::sync::Arc;
+
+use common::{assert_same_bits, backends, feed, feed_alone, load, packed_checkpoint, some_ids};
 use lattice_inference::Model;
+use lattice_inference::backend::cpu::Cpu;
+use lattice_inference::backend::reference::Reference;
 use lattice_inference::backend::{
     Backend, Batch, Entry, KvFormat, LoadOptions, OutputRows, RunError, Runner, SequenceId,
 };
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
-use lattice_kernels::Isa;
-use lattice_testkit::families;
+use lattice_kernels::{IntIsa, Isa, PackedScheme};
+use lattice_testkit::{families, nmse, tolerance};
 
 fn options(kv: KvFormat) -> LoadOptions {
     LoadOptions {
@@ -36,7 +41,20 @@ fn for_all(law: impl Fn(&str, &Model, &dyn Backend, &LoadOptions)) {
                 law(&what, &model, backend, &options(kv));
             }
         }
+        for (scheme, packed) in packed(&files) {
+            let what = format!("{} in {scheme}", golden.name);
+            law(&what, &packed, &Cpu, &options(KvFormat::F16));
+        }
     }
+}
+
+/// The model with its matrices packed, in every scheme.
+fn packed(files: &ModelFiles) -> impl Iterator<Item = (PackedScheme, Model)> {
+    PackedScheme::ALL.into_iter().map(|scheme| {
+        let mut model = Model::open(files, &OpenOptions::default()).unwrap();
+        model.checkpoint = packed_checkpoint(&model.plan, &model.checkpoint, scheme);
+        (scheme, model)
+    })
 }
 
 fn runner(backend: &dyn Backend, model: &Model, options: &LoadOptions) -> Box<dyn Runner> {
@@ -147,6 +165,61 @@ fn threads_and_instruction_sets_do_not_show() {
             }
         }
     });
+}
+
+#[test]
+fn a_packed_model_gives_the_same_bits_on_every_instruction_set() {
+    for golden in families() {
+        let files = ModelFiles::open(&golden.dir).unwrap();
+        for (scheme, model) in packed(&files) {
+            let ids = some_ids(70, model.plan.vocab, 10);
+            let run = |isa, int_isa, threads, piece| {
+                let options = LoadOptions {
+                    isa: Some(isa),
+                    int_isa: Some(int_isa),
+                    threads,
+                    ..options(KvFormat::F16)
+                };
+                feed_alone(&mut *runner(&Cpu, &model, &options), &ids, piece)
+            };
+            let expected = run(Isa::Scalar, IntIsa::Scalar, 1, 70);
+            for isa in Isa::available() {
+                for int_isa in IntIsa::available() {
+                    for (threads, piece) in [(1, 1), (2, 70), (3, 33)] {
+                        let found = run(isa, int_isa, threads, piece);
+                        let what = format!("{} in {scheme}: {isa}, {int_isa}", golden.name);
+                        assert_same_bits(&what, &expected, &found);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packed_model_is_close_to_the_reference_on_its_own_weights() {
+    for golden in families() {
+        let files = ModelFiles::open(&golden.dir).unwrap();
+        for (scheme, model) in packed(&files) {
+            assert_eq!(model.kv_format(&LoadOptions::default()), KvFormat::F16);
+            let ids = some_ids(100, model.plan.vocab, 11);
+            let run = |backend| {
+                feed_alone(
+                    &mut *runner(backend, &model, &options(KvFormat::F32)),
+                    &ids,
+                    64,
+                )
+            };
+            let error = nmse(&run(&Reference), &run(&Cpu));
+            let limit = tolerance::nmse_limit(&scheme.to_string());
+            println!("{} in {scheme}: NMSE {error:.1e}", golden.name);
+            assert!(
+                error <= limit,
+                "{} in {scheme}: NMSE {error:e}",
+                golden.name
+            );
+        }
+    }
 }
 
 #[test]

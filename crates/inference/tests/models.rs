@@ -29,11 +29,7 @@ impl Spoiled {
         let config = std::fs::read_to_string(golden.dir.join("config.json")).unwrap();
         let checkpoint = Checkpoint::open(&ModelFiles::open(&golden.dir).unwrap()).unwrap();
         let tensors = checkpoint.tensors().map(|t| {
-            let stored = (
-                t.dtype.name().to_owned(),
-                t.shape.to_vec(),
-                t.bytes.to_vec(),
-            );
+            let stored = (t.form.to_string(), t.shape.to_vec(), t.bytes.to_vec());
             (t.name.to_owned(), stored)
         });
         Self {

@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{FORMATS, Format, backends, feed_alone, load, random_checkpoint, some_ids};
+use common::{Format, backends, feed_alone, formats, load, random_checkpoint, some_ids};
 use lattice_inference::backend::{KvFormat, LoadOptions, reference::Reference};
 use lattice_inference::plan::{
     Act, Builder, DeltaShape, Experts, Fold, HeadShape, Part, Plan, RopeShape, Val, Weight,
@@ -164,7 +164,7 @@ fn every_operation_agrees_with_the_reference_in_every_format_on_every_backend() 
     let ids = some_ids(150, VOCAB, 3);
     for case in cases() {
         let plan = plan(&case);
-        for format in FORMATS {
+        for format in formats() {
             let weights = random_checkpoint(&plan, format, 7);
             let exact = options(KvFormat::F32);
             let expected = feed_alone(&mut *load(&Reference, &plan, &weights, &exact), &ids, 512);
@@ -178,6 +178,7 @@ fn every_operation_agrees_with_the_reference_in_every_format_on_every_backend() 
                 let error = nmse(&expected, &found);
                 let limit = tolerance::nmse_limit(&format.name().to_lowercase());
                 let name = backend.name();
+                println!("{} {format:?} {name}: NMSE {error:.1e}", case.0);
                 assert!(
                     error <= limit,
                     "{} {format:?} {name}: NMSE {error:e} > {limit:e}",

@@ -14,7 +14,7 @@ fn plans_are_as_reviewed() {
     for golden in families() {
         let files = ModelFiles::open(&golden.dir).unwrap();
         let model = Model::open(&files, &OpenOptions::default()).unwrap();
-        let found = model.plan.table(|weight| model.value_bytes(weight));
+        let found = model.plan.table(|weight| model.weight_bytes(weight));
         let path = folder.join(format!("{}.txt", golden.name));
         let expected = std::fs::read_to_string(&path).unwrap_or_default();
         if found != expected {

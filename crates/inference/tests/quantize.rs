@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use lattice_inference::Error;
-use lattice_inference::checkpoint::{Checkpoint, Dtype, ModelFiles, OpenOptions, Tensor};
+use lattice_inference::checkpoint::{Checkpoint, Dtype, Form, ModelFiles, OpenOptions, Tensor};
 use lattice_inference::quantize::{
-    Form, Progress, QuantizeError, Recipe, Report, Scheme, Source, Staged, Target, WriteOptions,
+    Progress, QuantizeError, Recipe, Report, Scheme, Source, Staged, Target, WriteOptions,
     plan_tensors, sha256, write,
 };
 use lattice_kernels::{PackedScheme, pack};
@@ -101,7 +101,7 @@ impl Written {
 
 fn values(tensor: &Tensor<'_>) -> Vec<f32> {
     let pairs = tensor.bytes.as_chunks::<2>().0.iter();
-    match tensor.dtype {
+    match tensor.form.dtype().unwrap() {
         Dtype::F32 => {
             let words = tensor.bytes.as_chunks::<4>().0.iter();
             words.map(|word| f32::from_le_bytes(*word)).collect()
@@ -243,8 +243,8 @@ fn a_recipe_decides_and_its_later_words_win() {
         let target = targets.iter().find(|t| t.name.ends_with(end)).unwrap();
         target.scheme()
     };
-    let stored = source.stored.tensors().next().unwrap().dtype.name();
-    let stored = stored.to_lowercase();
+    let stored = source.stored.tensors().next().unwrap().form;
+    let stored = stored.dtype().unwrap().name().to_lowercase();
     let mut recipe = q8();
     assert_eq!(scheme(&recipe, "embed_tokens.weight"), "q8");
     recipe.embed = Some(Scheme::Keep);

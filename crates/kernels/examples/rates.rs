@@ -1,7 +1,7 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear | q8
-//! [INT_ISA]]]]]`
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear | q8 | q4 |
+//! q4_32 [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
 
@@ -302,16 +302,18 @@ fn reading(part: &[u16]) -> u16 {
     narrow(part)
 }
 
-fn packed_linears(cpu: &Cpu) {
+fn packed_linears(cpu: &Cpu, scheme: PackedScheme) {
     let read = read_rate(cpu);
     let peak = peak(cpu);
     println!(
         "reading {read:.1} GB/s, int8 peak {:.0} GOP/s",
         peak.unwrap_or(0.0)
     );
-    println!("linear, q8 weights      rows        ms      GB/s   GOP/s  % of reading  of peak");
+    println!(
+        "linear, {scheme:<5} weights   rows        ms      GB/s   GOP/s  % of reading  of peak"
+    );
     for (outputs, columns) in [(3584, 1024), (1024, 3584), (6144, 1024), (248_320, 1024)] {
-        let shape = PackedShape::new(PackedScheme::Q8, outputs, columns, outputs).expect("a shape");
+        let shape = PackedShape::new(scheme, outputs, columns, outputs).expect("a shape");
         let copies = (400_000_000 / shape.bytes()).max(1);
         let (memory, start) = packed(shape, copies);
         let weights: Vec<Packed<'_>> = memory[start..start + copies * shape.bytes()]
@@ -341,12 +343,12 @@ fn packed_linears(cpu: &Cpu) {
             );
         }
     }
-    let shape = PackedShape::new(PackedScheme::Q8, 1024, 1024, 1024).expect("a shape");
+    let shape = PackedShape::new(scheme, 1024, 1024, 1024).expect("a shape");
     let (weights, mut out) = (values(1024 * 1024), vec![0; shape.bytes()]);
     let t = seconds(5, || {
         pack(&weights, shape, &mut out).expect("finite weights")
     });
-    println!("pack q8 1024 x 1024, one thread: {:>8.2} ms", t * 1e3);
+    println!("pack {scheme} 1024 x 1024, one thread: {:>8.2} ms", t * 1e3);
     for rows in [1, 512] {
         let x = values(rows * 1024);
         let mut out = Activations::new();
@@ -366,16 +368,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             linears(&cpu);
             return Ok(());
         }
-        Some("q8") => {
+        Some(scheme) => {
+            let scheme = scheme.parse()?;
             let cpu = match arguments.next() {
                 Some(name) => cpu.with_int_isa(name.parse()?)?,
                 None => cpu,
             };
             println!("{cpu:?}");
-            packed_linears(&cpu);
+            packed_linears(&cpu, scheme);
             return Ok(());
         }
-        _ => {}
+        None => {}
     }
     small(&cpu);
     for rows in [1, 64] {
@@ -385,6 +388,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         attention(&cpu, 4096, rows, f16);
     }
     linears(&cpu);
-    packed_linears(&cpu);
+    for scheme in PackedScheme::ALL {
+        packed_linears(&cpu, scheme);
+    }
     Ok(())
 }

@@ -53,8 +53,8 @@ pub use linear::{linear, linear_select};
 pub use norm::rms_norm;
 pub use packed::{
     Activations, IntIsa, PackError, Packed, PackedError, PackedScheme, PackedShape,
-    ParseIntIsaError, ParsePackedSchemeError, embed_packed, linear_packed, linear_packed_quantised,
-    pack, quantise_rows, quantise_select, unpack,
+    ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, linear_packed,
+    linear_packed_quantised, pack, quantise_rows, quantise_select, unpack,
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::softmax;

@@ -93,7 +93,7 @@ fn linear_of(cpu: &Cpu, weight: Packed<'_>, bias: Option<&[f32]>, x: &[f32]) -> 
     out
 }
 
-const SCHEMES: [PackedScheme; 1] = PackedScheme::ALL;
+const SCHEMES: [PackedScheme; 3] = PackedScheme::ALL;
 
 /// Each scheme with each of `items`.
 fn with_schemes<T: Copy>(items: &[T]) -> Vec<(PackedScheme, T)> {

@@ -9,7 +9,7 @@ pub const GREEDY_GAP: f32 = 1e-4;
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerance {
-    /// The format of the weights, as safetensors headers name it, in lower case.
+    /// The format of the weights, as safetensors headers name it, in lower case, or the scheme they are packed in.
     pub format: &'static str,
     /// The largest accepted normalised mean squared error, see [`nmse`](crate::nmse).
     pub nmse: f64,
@@ -36,6 +36,11 @@ pub const TABLE: &[Tolerance] = &[
         nmse: 1e-4,
         reason: "bf16 dot instructions round activations to 8 bits of mantissa, an error of 2^-9 of each \
                  value: squared 4e-6 a linear, and a few linears deep the errors add",
+    },
+    Tolerance {
+        format: "q8",
+        nmse: 1e-7,
+        reason: "to be measured",
     },
 ];
 

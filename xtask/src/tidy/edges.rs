@@ -16,11 +16,12 @@ struct Edge {
     why: &'static str,
 }
 
-const FORMATS: [&str; 4] = [
+const FORMATS: [&str; 5] = [
     "half",
     "crate::weights",
     "crate::backend::weights",
     "crate::checkpoint::Dtype",
+    "crate::checkpoint::Form",
 ];
 
 const DEVICES: [&str; 3] = [

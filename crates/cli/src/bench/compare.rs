@@ -9,11 +9,12 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 /// What should be the same for a comparison to mean something.
-const ALIKE: [&str; 8] = [
+const ALIKE: [&str; 9] = [
     "model",
     "processor",
     "device",
     "isa",
+    "int_isa",
     "threads",
     "kv_format",
     "batch_tokens",

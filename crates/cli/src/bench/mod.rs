@@ -17,7 +17,6 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
-use lattice_kernels::{Cpu, CpuOptions};
 
 use crate::args::BenchArgs;
 use crate::doctor::processor;
@@ -44,10 +43,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     drop(work);
     let peak_memory_bytes = peak_memory_bytes();
     // After the peak was read: the buffer is no memory of the model.
-    let cpu = Cpu::new(CpuOptions {
-        isa: args.run.isa,
-        threads: args.run.threads,
-    })?;
+    let cpu = args.run.processor()?;
     let read_gbps = bandwidth::read_bandwidth(&cpu, bandwidth::buffer_bytes(), BANDWIDTH_PASSES);
     let costs = report::Costs::of(&model, &options, args.tokens, read_gbps);
     let mut out = io::stdout().lock();
@@ -57,6 +53,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         parameters: model.plan.parameters(),
         processor: processor(),
         isa: cpu.isa().to_string(),
+        int_isa: cpu.int_isa().to_string(),
         threads: cpu.threads(),
         device: args.run.device.backend().name(),
         kv: model.kv_format(&options).name(),

@@ -40,7 +40,7 @@ impl Costs {
             }
         }
         Self {
-            weight_bytes_per_token: plan.weight_bytes_per_token(|w| model.value_bytes(w)),
+            weight_bytes_per_token: plan.weight_bytes_per_token(|w| model.weight_bytes(w)),
             kv_bytes_per_token: model.footprint(options).kv_bytes_per_token,
             flops_per_token,
             flops_per_output,
@@ -172,6 +172,8 @@ pub(super) struct Report {
     pub(super) parameters: u64,
     pub(super) processor: String,
     pub(super) isa: String,
+    /// Of the products of packed weights.
+    pub(super) int_isa: String,
     pub(super) threads: usize,
     pub(super) device: &'static str,
     pub(super) kv: &'static str,
@@ -197,8 +199,8 @@ impl Report {
         writeln!(out, "processor  {}", self.processor)?;
         writeln!(
             out,
-            "runs on    {}, {}, threads: {}; read bandwidth {:.1} GB/s",
-            self.device, self.isa, self.threads, costs.read_gbps
+            "runs on    {}, {} (packed weights: {}), threads: {}; read bandwidth {:.1} GB/s",
+            self.device, self.isa, self.int_isa, self.threads, costs.read_gbps
         )?;
         let peak = self.peak_memory_bytes.map_or("unknown".to_owned(), bytes);
         writeln!(out, "load       {:.1} ms; peak memory {peak}", self.load_ms)?;
@@ -240,6 +242,7 @@ impl Report {
             "processor": self.processor,
             "device": self.device,
             "isa": self.isa,
+            "int_isa": self.int_isa,
             "threads": self.threads,
             "kv_format": self.kv,
             "batch_tokens": self.batch_tokens,

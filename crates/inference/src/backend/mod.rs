@@ -18,6 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::plan::Plan;
 
 pub use options::{KvFormat, LoadOptions};
+pub(crate) use weights::wanted;
 
 /// A device that can load plans.
 pub trait Backend {

@@ -1,9 +1,9 @@
 //! What a caller may choose about a loaded model. Every field can be printed; nothing is read from elsewhere.
 
-use lattice_kernels::Isa;
+use lattice_kernels::{IntIsa, Isa};
 
 use super::Limits;
-use crate::checkpoint::{Checkpoint, Dtype};
+use crate::checkpoint::{Checkpoint, Dtype, Form};
 use crate::plan::Plan;
 
 /// How keys and values are kept.
@@ -43,7 +43,7 @@ impl KvFormat {
             .all(|weight| {
                 checkpoint
                     .tensor(&weight.tensor)
-                    .is_some_and(|t| t.dtype == Dtype::F32)
+                    .is_some_and(|t| t.form == Form::Dense(Dtype::F32))
             });
         if exact { Self::F32 } else { Self::F16 }
     }
@@ -69,6 +69,8 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Instruction set; `None`: the best the machine has.
     pub isa: Option<Isa>,
+    /// Instruction set of the products of packed weights; `None`: the best that asks for no wider vectors than `isa`.
+    pub int_isa: Option<IntIsa>,
     /// Accept weights that are not finite.
     pub allow_non_finite: bool,
 }
@@ -84,6 +86,7 @@ impl Default for LoadOptions {
             kv_tokens_max: None,
             threads: 0,
             isa: None,
+            int_isa: None,
             allow_non_finite: false,
         }
     }

@@ -1,50 +1,67 @@
-//! Weights as f32 values: parts taken, folds applied. Backends that keep a stored format use this for vectors only.
+//! Weights checked, and as f32 values: parts taken, folds applied. Backends that keep a stored format use the values for
+//! vectors only.
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::checkpoint::{Checkpoint, Dtype, LoadError, Tensor};
-use crate::plan::{Fold, Part, Plan, Weight};
+use lattice_kernels::unpack;
 
-/// Checks that every weight of the plan is in the checkpoint in the shape it was stored, all at once.
-pub(super) fn check_shapes(plan: &Plan, checkpoint: &Checkpoint) -> Result<(), LoadError> {
-    let wanted: Vec<(String, Vec<usize>)> = plan
-        .weights
-        .iter()
-        .map(|w| (w.tensor.clone(), w.stored.clone()))
-        .collect();
-    checkpoint.check(&wanted).map(drop)
+use crate::checkpoint::{Checkpoint, Dtype, LoadError, Tensor, Wanted};
+use crate::plan::{Fold, Part, Plan, Weight, packing};
+
+/// What the plan needs of a checkpoint.
+pub(crate) fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let packing = packing(plan);
+    let wanted = |weight: &Weight| Wanted {
+        tensor: weight.tensor.clone(),
+        shape: weight.stored.clone(),
+        segment: packing.get(&weight.tensor).map(|packing| packing.segment),
+    };
+    plan.weights.iter().map(wanted).collect()
 }
 
-/// Checks that every value of every weight is finite; `run` calls a task for each of a number of tensors, in any order.
-pub(super) fn check_finite(
+/// Checks that every weight of the plan is in the checkpoint as it is needed, all at once.
+pub(super) fn check_forms(plan: &Plan, checkpoint: &Checkpoint) -> Result<(), LoadError> {
+    checkpoint.check(&wanted(plan)).map(drop)
+}
+
+/// Checks the bytes of every tensor that has a checksum and, unless they are allowed, that no weight is NaN or infinite;
+/// `run` calls a task for each of a number of tensors, in any order.
+pub(super) fn check_values(
     plan: &Plan,
     checkpoint: &Checkpoint,
+    allow_non_finite: bool,
     run: impl Fn(usize, &(dyn Fn(usize) + Sync)),
 ) -> Result<(), LoadError> {
+    if checkpoint.has_checksums() {
+        let names: Vec<&str> = checkpoint.names().collect();
+        check_each(&names, &run, |name| checkpoint.check_sum(name))?;
+    }
+    if allow_non_finite {
+        return Ok(());
+    }
     let mut names: Vec<&str> = plan.weights.iter().map(|w| w.tensor.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    let first: Mutex<Option<(usize, usize, usize, String)>> = Mutex::new(None);
+    check_each(&names, &run, |name| checkpoint.check_finite(name))
+}
+
+/// The error of the first name that has one, whatever the order they are looked at.
+fn check_each(
+    names: &[&str],
+    run: impl Fn(usize, &(dyn Fn(usize) + Sync)),
+    check: impl Fn(&str) -> Result<(), LoadError> + Sync,
+) -> Result<(), LoadError> {
+    let first: Mutex<Option<(usize, LoadError)>> = Mutex::new(None);
     run(names.len(), &|index| {
-        let Some(tensor) = checkpoint.tensor(names[index]) else {
-            return;
-        };
-        if let Some((count, at)) = tensor.non_finite() {
+        if let Err(error) = check(names[index]) {
             let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-            if first.as_ref().is_none_or(|(known, ..)| *known > index) {
-                *first = Some((index, count, at, tensor.file.to_owned()));
+            if first.as_ref().is_none_or(|(known, _)| *known > index) {
+                *first = Some((index, error));
             }
         }
     });
-    match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        None => Ok(()),
-        Some((index, count, first, file)) => Err(LoadError::NonFinite {
-            file,
-            tensor: names[index].to_owned(),
-            count,
-            first,
-        }),
-    }
+    let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+    first.map_or(Ok(()), |(_, error)| Err(error))
 }
 
 /// The stored rows that make a weight, in order, as `(first row, rows)` stretches.
@@ -65,7 +82,7 @@ pub(super) fn row_stretches(weight: &Weight) -> Vec<(usize, usize)> {
 /// The values of a weight in f32.
 pub(super) fn f32_values(weight: &Weight, checkpoint: &Checkpoint) -> Result<Vec<f32>, LoadError> {
     let tensor = checkpoint.require(&weight.tensor, &weight.stored)?;
-    let stored = widened(&tensor);
+    let stored = widened(&tensor, checkpoint);
     let columns = weight.columns();
     let mut values = Vec::with_capacity(weight.len());
     for (first, rows) in row_stretches(weight) {
@@ -78,10 +95,13 @@ pub(super) fn f32_values(weight: &Weight, checkpoint: &Checkpoint) -> Result<Vec
     Ok(values)
 }
 
-/// Stored values, exactly, as f32. `Checkpoint::require` let only f32, f16 and bf16 through.
-fn widened(tensor: &Tensor<'_>) -> Vec<f32> {
+/// Stored values, exactly, as f32. `Checkpoint::require` let only f32, f16, bf16 and packed ones through.
+fn widened(tensor: &Tensor<'_>, checkpoint: &Checkpoint) -> Vec<f32> {
+    let Some(dtype) = tensor.form.dtype() else {
+        return unpacked(tensor, checkpoint);
+    };
     let pairs = tensor.bytes.as_chunks::<2>().0.iter().copied();
-    if tensor.dtype == Dtype::F32 {
+    if dtype == Dtype::F32 {
         tensor
             .bytes
             .as_chunks::<4>()
@@ -90,7 +110,7 @@ fn widened(tensor: &Tensor<'_>) -> Vec<f32> {
             .copied()
             .map(f32::from_le_bytes)
             .collect()
-    } else if tensor.dtype == Dtype::F16 {
+    } else if dtype == Dtype::F16 {
         pairs
             .map(|bytes| half::f16::from_le_bytes(bytes).to_f32())
             .collect()
@@ -99,4 +119,18 @@ fn widened(tensor: &Tensor<'_>) -> Vec<f32> {
             .map(|bytes| half::bf16::from_le_bytes(bytes).to_f32())
             .collect()
     }
+}
+
+fn unpacked(tensor: &Tensor<'_>, checkpoint: &Checkpoint) -> Vec<f32> {
+    let held = checkpoint.aligned(tensor.name);
+    let held = held.expect("a tensor of the checkpoint has bytes");
+    let aligned = Tensor {
+        bytes: &held,
+        ..*tensor
+    };
+    let packed = aligned.as_packed();
+    let packed = packed.expect("the header's length was checked, and the bytes are aligned");
+    let mut values = vec![0.0; tensor.count()];
+    unpack(packed, &mut values);
+    values
 }

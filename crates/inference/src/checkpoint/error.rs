@@ -184,6 +184,67 @@ pub enum LoadError {
         /// How it is stored.
         dtype: super::Dtype,
     },
+    /// What a file's `__metadata__` says of packed tensors breaks a rule of that format.
+    #[error(
+        "{file}: {}packed: {reason}",
+        .tensor.as_ref().map(|name| format!("tensor {name}: ")).unwrap_or_default()
+    )]
+    Packed {
+        /// The file.
+        file: String,
+        /// The tensor, as the file calls it.
+        tensor: Option<String>,
+        /// The rule.
+        reason: String,
+    },
+    /// A packed tensor where the model reads single values.
+    #[error("{file}: tensor {tensor}: packed as {scheme}; the model reads it value by value")]
+    PackedVector {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// How it is packed.
+        scheme: lattice_kernels::PackedScheme,
+    },
+    /// A packed tensor whose pieces are not those that the model reads.
+    #[error(
+        "{file}: tensor {tensor}: packed in segments of {found} rows, the model reads parts of {expected}"
+    )]
+    Segment {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Rows that a segment must divide.
+        expected: usize,
+        /// Rows of a segment.
+        found: usize,
+    },
+    /// A tensor's bytes are not those that were written.
+    #[error(
+        "{file}: tensor {tensor}: its bytes have changed: checksum {found:016x}, expected {expected:016x}"
+    )]
+    Checksum {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// XXH3-64 in the header.
+        expected: u64,
+        /// XXH3-64 of the bytes.
+        found: u64,
+    },
+    /// A header is not the one that was written.
+    #[error("{file}: its header has changed: SHA-256 {found}, lattice.json says {expected}")]
+    HeaderChecksum {
+        /// The file.
+        file: String,
+        /// SHA-256 that lattice.json names.
+        expected: String,
+        /// SHA-256 of the header.
+        found: String,
+    },
     /// Several tensors are missing or wrong: each one's own error.
     #[error("{} tensors do not fit the configuration:{}", .0.len(), listed(.0))]
     Tensors(Vec<LoadError>),
@@ -200,6 +261,18 @@ pub enum LoadError {
         count: usize,
         /// Row-major index of the first.
         first: usize,
+    },
+    /// NaN or infinity among the scales of a packed tensor.
+    #[error("{file}: tensor {tensor}: {count} scales are NaN or infinite, the first in row {row}")]
+    NonFiniteScale {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// How many; each stands for up to 256 values.
+        count: usize,
+        /// Row of the first, over all leading dimensions.
+        row: usize,
     },
     /// A file is not the one that was opened.
     #[error("{file}: changed while it was in use: {how}")]

@@ -13,7 +13,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Deref;
 use std::time::SystemTime;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions};
 
 use super::LoadError;
 
@@ -41,8 +41,15 @@ pub struct FileBytes {
 #[derive(Debug)]
 enum Bytes {
     Static(&'static [u8]),
-    Copied(Vec<u8>),
-    Mapped { map: Mmap, origin: Origin },
+    /// Anonymous memory, so that the bytes lie as in a mapped file: from a page's beginning on.
+    Copied {
+        memory: MmapMut,
+        len: usize,
+    },
+    Mapped {
+        map: Mmap,
+        origin: Origin,
+    },
 }
 
 /// The file behind a mapping, as it was when it was mapped.
@@ -88,7 +95,7 @@ impl FileBytes {
                 },
             }
         } else {
-            Bytes::Copied(read(&opened, u64::MAX)?)
+            copy(&opened)?
         };
         Ok(Self {
             name: opened.name,
@@ -152,7 +159,7 @@ impl Deref for FileBytes {
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Static(bytes) => bytes,
-            Bytes::Copied(bytes) => bytes,
+            Bytes::Copied { memory, len } => &memory[..*len],
             Bytes::Mapped { map, .. } => map,
         }
     }
@@ -195,6 +202,30 @@ pub(crate) fn read_head(opened: &Opened, bytes: u64) -> Result<Vec<u8>, LoadErro
     file.seek(SeekFrom::Start(0)).map_err(io)?;
     file.take(bytes).read_to_end(&mut read).map_err(io)?;
     Ok(read)
+}
+
+fn copy(opened: &Opened) -> Result<Bytes, LoadError> {
+    let io = |source| LoadError::Io {
+        file: opened.name.clone(),
+        action: "read",
+        source,
+    };
+    let len = usize::try_from(opened.metadata.len())
+        .map_err(|_too_long| io(std::io::ErrorKind::OutOfMemory.into()))?;
+    let mut memory = MmapOptions::new().len(len.max(1)).map_anon().map_err(io)?;
+    let mut file = &opened.file;
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    // A file that became shorter gives what it has; the header's check finds it out.
+    let mut found = 0;
+    while found < len {
+        match file.read(&mut memory[found..len]) {
+            Ok(0) => break,
+            Ok(read) => found += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io(error)),
+        }
+    }
+    Ok(Bytes::Copied { memory, len: found })
 }
 
 fn map(opened: &Opened) -> Result<Mmap, LoadError> {

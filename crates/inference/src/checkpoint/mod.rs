@@ -33,7 +33,9 @@ mod files;
 mod generation;
 mod index;
 mod json;
+mod manifest;
 mod mmap;
+mod packed;
 mod safetensors;
 mod store;
 mod tensor;
@@ -49,7 +51,7 @@ pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
 pub use mmap::{FileBytes, Mapping};
 pub use store::{Installed, ModelStore};
-pub use tensor::{AlignedBytes, Dtype, Tensor};
+pub use tensor::{AlignedBytes, Dtype, Form, Tensor};
 
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are little-endian and are used where they lie");
@@ -78,9 +80,22 @@ struct Place {
     file: usize,
     /// Its name in the file.
     original: String,
-    dtype: Dtype,
+    form: Form,
     shape: Vec<usize>,
     range: Range<usize>,
+    checksum: Option<u64>,
+}
+
+/// A weight that somebody needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// The tensor's name.
+    pub tensor: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// `Some` for what is read as a matrix, which may be packed: the rows that a segment must divide. `None` for what is
+    /// read value by value.
+    pub segment: Option<usize>,
 }
 
 /// What becomes of a tensor's name: see [`Checkpoint::rename`].
@@ -114,6 +129,7 @@ impl Checkpoint {
             ignored: Vec::new(),
         };
         if let Some(bytes) = files.bytes_as(SINGLE, options.mapping, safetensors::check_head)? {
+            manifest::check(files, &bytes)?;
             checkpoint.add(bytes)?;
             return Ok(checkpoint);
         }
@@ -157,9 +173,10 @@ impl Checkpoint {
             let place = Place {
                 file,
                 original: name.clone(),
-                dtype: info.dtype,
+                form: info.form,
                 shape: info.shape,
                 range: info.range,
+                checksum: info.checksum,
             };
             if let Some(other) = self.tensors.get(&name) {
                 let first = self.files[other.file].name().to_owned();
@@ -247,29 +264,29 @@ impl Checkpoint {
         let file = &self.files[place.file];
         Tensor {
             name,
-            dtype: place.dtype,
+            form: place.form,
             shape: &place.shape,
             bytes: &file[place.range.clone()],
             file: file.name(),
         }
     }
 
-    /// A tensor's bytes, to be held on to: aligned for its type, copied only where the file's place
+    /// A tensor's bytes, to be held on to: aligned for its form, copied only where the file's place
     /// is not.
     pub fn aligned(&self, name: &str) -> Option<AlignedBytes> {
         let place = self.tensors.get(name)?;
         Some(AlignedBytes::of(
             &self.files[place.file],
             place.range.clone(),
-            place.dtype,
+            place.form,
         ))
     }
 
-    /// The tensor of that name, which must be a weight of that shape.
+    /// The tensor of that name, which must be a weight of that shape, packed or not.
     ///
     /// # Errors
-    /// [`LoadError::Missing`], [`LoadError::Shape`], or [`LoadError::Dtype`] if it is no F32, F16
-    /// or BF16.
+    /// [`LoadError::Missing`], [`LoadError::Shape`], or [`LoadError::Dtype`] if it is neither packed nor F32, F16 or
+    /// BF16.
     pub fn require(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
         let Some(tensor) = self.tensor(name) else {
             let near = near(name, self.names()).map(str::to_owned);
@@ -288,42 +305,67 @@ impl Checkpoint {
                 found,
             });
         }
-        if !tensor.dtype.is_weight() {
-            return Err(LoadError::Dtype {
+        match tensor.form {
+            Form::Dense(dtype) if !dtype.is_weight() => Err(LoadError::Dtype {
                 file,
                 tensor: name,
-                dtype: tensor.dtype,
-            });
+                dtype,
+            }),
+            Form::Dense(_) | Form::Packed(_) => Ok(tensor),
         }
-        Ok(tensor)
     }
 
-    /// Looks whether every wanted tensor is there with its shape, and returns the names nobody
-    /// wanted, sorted.
+    /// [`Self::require`], and whether it is stored as it can be read.
+    fn require_as(&self, wanted: &Wanted) -> Result<Tensor<'_>, LoadError> {
+        let tensor = self.require(&wanted.tensor, &wanted.shape)?;
+        let Form::Packed(shape) = tensor.form else {
+            return Ok(tensor);
+        };
+        let (file, name) = (tensor.file.to_owned(), tensor.name.to_owned());
+        match wanted.segment {
+            None => Err(LoadError::PackedVector {
+                file,
+                tensor: name,
+                scheme: shape.scheme(),
+            }),
+            Some(expected) if !expected.is_multiple_of(shape.segment()) => {
+                Err(LoadError::Segment {
+                    file,
+                    tensor: name,
+                    expected,
+                    found: shape.segment(),
+                })
+            }
+            Some(_) => Ok(tensor),
+        }
+    }
+
+    /// Looks whether every wanted tensor is there as it is wanted, and returns the names nobody wanted, sorted.
     ///
     /// # Errors
-    /// [`LoadError::Tensors`] with one [`Self::require`] error for each tensor that does not fit.
-    pub fn check(&self, wanted: &[(String, Vec<usize>)]) -> Result<Vec<String>, LoadError> {
+    /// [`LoadError::Tensors`] with one error for each tensor that does not fit: those of [`Self::require`],
+    /// [`LoadError::PackedVector`] or [`LoadError::Segment`].
+    pub fn check(&self, wanted: &[Wanted]) -> Result<Vec<String>, LoadError> {
         // Two halves of one tensor are two weights; what is wrong with it is said once.
-        let wanted: BTreeSet<&(String, Vec<usize>)> = wanted.iter().collect();
+        let wanted: BTreeSet<&Wanted> = wanted.iter().collect();
         let mut wrong = Vec::new();
-        for (name, shape) in &wanted {
-            match self.tensor(name) {
+        for wanted in &wanted {
+            match self.tensor(&wanted.tensor) {
                 // A hint looks at every name, so only the first few of many missing tensors get
                 // one.
                 None if wrong.len() >= error::LINES_MAX => {
                     wrong.push(LoadError::Missing {
-                        tensor: name.clone(),
+                        tensor: wanted.tensor.clone(),
                         near: None,
                     });
                 }
-                _ => wrong.extend(self.require(name, shape).err()),
+                _ => wrong.extend(self.require_as(wanted).err()),
             }
         }
         if !wrong.is_empty() {
             return Err(LoadError::Tensors(wrong));
         }
-        let wanted: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+        let wanted: BTreeSet<&str> = wanted.iter().map(|w| w.tensor.as_str()).collect();
         Ok(self
             .names()
             .filter(|name| !wanted.contains(name))
@@ -331,23 +373,70 @@ impl Checkpoint {
             .collect())
     }
 
-    /// Reads every weight and looks for NaN and infinity.
+    /// Looks for NaN and infinity in a tensor: in every value of a dense weight, in the scales of a packed one.
     ///
     /// # Errors
-    /// [`LoadError::NonFinite`] for the first tensor, by name, that has one.
-    pub fn check_finite(&self) -> Result<(), LoadError> {
-        for tensor in self.tensors() {
-            if let Some((count, first)) = tensor.non_finite() {
-                let (file, tensor) = (tensor.file.to_owned(), tensor.name.to_owned());
-                return Err(LoadError::NonFinite {
+    /// [`LoadError::NonFinite`] or [`LoadError::NonFiniteScale`]; [`LoadError::Missing`].
+    pub fn check_finite(&self, name: &str) -> Result<(), LoadError> {
+        let missing = || LoadError::Missing {
+            tensor: name.to_owned(),
+            near: None,
+        };
+        let tensor = self.tensor(name).ok_or_else(missing)?;
+        let (file, name) = (tensor.file.to_owned(), tensor.name.to_owned());
+        let Form::Packed(_) = tensor.form else {
+            return match tensor.non_finite() {
+                None => Ok(()),
+                Some((count, first)) => Err(LoadError::NonFinite {
                     file,
-                    tensor,
+                    tensor: name,
                     count,
                     first,
-                });
-            }
+                }),
+            };
+        };
+        let bytes = self.aligned(&name).ok_or_else(missing)?;
+        let packed = Tensor {
+            bytes: &bytes,
+            ..tensor
+        };
+        match packed.as_packed().and_then(|packed| packed.non_finite()) {
+            None => Ok(()),
+            Some((count, row)) => Err(LoadError::NonFiniteScale {
+                file,
+                tensor: name,
+                count,
+                row,
+            }),
         }
-        Ok(())
+    }
+
+    /// Reads a tensor and compares it with the checksum that its file has for it, if it has one.
+    ///
+    /// # Errors
+    /// [`LoadError::Checksum`].
+    pub fn check_sum(&self, name: &str) -> Result<(), LoadError> {
+        let Some(place) = self.tensors.get(name) else {
+            return Ok(());
+        };
+        let (file, Some(expected)) = (&self.files[place.file], place.checksum) else {
+            return Ok(());
+        };
+        let found = packed::checksum(&file[place.range.clone()]);
+        if found == expected {
+            return Ok(());
+        }
+        Err(LoadError::Checksum {
+            file: file.name().to_owned(),
+            tensor: name.to_owned(),
+            expected,
+            found,
+        })
+    }
+
+    /// Whether every tensor has a checksum that loading must look at.
+    pub fn has_checksums(&self) -> bool {
+        self.tensors.values().any(|place| place.checksum.is_some())
     }
 
     /// Bytes of all tensors, as stored.

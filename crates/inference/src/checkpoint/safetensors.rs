@@ -4,6 +4,7 @@
 //! file.
 //! Layout: 8 bytes little-endian header length, the header (a JSON object), the data section.
 //! The tensors tile the data section: no hole, no overlap, nothing behind the last one.
+//! Of `__metadata__` only what packed tensors have there is read, by [`super::packed`].
 //! Refuses everything that the format's own library refuses, and double keys and unknown fields
 //! besides.
 //! It does not know: which tensors a model needs.
@@ -17,7 +18,7 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 use super::json::{UniqueMap, twice, without_place};
 use super::mmap::{self, Opened};
-use super::{Dtype, LoadError};
+use super::{Dtype, Form, LoadError, packed};
 
 /// Header bytes that the format allows.
 const HEADER_BYTES_MAX: u64 = 100_000_000;
@@ -25,15 +26,18 @@ const HEADER_BYTES_MAX: u64 = 100_000_000;
 /// allocate.
 const TENSORS_MAX: usize = 1 << 18;
 /// More dimensions than any weight has.
-const RANK_MAX: usize = 8;
+pub(super) const RANK_MAX: usize = 8;
 
 /// What the header says of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TensorInfo {
-    pub(crate) dtype: Dtype,
+    pub(crate) form: Form,
+    /// Of the numbers, packed or not.
     pub(crate) shape: Vec<usize>,
     /// Bytes of the file.
     pub(crate) range: Range<usize>,
+    /// XXH3-64 of these bytes, where the file says it.
+    pub(crate) checksum: Option<u64>,
 }
 
 /// Checks a file's header before its data is read.
@@ -59,12 +63,13 @@ pub(crate) fn tensors(
 ) -> Result<BTreeMap<String, TensorInfo>, LoadError> {
     let text = &header_text(file, bytes, file_bytes)?;
     let data_begin = 8 + text.len();
-    let mut raw = BTreeMap::new();
+    let (mut raw, mut metadata) = (BTreeMap::new(), None);
     let mut current = None;
     let mut parser = serde_json::Deserializer::from_str(text);
     parser
         .deserialize_map(HeaderVisitor {
             raw: &mut raw,
+            metadata: &mut metadata,
             current: &mut current,
         })
         .and_then(|()| parser.end())
@@ -74,7 +79,19 @@ pub(crate) fn tensors(
             byte: 8 + byte_of(text, error.line(), error.column()),
             reason: without_place(&error),
         })?;
-    lay_out(file, raw, data_begin, file_bytes)
+    let mut tensors = lay_out(file, raw, data_begin, file_bytes)?;
+    packed::apply(file, metadata.unwrap_or_default(), &mut tensors)?;
+    Ok(tensors)
+}
+
+/// The bytes in front of the data section: the header and its length.
+pub(crate) fn head(bytes: &[u8]) -> &[u8] {
+    let length = bytes
+        .first_chunk()
+        .map(|length| u64::from_le_bytes(*length));
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let end = length.and_then(|length| length.checked_add(8));
+    end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)
 }
 
 /// The header as text, copied: in a mapped file another program could change it under the parser.
@@ -171,6 +188,7 @@ impl<'de> Visitor<'de> for DimsVisitor {
 /// Fills `raw`; `current` is the key being read, for the error.
 struct HeaderVisitor<'a> {
     raw: &'a mut BTreeMap<String, RawInfo>,
+    metadata: &'a mut Option<BTreeMap<String, String>>,
     current: &'a mut Option<String>,
 }
 
@@ -182,15 +200,14 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        let mut metadata = false;
         while let Some(key) = access.next_key::<String>()? {
             *self.current = Some(key.clone());
             if key == "__metadata__" {
-                if metadata {
+                if self.metadata.is_some() {
                     return Err(twice(&key));
                 }
-                metadata = true;
-                access.next_value::<Option<UniqueMap<String>>>()?;
+                let found = access.next_value::<Option<UniqueMap<String>>>()?;
+                *self.metadata = Some(found.map_or_else(BTreeMap::new, |map| map.0));
                 continue;
             }
             if self.raw.contains_key(&key) {
@@ -301,9 +318,10 @@ impl Place<'_> {
             self.header("a dimension is larger than this machine's addresses".to_owned())
         })?;
         Ok(TensorInfo {
-            dtype,
+            form: Form::Dense(dtype),
             shape,
             range: self.data_begin + begin..self.data_begin + end,
+            checksum: None,
         })
     }
 

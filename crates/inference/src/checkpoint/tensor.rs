@@ -8,6 +8,8 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use lattice_kernels::{Packed, PackedShape};
+
 use super::mmap::FileBytes;
 
 /// How a number is stored: the types that safetensors 0.8 knows.
@@ -128,16 +130,62 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// A tensor of a checkpoint: row-major, little-endian, slowest dimension first, as stored.
+/// How a tensor's numbers lie in its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One after the other, row-major.
+    Dense(Dtype),
+    /// Packed to few bits by `lattice quantize`; the shape is that of the matrix, all leading dimensions taken as rows.
+    Packed(PackedShape),
+}
+
+impl Form {
+    /// The type of the numbers, unless they are packed.
+    pub fn dtype(self) -> Option<Dtype> {
+        match self {
+            Self::Dense(dtype) => Some(dtype),
+            Self::Packed(_) => None,
+        }
+    }
+
+    /// What the packed bytes hold, if they are.
+    pub fn packed(self) -> Option<PackedShape> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Packed(shape) => Some(shape),
+        }
+    }
+
+    /// What the address of the bytes must be a multiple of, to be used where they lie.
+    fn align(self) -> usize {
+        match self {
+            Self::Dense(dtype) => (dtype.bits() / 8).max(1),
+            Self::Packed(_) => PACKED_ALIGN,
+        }
+    }
+}
+
+/// The type's name, or the scheme's.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dense(dtype) => f.pad(dtype.name()),
+            Self::Packed(shape) => shape.scheme().fmt(f),
+        }
+    }
+}
+
+/// A tensor of a checkpoint: little-endian, slowest dimension first, as stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'a> {
     /// Its name in the checkpoint (after renaming).
     pub name: &'a str,
-    /// How each number is stored.
-    pub dtype: Dtype,
-    /// Empty for a single number.
+    /// How its numbers are stored.
+    pub form: Form,
+    /// Of the numbers, packed or not. Empty for a single number.
     pub shape: &'a [usize],
-    /// Product of the shape times the type's size; at any address.
+    /// As they lie in the file, at any address. Dense: product of the shape times the type's size; packed: what the form
+    /// takes, filled up with zeros to whole pages of 4,096.
     pub bytes: &'a [u8],
     /// The file it stands in.
     pub file: &'a str,
@@ -147,7 +195,16 @@ impl<'a> Tensor<'a> {
     /// How many numbers it holds.
     pub fn count(&self) -> usize {
         // The product of the shape was checked against the length when the header was read.
-        self.bytes.len().saturating_mul(8) / self.dtype.bits()
+        match self.form {
+            Form::Dense(dtype) => self.bytes.len().saturating_mul(8) / dtype.bits(),
+            Form::Packed(shape) => shape.rows() * shape.columns(),
+        }
+    }
+
+    /// The packed matrix; `None` for another form or if the address is not a multiple of 64.
+    pub fn as_packed(&self) -> Option<Packed<'a>> {
+        let shape = self.form.packed()?;
+        Packed::new(self.bytes.get(..shape.bytes())?, shape).ok()
     }
 
     /// The bits of BF16 numbers; `None` for another type or if the address is odd.
@@ -165,18 +222,15 @@ impl<'a> Tensor<'a> {
         self.cast(Dtype::F32)
     }
 
-    /// Whether the address is a multiple of the number's size.
+    /// Whether the address is a multiple of the number's size, or of what a packed matrix needs.
     pub fn is_aligned(&self) -> bool {
-        self.bytes
-            .as_ptr()
-            .addr()
-            .is_multiple_of((self.dtype.bits() / 8).max(1))
+        is_aligned(self.bytes, self.form)
     }
 
     /// How many values are NaN or infinite, and the row-major index of the first;
-    /// `None` if there is none, and for every type but F32, F16 and BF16.
+    /// `None` if there is none, and for every form but dense F32, F16 and BF16.
     pub fn non_finite(&self) -> Option<(usize, usize)> {
-        match self.dtype {
+        match self.form.dtype()? {
             Dtype::F32 => non_finite(self.bytes, |bytes: [u8; 4]| {
                 u32::from_le_bytes(bytes) & 0x7f80_0000 == 0x7f80_0000
             }),
@@ -191,11 +245,18 @@ impl<'a> Tensor<'a> {
     }
 
     fn cast<T: bytemuck::Pod>(&self, dtype: Dtype) -> Option<&'a [T]> {
-        if self.dtype != dtype {
+        if self.form != Form::Dense(dtype) {
             return None;
         }
         bytemuck::try_cast_slice(self.bytes).ok()
     }
+}
+
+/// What packed matrices are aligned to.
+const PACKED_ALIGN: usize = 64;
+
+fn is_aligned(bytes: &[u8], form: Form) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(form.align())
 }
 
 /// An exponent of ones means NaN or infinity. Counts whole blocks without a branch, so that the
@@ -218,8 +279,7 @@ fn non_finite<const N: usize>(
     first.map(|first| (count, first))
 }
 
-/// A tensor's bytes at an address that is a multiple of the number's size, for as long as the
-/// holder lives:
+/// A tensor's bytes at an address that is a multiple of what its form needs, for as long as the holder lives:
 /// the file's own memory where that fits, else a copy. Cloning it copies nothing.
 #[derive(Debug, Clone)]
 pub struct AlignedBytes {
@@ -234,16 +294,16 @@ enum Held {
     },
     Copy {
         words: Arc<[u64]>,
-        len: usize,
+        /// Bytes of `words`.
+        range: Range<usize>,
     },
 }
 
 impl AlignedBytes {
-    /// `range` of `file`, copied if it does not begin at a multiple of `dtype`'s size.
-    pub(crate) fn of(file: &Arc<FileBytes>, range: Range<usize>, dtype: Dtype) -> Self {
+    /// `range` of `file`, copied if it does not begin where `form` needs it.
+    pub(crate) fn of(file: &Arc<FileBytes>, range: Range<usize>, form: Form) -> Self {
         let bytes = &file[range.clone()];
-        let size = (dtype.bits() / 8).max(1);
-        if bytes.as_ptr().addr().is_multiple_of(size) {
+        if is_aligned(bytes, form) {
             return Self {
                 bytes: Held::File {
                     file: Arc::clone(file),
@@ -251,13 +311,14 @@ impl AlignedBytes {
                 },
             };
         }
-        let mut words = vec![0u64; bytes.len().div_ceil(8)];
-        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        // With room for the alignment in front. An allocation stays where it is, so the place holds.
+        let mut words: Arc<[u64]> = vec![0; (bytes.len() + form.align()).div_ceil(8)].into();
+        let start = words.as_ptr().align_offset(form.align().max(8)) * 8;
+        let range = start..start + bytes.len();
+        let memory = Arc::get_mut(&mut words).expect("nobody else holds what was just made");
+        bytemuck::cast_slice_mut(memory)[range.clone()].copy_from_slice(bytes);
         Self {
-            bytes: Held::Copy {
-                words: words.into(),
-                len: bytes.len(),
-            },
+            bytes: Held::Copy { words, range },
         }
     }
 
@@ -273,7 +334,7 @@ impl Deref for AlignedBytes {
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Held::File { file, range } => &file[range.clone()],
-            Held::Copy { words, len } => &bytemuck::cast_slice(words)[..*len],
+            Held::Copy { words, range } => &bytemuck::cast_slice(words)[range.clone()],
         }
     }
 }

@@ -126,10 +126,3 @@ impl Plan {
         self.weights.iter().map(|weight| weight.len() as u64).sum()
     }
 }
-
-impl Weight {
-    /// Bytes of this weight where each stored value takes `value_bytes`.
-    pub fn stored_bytes(&self, value_bytes: usize) -> u64 {
-        (self.len() * value_bytes) as u64
-    }
-}

@@ -30,7 +30,7 @@ pub struct Packing {
 /// let files = ModelFiles::open("../../models/lattice-tiny".as_ref())?;
 /// let model = Model::open(&files, &OpenOptions::default())?;
 /// let packing = packing(&model.plan);
-/// let table = packing["model.language_model.embed_tokens.weight"];
+/// let table = packing["model.embed_tokens.weight"];
 /// assert_eq!(table.segment, table.rows);
 /// # Ok(())
 /// # }
@@ -49,7 +49,8 @@ pub fn packing(plan: &Plan) -> BTreeMap<String, Packing> {
     }
     // What a step reads as a vector, or changed, is wanted value by value.
     for (weight, matrix) in plan.weights.iter().zip(&matrices) {
-        if !matrix || weight.fold != Fold::None {
+        let last = weight.stored.last().copied().unwrap_or(1);
+        if !matrix || weight.fold != Fold::None || last != weight.columns() {
             found.remove(&weight.tensor);
         }
     }

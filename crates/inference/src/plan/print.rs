@@ -3,13 +3,13 @@
 use super::{Act, Mask, Op, Part, Plan, Rows, State, Step, Val, Weight, WeightId};
 
 impl Plan {
-    /// The plan as a table, with the bytes each step reads for one token and its operations; `value_bytes` says how
-    /// many bytes a value of a weight takes as stored.
-    pub fn table(&self, value_bytes: impl Fn(&Weight) -> usize) -> String {
+    /// The plan as a table, with the bytes each step reads for one token and its operations; `weight_bytes` says how
+    /// many bytes a weight takes as stored.
+    pub fn table(&self, weight_bytes: impl Fn(&Weight) -> u64) -> String {
         let bytes: Vec<u64> = self
             .steps
             .iter()
-            .map(|s| self.bytes_read(s, &value_bytes))
+            .map(|s| self.bytes_read(s, &weight_bytes))
             .collect();
         let cost = self.cost_per_token();
         let fixed: usize = self.states.iter().map(State::fixed_len).sum();
@@ -46,19 +46,21 @@ impl Plan {
     }
 
     /// Bytes of weights that all steps read for one token that wants an output row.
-    pub fn weight_bytes_per_token(&self, value_bytes: impl Fn(&Weight) -> usize) -> u64 {
+    pub fn weight_bytes_per_token(&self, weight_bytes: impl Fn(&Weight) -> u64) -> u64 {
         let steps = self.steps.iter();
-        steps.map(|step| self.bytes_read(step, &value_bytes)).sum()
+        steps.map(|step| self.bytes_read(step, &weight_bytes)).sum()
     }
 
     /// Bytes of weights that a step reads for one token.
-    fn bytes_read(&self, step: &Step, value_bytes: &impl Fn(&Weight) -> usize) -> u64 {
+    fn bytes_read(&self, step: &Step, weight_bytes: &impl Fn(&Weight) -> u64) -> u64 {
         let ids = step.op.weights();
         let Some(widest) = ids.iter().max_by_key(|id| self.weight(**id).len()) else {
             return 0;
         };
         // A step's weights share a format, but for small vectors beside a matrix.
-        self.cost(step).weight_values * value_bytes(self.weight(*widest)) as u64
+        let widest = self.weight(*widest);
+        let read = u128::from(self.cost(step).weight_values) * u128::from(weight_bytes(widest));
+        u64::try_from(read / widest.len().max(1) as u128).unwrap_or(u64::MAX)
     }
 }
 

@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::targets::{Form, PAGE, Target};
+use super::targets::{PAGE, Target};
+use crate::checkpoint::Form;
 
 /// The version of the packed format.
 pub(super) const VERSION: u32 = 1;

@@ -46,5 +46,5 @@ pub use error::QuantizeError;
 pub use hash::sha256;
 pub use recipe::{Recipe, Scheme};
 pub use stage::{Report, Staged};
-pub use targets::{Form, Source, Target, Targets, plan_tensors};
+pub use targets::{Source, Target, Targets, plan_tensors};
 pub use write::{Progress, Watch, WriteOptions, write};

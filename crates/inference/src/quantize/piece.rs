@@ -87,7 +87,7 @@ pub(super) fn pack_tensor(
         }
         cpu.run(1 + batch.len(), &|task| match task.checked_sub(1) {
             None => drain(&before[..filled], &sink),
-            Some(index) => fill(&now[index], tensor, &batch[index]),
+            Some(index) => fill(&now[index], (tensor, dtype), &batch[index]),
         });
         std::mem::replace(&mut lock(&sink).1, Ok(()))?;
         for bench in &now[..batch.len()] {
@@ -131,16 +131,27 @@ fn drain(benches: &[Mutex<Bench>], sink: &Drain<'_, '_>) {
     }
 }
 
-fn fill(bench: &Mutex<Bench>, tensor: &Tensor<'_>, piece: &Piece) {
+fn fill(bench: &Mutex<Bench>, (tensor, dtype): (&Tensor<'_>, Dtype), piece: &Piece) {
     let bench = &mut *lock(bench);
     let shape = piece.shape;
-    let row_bytes = shape.columns() * tensor.dtype.bits() / 8;
+    let row_bytes = shape.columns() * dtype.bits() / 8;
     let stored = &tensor.bytes[piece.first_row * row_bytes..][..shape.rows() * row_bytes];
-    widen(tensor.dtype, stored, &mut bench.values);
+    widen(dtype, stored, &mut bench.values);
     bench.packed.resize(shape.bytes(), 0);
     bench.failed = pack(&bench.values, shape, &mut bench.packed)
         .err()
         .map(|error| named(error, tensor, piece.first_row));
+}
+
+/// How a tensor's values lie one after the other.
+fn dense(tensor: &Tensor<'_>) -> Result<Dtype, QuantizeError> {
+    tensor
+        .form
+        .dtype()
+        .ok_or_else(|| QuantizeError::AlreadyPacked {
+            file: tensor.file.to_owned(),
+            tensor: tensor.name.to_owned(),
+        })
 }
 
 /// Stored values, exactly, as f32.
@@ -197,13 +208,10 @@ pub(super) fn check_finite(tensor: &Tensor<'_>) -> Result<(), QuantizeError> {
         return Ok(());
     };
     let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
-    let bytes = tensor.dtype.bits() / 8;
+    let dtype = dense(tensor)?;
+    let bytes = dtype.bits() / 8;
     let mut value = Vec::new();
-    widen(
-        tensor.dtype,
-        &tensor.bytes[first * bytes..][..bytes],
-        &mut value,
-    );
+    widen(dtype, &tensor.bytes[first * bytes..][..bytes], &mut value);
     Err(QuantizeError::NonFinite {
         file: tensor.file.to_owned(),
         tensor: tensor.name.to_owned(),
@@ -222,6 +230,7 @@ mod tests {
     use lattice_kernels::{CpuOptions, PackedScheme};
 
     use super::*;
+    use crate::checkpoint::Form;
 
     #[test]
     fn pieces_are_the_whole() {
@@ -245,7 +254,7 @@ mod tests {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             let tensor = Tensor {
                 name: "t",
-                dtype: Dtype::F32,
+                form: Form::Dense(Dtype::F32),
                 shape: &[rows, columns],
                 bytes: &bytes,
                 file: "f",

@@ -10,7 +10,7 @@ use lattice_kernels::{PackedScheme, PackedShape};
 use super::recipe::matches;
 use super::{QuantizeError, Recipe, Scheme};
 use crate::Error;
-use crate::checkpoint::{Checkpoint, Dtype, ModelFiles, OpenOptions, Renamed};
+use crate::checkpoint::{Checkpoint, Dtype, Form, ModelFiles, OpenOptions, Renamed};
 use crate::model::Model;
 use crate::plan::{Op, Plan, WeightId, packing};
 
@@ -50,15 +50,6 @@ impl Source {
     }
 }
 
-/// How a tensor is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Packed, filled up to whole pages.
-    Packed(PackedShape),
-    /// As it is stored.
-    Dense(Dtype),
-}
-
 /// One tensor of the model to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -66,7 +57,7 @@ pub struct Target {
     pub name: String,
     /// Its shape, slowest first.
     pub shape: Vec<usize>,
-    /// How it is written.
+    /// How it is written: packed and filled up to whole pages, or as it is stored.
     pub form: Form,
     /// Bytes it takes in the source.
     pub before_bytes: u64,
@@ -175,7 +166,7 @@ fn target(
     let Some(tensor) = source.stored.tensor(name) else {
         return Ok(None);
     };
-    if used && !tensor.dtype.is_weight() {
+    if tensor.form.packed().is_some() {
         return Err(QuantizeError::AlreadyPacked {
             file: tensor.file.to_owned(),
             tensor: name.to_owned(),
@@ -184,7 +175,7 @@ fn target(
     Ok(Some(Target {
         name: name.to_owned(),
         shape: tensor.shape.to_vec(),
-        form: packed.map_or(Form::Dense(tensor.dtype), Form::Packed),
+        form: packed.map_or(tensor.form, Form::Packed),
         before_bytes: tensor.bytes.len() as u64,
         used,
     }))

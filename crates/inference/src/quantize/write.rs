@@ -20,10 +20,10 @@ use super::layout::{self, Layout};
 use super::piece::{check_finite, copy_tensor, pack_tensor};
 use super::place::Place;
 use super::stage::{Report, manifest_of, write_file};
-use super::targets::{Form, Target, Targets, plan_tensors};
+use super::targets::{Target, Targets, plan_tensors};
 use super::{QuantizeError, Recipe, Source, Staged, manifest};
 use crate::Error;
-use crate::checkpoint::Tensor;
+use crate::checkpoint::{Form, Tensor};
 
 /// The name of the weights in the output.
 const FILE: &str = "model.safetensors";

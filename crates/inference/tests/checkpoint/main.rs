@@ -3,6 +3,7 @@
 mod files;
 mod header;
 mod index;
+mod packed;
 mod store;
 mod tensors;
 

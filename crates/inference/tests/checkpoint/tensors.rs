@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lattice_inference::checkpoint::{Checkpoint, Dtype, LoadError, Renamed};
+use lattice_inference::checkpoint::{Checkpoint, Dtype, Form, LoadError, Renamed, Wanted};
 use proptest::prelude::*;
 
 use crate::{open, safetensors, says};
@@ -33,7 +33,10 @@ fn tensors_come_out_as_they_were_stored() {
     .expect("it is right");
     assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "i", "w"]);
     let w = checkpoint.tensor("w").expect("it is there");
-    assert_eq!((w.dtype, w.shape, w.count()), (Dtype::BF16, &[2, 2][..], 4));
+    assert_eq!(
+        (w.form, w.shape, w.count()),
+        (Form::Dense(Dtype::BF16), &[2, 2][..], 4)
+    );
     assert_eq!(w.file, "model.safetensors");
     assert_eq!(w.bytes, [0x80, 0x3f, 0, 0x40, 0x40, 0x40, 0x80, 0x40]);
     assert_eq!(checkpoint.weight_bytes(), 18);
@@ -76,8 +79,8 @@ fn every_known_dtype_is_listed() {
         let checkpoint = open(safetensors(&[("t", name, &[1], &vec![0; bytes])]));
         let checkpoint = checkpoint.expect("the format has it");
         let tensor = checkpoint.tensor("t").expect("it is there");
-        assert_eq!(tensor.dtype.name(), name);
-        assert_eq!(Dtype::from_name(name), Some(tensor.dtype));
+        assert_eq!(tensor.form.to_string(), name);
+        assert_eq!(Dtype::from_name(name), tensor.form.dtype());
     }
     let nibbles = open(safetensors(&[("t", "F4", &[4], &[0; 2])])).expect("two in a byte");
     assert_eq!(nibbles.tensor("t").expect("it is there").count(), 4);
@@ -125,7 +128,7 @@ fn what_is_not_finite_is_counted_and_found() {
     (values[5000], values[5001], values[9999]) = (f32::NAN, f32::NEG_INFINITY, f32::INFINITY);
     let checkpoint = one("w", &[10_000], &values);
     let error = checkpoint
-        .check_finite()
+        .check_finite("w")
         .expect_err("there are three")
         .to_string();
     says(
@@ -212,7 +215,11 @@ fn two_tensors_on_one_name_are_refused() {
 #[test]
 fn what_does_not_fit_is_listed_tensor_by_tensor() {
     let checkpoint = small();
-    let wanted = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
+    let wanted = |name: &str, shape: &[usize]| Wanted {
+        tensor: name.to_owned(),
+        shape: shape.to_vec(),
+        segment: None,
+    };
     let error = checkpoint.check(&[
         wanted("model.layers.0.mlp.up_proj.weight", &[2, 4]),
         wanted("model.norm.weight", &[2]),
@@ -238,7 +245,12 @@ fn what_does_not_fit_is_listed_tensor_by_tensor() {
 
 #[test]
 fn a_long_list_is_cut_and_says_so() {
-    let wanted: Vec<_> = (0..50).map(|i| (format!("layer.{i}"), vec![1])).collect();
+    let wanted = |i: usize| Wanted {
+        tensor: format!("layer.{i}"),
+        shape: vec![1],
+        segment: None,
+    };
+    let wanted: Vec<Wanted> = (0..50).map(wanted).collect();
     let error = small()
         .check(&wanted)
         .expect_err("none is there")

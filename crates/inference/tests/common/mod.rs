@@ -10,10 +10,12 @@ use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::backend::{
     Backend, Batch, Entry, LoadOptions, OutputRows, Runner, SequenceId, reference::Reference,
 };
-use lattice_inference::checkpoint::{Checkpoint, Mapping, ModelFiles, OpenOptions};
-use lattice_inference::plan::Plan;
+use lattice_inference::checkpoint::{Checkpoint, Mapping, ModelFiles, OpenOptions, Tensor};
+use lattice_inference::plan::{Plan, packing};
+use lattice_kernels::PackedScheme;
 use lattice_testkit::{
-    ScratchDir, SplitMix64, TensorBytes, bf16_bytes, f16_bytes, f32_bytes, write_checkpoint,
+    PackedFile, ScratchDir, SplitMix64, StoredTensor, TensorBytes, bf16_bytes, f16_bytes,
+    f32_bytes, write_checkpoint,
 };
 
 /// How the tests store weights.
@@ -22,22 +24,39 @@ pub(crate) enum Format {
     F32,
     F16,
     Bf16,
+    Packed(PackedScheme),
 }
 
-pub(crate) const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
+/// All of them.
+pub(crate) fn formats() -> impl Iterator<Item = Format> {
+    let packed = PackedScheme::ALL.into_iter().map(Format::Packed);
+    [Format::F32, Format::F16, Format::Bf16]
+        .into_iter()
+        .chain(packed)
+}
 
 impl Format {
-    pub(crate) fn name(self) -> &'static str {
+    /// As a header names it, or its scheme.
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
+            Self::F32 => "F32".to_owned(),
+            Self::F16 => "F16".to_owned(),
+            Self::Bf16 => "BF16".to_owned(),
+            Self::Packed(scheme) => scheme.to_string(),
+        }
+    }
+
+    /// Of what is not packed: f32 beside packed matrices.
+    fn dense_name(self) -> String {
+        match self {
+            Self::Packed(_) => Self::F32.name(),
+            dense => dense.name(),
         }
     }
 
     fn bytes(self, values: &[f32]) -> Vec<u8> {
         match self {
-            Self::F32 => f32_bytes(values),
+            Self::F32 | Self::Packed(_) => f32_bytes(values),
             Self::F16 => f16_bytes(values),
             Self::Bf16 => bf16_bytes(values),
         }
@@ -52,6 +71,7 @@ pub(crate) fn random_checkpoint(plan: &Plan, format: Format, seed: u64) -> Arc<C
         .map(|w| (w.tensor.as_str(), w.stored.as_slice()))
         .collect();
     let mut random = SplitMix64::new(seed);
+    let name = format.dense_name();
     let values: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, shape)| {
@@ -66,10 +86,38 @@ pub(crate) fn random_checkpoint(plan: &Plan, format: Format, seed: u64) -> Arc<C
         .collect();
     let tensors: Vec<TensorBytes<'_>> = values
         .iter()
-        .map(|(name, shape, bytes)| (*name, format.name(), *shape, bytes.as_slice()))
+        .map(|(tensor, shape, bytes)| (*tensor, name.as_str(), *shape, bytes.as_slice()))
         .collect();
     let dir = ScratchDir::new().unwrap();
     write_checkpoint(dir.path(), "{}", &tensors).unwrap();
+    let files = ModelFiles::open(dir.path()).unwrap();
+    let options = OpenOptions {
+        mapping: Mapping::Copied,
+    };
+    let dense = Checkpoint::open_with(&files, options).unwrap();
+    match format {
+        Format::Packed(scheme) => packed_checkpoint(plan, &dense, scheme),
+        Format::F32 | Format::F16 | Format::Bf16 => Arc::new(dense),
+    }
+}
+
+/// A checkpoint stored in f32 with every matrix packed. Tensors have the names that the plan calls them by.
+pub(crate) fn packed_checkpoint(
+    plan: &Plan,
+    dense: &Checkpoint,
+    scheme: PackedScheme,
+) -> Arc<Checkpoint> {
+    let packing = packing(plan);
+    let tensor = |tensor: Tensor<'_>| match packing.get(tensor.name) {
+        None => StoredTensor::dense(tensor.name, "F32", tensor.shape, tensor.bytes),
+        Some(packing) => {
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.bytes);
+            StoredTensor::packed(tensor.name, scheme, tensor.shape, packing.segment, &values)
+        }
+    };
+    let file = PackedFile::new(dense.tensors().map(tensor).collect());
+    let dir = ScratchDir::new().unwrap();
+    std::fs::write(dir.path().join("model.safetensors"), file.bytes()).unwrap();
     let files = ModelFiles::open(dir.path()).unwrap();
     let options = OpenOptions {
         mapping: Mapping::Copied,

@@ -4,7 +4,8 @@
 //! high plane, then 64 of the low plane, v = 128 hi + lo with hi in -127..=127 and lo in 0..=127.
 //! So one pointer reaches both planes, and the high (or low) planes of 16 rows are an AMX operand.
 //! For each block of 256 columns a scale and the sum of v, which products with unsigned weights
-//! take off.
+//! take off; while the rows are few, also the sums of each plane that products with raw weights of
+//! 4 bits take.
 //! Contract, in f32: a block's scale is s = max|x| / 16256 and v = round(x (16256 / max|x|)), to
 //! nearest even. Where max|x| is below 2^-100 the block counts as zeros and s = 0. A block with a
 //! NaN or an infinity has s = NaN and v = 0: every output of its row becomes NaN. All instruction
@@ -12,6 +13,8 @@
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, one thread (`examples/rates.rs`): 0.2 us
 //! for 1,024 values, 84 us for 512 rows of them.
 
+use super::dots::ChunkSums;
+use super::linear::FEW_ROWS;
 use super::{BLOCK, CHUNK};
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
@@ -42,6 +45,8 @@ pub struct Activations {
     columns: usize,
     lines: Vec<Line>,
     heads: Vec<BlockHead>,
+    /// Of each 64 columns, or none.
+    sums: Vec<ChunkSums>,
 }
 
 impl Activations {
@@ -96,6 +101,13 @@ impl Activations {
         &self.heads[r * blocks..(r + 1) * blocks]
     }
 
+    /// The sums of row `r` for each 64 columns, where the rows are few.
+    #[inline(always)]
+    pub(crate) fn sums(&self, r: usize) -> &[ChunkSums] {
+        let chunks = self.columns.div_ceil(CHUNK);
+        &self.sums[r * chunks..(r + 1) * chunks]
+    }
+
     fn resize(&mut self, rows: usize, columns: usize) {
         (self.rows, self.columns) = (rows, columns);
         let lines = rows * self.row_bytes() / CHUNK;
@@ -104,14 +116,19 @@ impl Activations {
         }
         self.heads
             .resize(rows * columns.div_ceil(BLOCK), BlockHead::default());
+        let chunks = match rows <= FEW_ROWS {
+            true => rows * columns.div_ceil(CHUNK),
+            false => 0,
+        };
+        self.sums.resize(chunks, ChunkSums::default());
     }
 
-    fn bytes_mut(&mut self) -> (&mut [i8], &mut [BlockHead]) {
+    fn parts_mut(&mut self) -> (&mut [i8], &mut [BlockHead], &mut [ChunkSums]) {
         let bytes = self.lines.len() * CHUNK;
         // SAFETY: lines are bytes without padding.
         let planes =
             unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), bytes) };
-        (planes, &mut self.heads)
+        (planes, &mut self.heads, &mut self.sums)
     }
 }
 
@@ -161,21 +178,25 @@ fn quantise<'a>(
 ) {
     out.resize(rows, columns);
     let (bytes, blocks) = (out.row_bytes(), columns.div_ceil(BLOCK));
-    let (planes, heads) = out.bytes_mut();
-    let (planes, heads) = (Parts::new(planes), Parts::new(heads));
+    let (planes, heads, sums) = out.parts_mut();
+    // None where the rows are many.
+    let chunks = sums.len() / rows.max(1);
+    let (planes, heads, sums) = (Parts::new(planes), Parts::new(heads), Parts::new(sums));
     cpu.run_ranges(rows, columns, |rows| {
         for r in rows {
             // SAFETY: each row belongs to one range.
-            let (planes, heads) = unsafe {
+            let (planes, heads, sums) = unsafe {
                 (
                     planes.part(r * bytes..(r + 1) * bytes),
                     heads.part(r * blocks..(r + 1) * blocks),
+                    sums.part(r * chunks..(r + 1) * chunks),
                 )
             };
             cpu.isa().run(QuantiseRow {
                 x: row(r),
                 planes,
                 heads,
+                sums,
             });
         }
     });
@@ -185,6 +206,7 @@ struct QuantiseRow<'a> {
     x: &'a [f32],
     planes: &'a mut [i8],
     heads: &'a mut [BlockHead],
+    sums: &'a mut [ChunkSums],
 }
 
 impl Body for QuantiseRow<'_> {
@@ -197,6 +219,10 @@ impl Body for QuantiseRow<'_> {
             let mut v = [0.0; BLOCK];
             head.scale = rounded::<L>(x, &mut v);
             head.sum = split(&v, planes);
+        }
+        for (sums, planes) in self.sums.iter_mut().zip(self.planes.chunks(CHUNK_BYTES)) {
+            let (hi, lo) = planes.split_at(CHUNK);
+            *sums = ChunkSums::new(hi, lo);
         }
     }
 }

@@ -5,7 +5,8 @@
 //! acc = fma(f32(dot), S s, acc), S the weight's scale and s the row's; then + bias. So an output
 //! depends on its input row and weight row alone, whatever the instruction set, the number of
 //! threads or the rows beside it. A row with a NaN or an infinity gives NaN.
-//! A task has some tiles of weight and a block of input rows; [`super::product`] does it.
+//! Weights of 4 bits give the same as their expansion to int8. A task has some tiles of weight and a
+//! block of input rows; [`super::product`] does it.
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), 3,584 x 1,024, one thread, best of many on a busy
 //! machine (`examples/rates.rs`); operations are 2 x rows x 3,584 x 1,024, half of what the integer
 //! units do for the two planes. AVX-512 VNNI: 1 row 44 GB/s and 4 rows 43 (a plain read 41 to 43);
@@ -22,6 +23,7 @@ use super::activations::{Activations, quantise_rows};
 use super::product::Product;
 use crate::cpu::Cpu;
 use crate::parts::Parts;
+use crate::scratch;
 
 /// Input rows that count as few: they read a weight once, as it is stored.
 pub(super) const FEW_ROWS: usize = 4;
@@ -80,13 +82,20 @@ pub fn linear_packed_quantised(
     let out = Parts::new(out);
     cpu.run(groups * rows.div_ceil(block), &|i| {
         let (first, start) = (i % groups * tiles, i / groups * block);
-        cpu.int_isa().run(Product {
+        let product = Product {
             weight,
             bias,
             x,
             out: &out,
             tiles: first..weight.tiles().min(first + tiles),
             rows: start..rows.min(start + block),
+            expanded: &mut [],
+        };
+        scratch::with(product.floats(), |expanded| {
+            cpu.int_isa().run(Product {
+                expanded,
+                ..product
+            });
         });
     });
 }

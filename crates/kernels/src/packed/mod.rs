@@ -22,16 +22,27 @@
 //!
 //! q8: values_bytes = 16 padded
 //!     int8 of (row r, column i):  t + scales_bytes + i / 4 * 64 + 4 l + i % 4
+//!
+//! q4: values_bytes = the sum of block_bytes(columns of b) over all blocks b, where
+//!     block_bytes(w) = 24 w / sub + 8 w, rounded up to a multiple of 64; sub = 16 or 32
+//!     with b = i / 256, c = i % 256, w = columns of b, j = c / sub:
+//!     block:                      k = t + scales_bytes + b * block_bytes(256)
+//!     z of (row r, j), int8:      k + 16 j + l
+//!     m of (row r, j), 4 bits:    k + 16 w / sub + j / 2 * 16 + l, low half of the byte for even j
+//!     q of (row r, i), 4 bits:    k + 24 w / sub + c / 8 * 64 + 4 l + c % 4, low half if c % 8 < 4
 //! ```
 //!
-//! So every 64 bytes hold 4 columns of 16 rows: the operand of `vpdpbusd`, of NEON's `sdot`, and a
+//! So every 64 bytes hold 4 columns of 16 rows (of q4: 4 in the low halves and 4 in the high ones):
+//! the operand of `vpdpbusd`, of NEON's `sdot`, and a
 //! row of an AMX tile. The bytes begin on a multiple of 64, and then so do every tile and all of
 //! its values; bytes between a tile's last scale and its first value are zero. A tile's scales
 //! stand in front of its values, so that one pass through memory in order reads a weight. The bytes
 //! of a segment are those of its pieces of 16 rows (or a multiple), one after the other.
 //!
-//! Contract: the value of an element is `f32(scale) * q`, which is exact. Values of q are
-//! -127..=127 where [`pack()`] wrote them; the products are right for -128 too.
+//! Contract: the value of an element is `f32(scale) * v`, which is exact. v is the int8 of q8, and m
+//! (q - 8) + z of q4, so that z is the value at q = 8. Where [`pack()`] wrote them, v is -127..=127;
+//! products are right for -128 too. So q4 expands to q8, and all products are defined on int8. What
+//! fills up columns has v = 0 (q8) or any (q4): it meets input of zeros.
 //! Measured: see [`linear_packed`]'s file.
 
 mod activations;
@@ -41,6 +52,7 @@ mod int_isa;
 mod linear;
 mod pack;
 mod product;
+mod q4;
 mod shape;
 mod view;
 
@@ -49,7 +61,7 @@ pub use embed::embed_packed;
 pub use int_isa::{IntIsa, ParseIntIsaError};
 pub use linear::{linear_packed, linear_packed_quantised};
 pub use pack::{PackError, pack, unpack};
-pub use shape::{PackedScheme, PackedShape, ParsePackedSchemeError};
+pub use shape::{PackedScheme, PackedShape, ParsePackedSchemeError, SubBlock};
 pub use view::Packed;
 
 /// Columns of a block: what one scale covers.

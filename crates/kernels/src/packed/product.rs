@@ -12,16 +12,22 @@
 use std::ops::Range;
 
 use super::activations::{Activations, BlockHead};
-use super::dots::Dots;
+use super::dots::{Dots, Nibbles};
 use super::int_isa::IntBody;
 use super::linear::FEW_ROWS;
-use super::{CHUNK, Packed, TILE};
+use super::q4::{self, Block};
+use super::view::Tile;
+use super::{BLOCK, CHUNK, Packed, PackedScheme, SubBlock, TILE};
 use crate::lanes::Lanes;
 use crate::linear::prefetch;
 use crate::parts::Parts;
 
 /// Bytes ahead of the weights in use that are asked for.
 const AHEAD: usize = 8192;
+/// Lines asked for at each 64 columns of raw 4-bit weights: a block has 38 for 4 times as many.
+const NIBBLE_LINES: usize = 10;
+/// Tiles that meet a group of input rows at once, at most.
+const TILES_MAX: usize = 2;
 
 /// The input rows `rows` against the weight's tiles `tiles`.
 pub(super) struct Product<'a> {
@@ -31,12 +37,16 @@ pub(super) struct Product<'a> {
     pub(super) out: &'a Parts<'a, f32>,
     pub(super) tiles: Range<usize>,
     pub(super) rows: Range<usize>,
+    /// Room for expanded tiles, of [`Product::floats`] floats.
+    pub(super) expanded: &'a mut [f32],
 }
 
 /// A tile as the products read it: all blocks of it, in order.
 #[derive(Clone, Copy)]
 struct Operand {
-    /// 64 bytes for each 4 columns.
+    /// Where it is stored.
+    stored: *const i8,
+    /// 64 bytes of int8 for each 4 columns; there, or expanded.
     values: *const i8,
     /// 16 of f16 for each block.
     scales: *const u16,
@@ -47,37 +57,150 @@ struct Operand {
 
 impl IntBody for Product<'_> {
     #[inline(always)]
-    fn run<D: Dots>(self) {
-        if self.x.rows() <= FEW_ROWS && self.rows.len() <= D::ROWS {
-            for tile in self.tiles.clone() {
-                self.few_rows::<D>([self.operand(tile)]);
+    fn run<D: Dots>(mut self) {
+        if self.x.rows() <= FEW_ROWS {
+            match self.weight.shape().scheme() {
+                PackedScheme::Q4 { sub } if D::NIBBLE_ROWS > 0 => {
+                    return match sub {
+                        SubBlock::Of16 => self.few_nibbles::<D, 16>(sub),
+                        SubBlock::Of32 => self.few_nibbles::<D, 32>(sub),
+                    };
+                }
+                _ if self.rows.len() <= D::ROWS => {
+                    for tile in self.tiles.clone() {
+                        let tile = self.operand(tile, 0);
+                        self.few_rows::<D>([tile]);
+                    }
+                    return;
+                }
+                _ => {}
             }
-            return;
         }
         let mut tile = self.tiles.start;
         while D::TILES == 2 && self.tiles.end - tile >= 2 {
-            let tiles = [self.operand(tile), self.operand(tile + 1)];
+            let tiles = [self.operand(tile, 0), self.operand(tile + 1, 1)];
             self.all_rows::<D, 2>(tile, tiles);
             tile += 2;
         }
         while tile < self.tiles.end {
-            self.all_rows::<D, 1>(tile, [self.operand(tile)]);
+            let tiles = [self.operand(tile, 0)];
+            self.all_rows::<D, 1>(tile, tiles);
             tile += 1;
         }
     }
 }
 
 impl Product<'_> {
-    /// Tile `tile` of the weight.
+    /// Floats of memory that it needs for expanded tiles.
+    pub(super) fn floats(&self) -> usize {
+        match self.weight.shape().scheme() {
+            PackedScheme::Q8 => 0,
+            PackedScheme::Q4 { .. } => TILES_MAX * self.values_bytes() / size_of::<f32>(),
+        }
+    }
+
+    /// Bytes of the values of a tile as int8.
     #[inline(always)]
-    fn operand(&self, tile: usize) -> Operand {
-        let tile = self.weight.tile(tile);
-        let (scales, values) = tile.bytes.split_at(self.weight.shape().scales_bytes());
-        Operand {
+    fn values_bytes(&self) -> usize {
+        TILE * self.weight.shape().padded_columns()
+    }
+
+    /// Tile `tile` of the weight as int8, expanded to place `place` where it is stored otherwise.
+    #[inline(always)]
+    fn operand(&mut self, tile: usize, place: usize) -> Operand {
+        let (shape, tile) = (self.weight.shape(), self.weight.tile(tile));
+        let (scales, values) = tile.bytes.split_at(shape.scales_bytes());
+        let mut operand = Operand {
+            stored: values.as_ptr().cast(),
             values: values.as_ptr().cast(),
             scales: scales.as_ptr().cast(),
             first: tile.rows.start,
             rows: tile.rows.len(),
+        };
+        if let PackedScheme::Q4 { sub } = shape.scheme() {
+            let bytes = self.values_bytes();
+            let floats = bytes / size_of::<f32>();
+            let expanded = &mut self.expanded[place * floats..(place + 1) * floats];
+            // SAFETY: as many bytes as the floats have; any bits are a float.
+            let expanded = unsafe {
+                std::slice::from_raw_parts_mut(expanded.as_mut_ptr().cast::<i8>(), bytes)
+            };
+            q4::expand(tile.bytes, shape, sub, AHEAD, expanded);
+            operand.values = expanded.as_ptr();
+        }
+        operand
+    }
+
+    /// All input rows, of which there are few, against tiles of raw 4-bit weights.
+    #[inline(always)]
+    fn few_nibbles<D: Dots, const SUB: usize>(&self, sub: SubBlock) {
+        for tile in self.tiles.clone() {
+            let tile = self.weight.tile(tile);
+            let (mut r, end) = (self.rows.start, self.rows.end);
+            while r < end {
+                let n = D::NIBBLE_ROWS.min(end - r);
+                match n {
+                    1 => self.nibbles::<D, SUB, 1>(&tile, sub, r),
+                    2 => self.nibbles::<D, SUB, 2>(&tile, sub, r),
+                    3 if D::NIBBLE_ROWS >= 3 => self.nibbles::<D, SUB, 3>(&tile, sub, r),
+                    _ if D::NIBBLE_ROWS >= 4 => self.nibbles::<D, SUB, 4>(&tile, sub, r),
+                    _ => unreachable!("at most {} rows at once", D::NIBBLE_ROWS),
+                }
+                r += n;
+            }
+        }
+    }
+
+    /// Input rows `r..r + N` against a tile of raw 4-bit weights.
+    #[inline(always)]
+    fn nibbles<D: Dots, const SUB: usize, const N: usize>(
+        &self,
+        tile: &Tile<'_>,
+        sub: SubBlock,
+        r: usize,
+    ) {
+        let shape = self.weight.shape();
+        let mut acc = [D::Float::zero(); N];
+        for b in 0..shape.blocks() {
+            let block = Block::new(shape, sub, b);
+            let mut sums = [D::zero(); N];
+            for chunk in 0..shape.block_width(b) / CHUNK {
+                let (c, j) = (chunk * CHUNK, chunk * CHUNK / SUB);
+                let w = Nibbles {
+                    z: tile.bytes[block.offsets(j)..].as_ptr().cast(),
+                    m: tile.bytes[block.multipliers(j)..].as_ptr(),
+                    q: tile.bytes[block.nibbles(c)..].as_ptr(),
+                };
+                for line in 0..NIBBLE_LINES {
+                    let at = line * CHUNK + c / CHUNK * NIBBLE_LINES * CHUNK;
+                    let block = tile.bytes[block.offsets(0)..].as_ptr();
+                    prefetch(block.wrapping_add(at + AHEAD));
+                }
+                let mut x = [std::ptr::null(); N];
+                let mut x_sums = [std::ptr::null(); N];
+                let chunk = b * BLOCK / CHUNK + chunk;
+                for n in 0..N {
+                    x[n] = self.x.row(r + n)[chunk * 2 * CHUNK..].as_ptr();
+                    let sums = &self.x.sums(r + n)[chunk];
+                    x_sums[n] = match sub {
+                        SubBlock::Of16 => sums.of_16.as_ptr(),
+                        SubBlock::Of32 => sums.of_32.as_ptr(),
+                    };
+                }
+                // SAFETY: a block has all parts of each of its chunks of 64 columns, and a row its
+                // planes and sums.
+                unsafe { D::nibbles::<SUB, N>(&mut sums, w, x, x_sums) };
+            }
+            // SAFETY: a tile has 16 scales for each block.
+            let scale =
+                unsafe { D::Float::load_f16(tile.bytes.as_ptr().cast::<u16>().add(b * TILE)) };
+            for n in 0..N {
+                let scale = scale.mul(D::Float::splat(self.x.heads(r + n)[b].scale));
+                acc[n] = sums[n].total(0).fma(scale, acc[n]);
+            }
+        }
+        for n in 0..N {
+            self.finish(acc[n], tile.rows.clone(), r + n);
         }
     }
 
@@ -106,7 +229,7 @@ impl Product<'_> {
         while r < self.rows.end {
             let n = height.min(self.rows.end - r);
             let group = (r - self.rows.start) / height;
-            let ahead = self.ahead::<T>(tile, group, groups);
+            let ahead = self.ahead(tile, tiles, group, groups);
             match n {
                 1 => self.group::<D, T, 1, 1>(tiles, r, ahead),
                 2 => self.group::<D, T, 2, 1>(tiles, r, ahead),
@@ -124,19 +247,32 @@ impl Product<'_> {
     /// others: as if the next ones followed, which in a part of a weight they may not. 0 asks for
     /// nothing new.
     #[inline(always)]
-    fn ahead<const T: usize>(&self, tile: usize, group: usize, groups: usize) -> [usize; T] {
-        let next = T * self.weight.shape().tile_bytes();
-        if groups == 1 {
-            return [AHEAD; T];
+    fn ahead<const T: usize>(
+        &self,
+        tile: usize,
+        tiles: [Operand; T],
+        group: usize,
+        groups: usize,
+    ) -> [usize; T] {
+        let mut next = [0; T];
+        for t in 0..T {
+            let stored = tiles[t].stored as usize + T * self.weight.shape().tile_bytes();
+            next[t] = stored.wrapping_sub(tiles[t].values as usize);
         }
+        // Where the tiles were expanded, that has asked for what follows closely.
+        let close = match self.weight.shape().scheme() {
+            PackedScheme::Q8 => [AHEAD; T],
+            PackedScheme::Q4 { .. } => next,
+        };
         match (tile == self.tiles.start, group) {
+            _ if groups == 1 => close,
             // Nobody has asked for a task's first tiles.
-            (true, 0) => [AHEAD; T],
-            (true, 1) => [next; T],
+            (true, 0) => close,
+            (true, 1) => next,
             // Half of the next tiles in each of two groups: so memory and products overlap longest.
             (false, 0 | 1) => {
                 let mut ahead = [0; T];
-                ahead[group % T] = next;
+                ahead[group % T] = next[group % T];
                 ahead
             }
             _ => [0; T],
@@ -186,22 +322,20 @@ impl Product<'_> {
         }
         for t in 0..T {
             for n in 0..N {
-                self.finish(acc[t][n], tiles[t], r + n);
+                let outputs = tiles[t].first..tiles[t].first + tiles[t].rows;
+                self.finish(acc[t][n], outputs, r + n);
             }
         }
     }
 
-    /// Writes the outputs of a tile for input row `r`.
+    /// Writes the outputs `outputs`, those of a tile, of input row `r`.
     #[inline(always)]
-    fn finish<L: Lanes>(&self, acc: L, tile: Operand, r: usize) {
-        let start = r * self.weight.rows() + tile.first;
+    fn finish<L: Lanes>(&self, acc: L, outputs: Range<usize>, r: usize) {
+        let start = r * self.weight.rows();
         // SAFETY: a tile meets an input row in one task alone.
-        let out = unsafe { self.out.part(start..start + tile.rows) };
+        let out = unsafe { self.out.part(start + outputs.start..start + outputs.end) };
         match self.bias {
-            Some(bias) => {
-                let bias = &bias[tile.first..tile.first + tile.rows];
-                acc.add(L::get(bias, 0)).put(out, 0);
-            }
+            Some(bias) => acc.add(L::get(&bias[outputs], 0)).put(out, 0),
             None => acc.put(out, 0),
         }
     }

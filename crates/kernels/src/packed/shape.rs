@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ALIGN, BLOCK, CHUNK, PackedError, TILE};
+use super::{ALIGN, BLOCK, CHUNK, PackedError, TILE, q4};
 
 /// How the elements of a packed weight are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,24 +14,63 @@ use super::{ALIGN, BLOCK, CHUNK, PackedError, TILE};
 pub enum PackedScheme {
     /// 8 bits, a scale for each row and 256 columns: 8.06 bits per weight.
     Q8,
+    /// 4 bits, a multiplier and an offset for each row and sub-block, a scale for each row and 256
+    /// columns: 4.81 bits per weight in sub-blocks of 16, 4.44 of 32.
+    Q4 {
+        /// Columns of a sub-block.
+        sub: SubBlock,
+    },
+}
+
+/// Columns that share a multiplier and an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SubBlock {
+    /// 16 columns.
+    Of16,
+    /// 32 columns.
+    Of32,
+}
+
+impl SubBlock {
+    /// Its columns.
+    pub fn columns(self) -> usize {
+        match self {
+            SubBlock::Of16 => 16,
+            SubBlock::Of32 => 32,
+        }
+    }
 }
 
 impl PackedScheme {
+    /// Q4 in sub-blocks of 16.
+    pub const Q4_16: PackedScheme = PackedScheme::Q4 {
+        sub: SubBlock::Of16,
+    };
+    /// Q4 in sub-blocks of 32.
+    pub const Q4_32: PackedScheme = PackedScheme::Q4 {
+        sub: SubBlock::Of32,
+    };
     /// All of them, the largest first.
-    pub const ALL: [PackedScheme; 1] = [PackedScheme::Q8];
+    pub const ALL: [PackedScheme; 3] = [PackedScheme::Q8, PackedScheme::Q4_16, PackedScheme::Q4_32];
 }
 
 impl fmt::Display for PackedScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             PackedScheme::Q8 => "q8",
+            PackedScheme::Q4 {
+                sub: SubBlock::Of16,
+            } => "q4",
+            PackedScheme::Q4 {
+                sub: SubBlock::Of32,
+            } => "q4_32",
         })
     }
 }
 
 /// A name that is no packed scheme of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown packed scheme {0:?}, expected q8")]
+#[error("unknown packed scheme {0:?}, expected q8, q4 or q4_32")]
 pub struct ParsePackedSchemeError(String);
 
 impl FromStr for PackedScheme {
@@ -152,6 +191,11 @@ impl PackedShape {
         self.scales_bytes()
             + match self.scheme {
                 PackedScheme::Q8 => TILE * self.padded_columns(),
+                PackedScheme::Q4 { sub } => {
+                    let full = self.padded_columns() / BLOCK;
+                    let last = self.padded_columns() % BLOCK;
+                    full * q4::block_bytes(sub, BLOCK) + q4::block_bytes(sub, last)
+                }
             }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use lattice_kernels::{self as kernels, Activation, Cpu};
 
 use super::Device;
+use super::matrix::{Input, Integers};
 use crate::plan::{Experts, Op, Plan};
 
 /// Buffers for the tokens of one expert at a time. Empty where the plan has no experts.
@@ -19,11 +20,15 @@ pub(super) struct Mixture {
     up: Vec<f32>,
     inner: Vec<f32>,
     down: Vec<f32>,
+    /// Of an expert's rows, and of what its second matrix reads.
+    picked: Integers,
+    squeezed: Integers,
 }
 
 impl Mixture {
     /// Buffers for the plan's mixture steps and batches of up to `tokens` tokens.
-    pub(super) fn for_plan(plan: &Plan, tokens: usize) -> Self {
+    pub(super) fn for_plan(plan: &Plan, tokens: usize, device: &Device) -> Self {
+        let mut packed = false;
         let mut all = Self::default();
         let (mut most_experts, mut most_ffn, mut hidden, mut top_k) = (0, 0, 0, 0);
         for step in &plan.steps {
@@ -35,6 +40,8 @@ impl Mixture {
                 most_ffn = most_ffn.max(ffn);
                 hidden = hidden.max(columns);
                 top_k = top_k.max(experts.top_k);
+                let all = [experts.gate, experts.up, experts.down];
+                packed |= all.iter().any(|id| device.weights.is_packed(*id));
             }
         }
         all.visits.reserve(tokens * top_k);
@@ -45,6 +52,10 @@ impl Mixture {
             *buffer = vec![0.0; tokens * most_ffn];
         }
         all.down = vec![0.0; tokens * hidden];
+        if packed {
+            all.picked.reserve(&device.cpu, tokens, hidden);
+            all.squeezed.reserve(&device.cpu, tokens, most_ffn);
+        }
         all
     }
 
@@ -98,8 +109,14 @@ impl Mixture {
         let up = weights.stacked(experts.up, expert, ffn);
         let down = weights.stacked(experts.down, expert, gate.columns());
         let inner = visits.len() * ffn;
-        kernels::linear_select(cpu, gate, None, x, &self.rows, &mut self.gate[..inner]);
-        kernels::linear_select(cpu, up, None, x, &self.rows, &mut self.up[..inner]);
+        self.picked.forget();
+        let mut rows = Input {
+            x,
+            picked: Some(&self.rows),
+            integers: &mut self.picked,
+        };
+        gate.linear(cpu, None, &mut rows, &mut self.gate[..inner]);
+        up.linear(cpu, None, &mut rows, &mut self.up[..inner]);
         let (gate, up) = (&self.gate[..inner], &self.up[..inner]);
         kernels::glu(
             cpu,
@@ -111,7 +128,13 @@ impl Mixture {
             &mut self.inner[..inner],
         );
         let out = &mut self.down[..visits.len() * down.rows()];
-        kernels::linear(cpu, down, None, &self.inner[..inner], out);
+        self.squeezed.forget();
+        let mut rows = Input {
+            x: &self.inner[..inner],
+            picked: None,
+            integers: &mut self.squeezed,
+        };
+        down.linear(cpu, None, &mut rows, out);
     }
 
     /// Fills `self.visits`: softmax over each row's experts, the best `top_k`, ties to the lower number.

@@ -4,6 +4,7 @@
 //! sequences, the pieces a prompt came in, the number of threads or the instruction set.
 //! It does not know: how a product is computed; what the steps mean together.
 
+mod matrix;
 mod memory;
 mod mixture;
 mod steps;
@@ -38,15 +39,12 @@ impl Backend for Cpu {
         checkpoint: Arc<Checkpoint>,
         options: &LoadOptions,
     ) -> Result<Box<dyn Runner>, Error> {
-        let cpu = lattice_kernels::Cpu::new(CpuOptions {
-            isa: options.isa,
-            threads: options.threads,
-        })
-        .map_err(|error| RunError::Device(error.to_string()))?;
-        super::weights::check_shapes(&plan, &checkpoint)?;
-        if !options.allow_non_finite {
-            super::weights::check_finite(&plan, &checkpoint, |count, task| cpu.run(count, task))?;
-        }
+        let cpu = processor(options)?;
+        super::weights::check_forms(&plan, &checkpoint)?;
+        let allow = options.allow_non_finite;
+        super::weights::check_values(&plan, &checkpoint, allow, |count, task| {
+            cpu.run(count, task);
+        })?;
         let limits = options.limits(&plan);
         let device = Device {
             weights: Weights::load(&plan, &checkpoint)?,
@@ -66,7 +64,7 @@ impl Backend for Cpu {
             options.kv_tokens_max.unwrap_or(kv_tokens),
         )
         .map_err(|error| RunError::Device(format!("key/value memory: {error}")))?;
-        let work = Work::for_limits(&plan, &limits);
+        let work = Work::for_limits(&plan, &limits, &device);
         Ok(Box::new(CpuRunner {
             plan,
             checkpoint,
@@ -75,6 +73,19 @@ impl Backend for Cpu {
             work,
         }))
     }
+}
+
+/// The instruction sets and threads that the options ask for.
+fn processor(options: &LoadOptions) -> Result<lattice_kernels::Cpu, RunError> {
+    let cpu = lattice_kernels::Cpu::new(CpuOptions {
+        isa: options.isa,
+        threads: options.threads,
+    });
+    let cpu = cpu.and_then(|cpu| match options.int_isa {
+        None => Ok(cpu),
+        Some(int_isa) => cpu.with_int_isa(int_isa),
+    });
+    cpu.map_err(|error| RunError::Device(error.to_string()))
 }
 
 /// What computes: read, never written, while a batch runs.

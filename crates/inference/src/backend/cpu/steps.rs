@@ -7,9 +7,10 @@ use lattice_kernels::{
 use super::super::table::{Layout, SequenceTable};
 use super::super::{Limits, RunError};
 use super::Device;
+use super::matrix::{Input, Integers};
 use super::memory::{FixedState, KvPool, Memory, SequenceMemory, Within, page_stretch};
 use super::mixture::Mixture;
-use crate::plan::{Act, Arena, Mask, Op, Plan, Rows, StateId, Step, Val};
+use crate::plan::{Act, Arena, Mask, Op, Plan, Rows, StateId, Step, Val, Value};
 
 /// The angles of the rope steps that share them.
 pub(super) struct Rope {
@@ -41,9 +42,52 @@ pub(super) struct Work {
     /// The batch as rows.
     pub(super) layout: Layout,
     mixture: Mixture,
+    quantised: Quantised,
     kv_spans: Vec<KvSpan<'static>>,
     within_spans: Vec<KvSpan<'static>>,
     state_spans: Vec<StateSpan>,
+}
+
+/// The value that a packed matrix read last, as integers: the linears of one value mostly follow each other.
+#[derive(Default)]
+struct Quantised {
+    integers: Integers,
+    of: Option<Val>,
+}
+
+impl Quantised {
+    /// Room for what the plan's packed matrices read of the largest batch.
+    fn for_limits(plan: &Plan, limits: &Limits, device: &Device) -> Self {
+        let read = |step: &Step| match step.op {
+            Op::Linear { x, weight, .. } if device.weights.is_packed(weight) => {
+                let Value { width, rows } = plan.value(x);
+                Some((rows_max(rows, limits), width))
+            }
+            _ => None,
+        };
+        let mut all = Self::default();
+        let sizes = plan.steps.iter().filter_map(read);
+        if let Some((rows, width)) = sizes.max_by_key(|(rows, width)| rows * width) {
+            all.integers.reserve(&device.cpu, rows, width);
+        }
+        all
+    }
+
+    fn integers_of(&mut self, x: Val) -> &mut Integers {
+        if self.of != Some(x) {
+            self.integers.forget();
+            self.of = Some(x);
+        }
+        &mut self.integers
+    }
+}
+
+/// Rows that a value has in the largest batch.
+fn rows_max(rows: Rows, limits: &Limits) -> usize {
+    match rows {
+        Rows::Tokens => limits.batch_tokens_max,
+        Rows::Outputs => limits.output_rows_max,
+    }
 }
 
 /// The values of a batch, to read.
@@ -73,19 +117,16 @@ impl<'a> Values<'a> {
 
 impl Work {
     /// Buffers for the largest batch.
-    pub(super) fn for_limits(plan: &Plan, limits: &Limits) -> Self {
+    pub(super) fn for_limits(plan: &Plan, limits: &Limits, device: &Device) -> Self {
         let arena = Arena::of(plan);
-        let rows = |kind: &Rows| match kind {
-            Rows::Tokens => limits.batch_tokens_max,
-            Rows::Outputs => limits.output_rows_max,
-        };
         let sizes = arena.widths.iter().zip(&arena.rows);
         Self {
             buffers: sizes
-                .map(|(width, kind)| vec![0.0; width * rows(kind)])
+                .map(|(width, kind)| vec![0.0; width * rows_max(*kind, limits)])
                 .collect(),
             layout: Layout::for_limits(limits),
-            mixture: Mixture::for_plan(plan, limits.batch_tokens_max),
+            mixture: Mixture::for_plan(plan, limits.batch_tokens_max, device),
+            quantised: Quantised::for_limits(plan, limits, device),
             kv_spans: Vec::with_capacity(limits.sequences_max),
             within_spans: Vec::with_capacity(limits.sequences_max),
             state_spans: Vec::with_capacity(limits.sequences_max),
@@ -105,6 +146,19 @@ impl Work {
         }
     }
 
+    /// The values to read, and what is written while they are.
+    fn parts<'a>(&'a mut self, plan: &'a Plan) -> (Values<'a>, &'a mut Mixture, &'a mut Quantised) {
+        let (tokens, outputs) = (self.layout.ids.len(), self.layout.outputs.len());
+        let values = Values {
+            plan,
+            arena: &self.arena,
+            buffers: &self.buffers,
+            tokens,
+            outputs,
+        };
+        (values, &mut self.mixture, &mut self.quantised)
+    }
+
     /// Runs all steps over the batch in `self.layout`, for which `memory` has room.
     pub(super) fn run(
         &mut self,
@@ -112,6 +166,8 @@ impl Work {
         device: &Device,
         memory: &mut Memory,
     ) -> Result<(), RunError> {
+        // The values of this batch are others.
+        self.quantised.of = None;
         let Memory {
             table,
             kv,
@@ -221,14 +277,11 @@ impl Running<'_> {
         } = self.device;
         let layout = &self.work.layout;
         match op {
-            Op::Embed { table } => kernels::embed(cpu, weights.matrix(*table), &layout.ids, out),
+            Op::Embed { table } => weights.matrix(*table).embed(cpu, &layout.ids, out),
             Op::RmsNorm { x, gain, eps } => {
                 kernels::rms_norm(cpu, values.get(*x), weights.vector(*gain), *eps, out);
             }
-            Op::Linear { x, weight, bias } => {
-                let bias = bias.map(|id| weights.vector(id));
-                kernels::linear(cpu, weights.matrix(*weight), bias, values.get(*x), out);
-            }
+            Op::Linear { .. } => self.linear(op, out),
             Op::Rope { x, shape } => {
                 let rope = ropes.iter().find(|rope| rope.inv_freq == shape.inv_freq);
                 let table = &rope.expect("a table was made for every rope step").table;
@@ -253,33 +306,40 @@ impl Running<'_> {
                     out.copy_from_slice(&values.get(*x)[*row as usize * width..][..width]);
                 }
             }
-            Op::Moe { x, router, experts } => {
-                let Work {
-                    mixture,
-                    buffers,
-                    arena,
-                    layout,
-                    ..
-                } = &mut *self.work;
-                let (tokens, outputs) = (layout.ids.len(), layout.outputs.len());
-                let values = Values {
-                    plan: self.plan,
-                    arena,
-                    buffers,
-                    tokens,
-                    outputs,
-                };
-                let [count, ffn, hidden] = self.plan.weight(experts.gate).shape[..] else {
-                    unreachable!("the plan checker saw three dimensions")
-                };
-                let inputs = (values.get(*x), values.get(*router));
-                mixture.run(self.device, experts, (count, ffn, hidden), inputs, out);
-            }
+            Op::Moe { .. } => self.mixture(op, out),
             Op::Attention { .. } => self.attention(op, out),
             Op::Conv1d { .. } => self.conv1d(op, out)?,
             Op::GatedDelta { .. } => self.gated_delta(op, out)?,
         }
         Ok(())
+    }
+
+    fn linear(&mut self, op: &Op, out: &mut [f32]) {
+        let Op::Linear { x, weight, bias } = op else {
+            unreachable!("called for linears only")
+        };
+        let Device { cpu, weights, .. } = self.device;
+        let (values, _, quantised) = self.work.parts(self.plan);
+        let mut input = Input {
+            x: values.get(*x),
+            picked: None,
+            integers: quantised.integers_of(*x),
+        };
+        let bias = bias.map(|id| weights.vector(id));
+        let weight = weights.matrix(*weight);
+        weight.linear(cpu, bias, &mut input, out);
+    }
+
+    fn mixture(&mut self, op: &Op, out: &mut [f32]) {
+        let Op::Moe { x, router, experts } = op else {
+            unreachable!("called for mixtures only")
+        };
+        let [count, ffn, hidden] = self.plan.weight(experts.gate).shape[..] else {
+            unreachable!("the plan checker saw three dimensions")
+        };
+        let (values, mixture, _) = self.work.parts(self.plan);
+        let inputs = (values.get(*x), values.get(*router));
+        mixture.run(self.device, experts, (count, ffn, hidden), inputs, out);
     }
 
     fn attention(&mut self, op: &Op, out: &mut [f32]) {

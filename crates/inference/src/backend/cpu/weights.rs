@@ -1,9 +1,10 @@
 //! The weights as the cpu backend keeps them: matrices as stored, in the file's own memory; vectors as f32.
 
-use lattice_kernels::{Dense, DenseData, Rows};
+use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows};
 
 use super::super::weights::f32_values;
-use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, LoadError};
+use super::matrix::Matrix;
+use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Form, LoadError};
 use crate::plan::{Part, Plan, Weight, WeightId};
 
 /// All weights of a plan.
@@ -12,109 +13,141 @@ pub(super) struct Weights {
 }
 
 enum Loaded {
-    /// A matrix, or a stack of them, in its stored format.
-    Matrix {
-        bytes: AlignedBytes,
-        dtype: Dtype,
-        rows: usize,
-        columns: usize,
-        part: Part,
-    },
+    /// A matrix, or a stack of them, in its stored form.
+    Matrix(Stored),
     /// A norm gain, a bias, a small vector or a convolution's taps.
     Vector(Vec<f32>),
 }
 
+struct Stored {
+    bytes: AlignedBytes,
+    form: Form,
+    rows: usize,
+    columns: usize,
+    part: Part,
+}
+
 impl Weights {
-    /// Holds on to every weight of the plan; copies vectors, and matrices that lie at an odd address.
+    /// Holds on to every weight of the plan; copies vectors, and matrices that lie at an odd address. The forms were
+    /// checked.
     pub(super) fn load(plan: &Plan, checkpoint: &Checkpoint) -> Result<Self, LoadError> {
-        let matrices = plan.matrices();
         let load = |(weight, matrix): (&Weight, bool)| {
             if !matrix {
                 return Ok(Loaded::Vector(f32_values(weight, checkpoint)?));
             }
-            let dtype = checkpoint.require(&weight.tensor, &weight.stored)?.dtype;
+            let form = checkpoint.require(&weight.tensor, &weight.stored)?.form;
             let bytes = checkpoint
                 .aligned(&weight.tensor)
                 .ok_or_else(|| LoadError::Missing {
                     tensor: weight.tensor.clone(),
                     near: None,
                 })?;
-            let (rows, columns) = (weight.rows(), weight.columns());
-            Ok(Loaded::Matrix {
+            Ok(Loaded::Matrix(Stored {
                 bytes,
-                dtype,
-                rows,
-                columns,
+                form,
+                rows: weight.rows(),
+                columns: weight.columns(),
                 part: weight.part,
-            })
+            }))
         };
         let loaded = plan
             .weights
             .iter()
-            .zip(matrices)
+            .zip(plan.matrices())
             .map(load)
             .collect::<Result<_, _>>()?;
         Ok(Self { loaded })
     }
 
+    fn stored(&self, id: WeightId) -> &Stored {
+        match &self.loaded[id.index()] {
+            Loaded::Matrix(stored) => stored,
+            Loaded::Vector(_) => {
+                unreachable!("`Plan::matrices` named every weight that a step takes as a matrix")
+            }
+        }
+    }
+
     /// A matrix.
-    pub(super) fn matrix(&self, id: WeightId) -> Dense<'_> {
-        let Loaded::Matrix {
-            bytes,
-            dtype,
-            rows,
-            columns,
-            part,
-        } = &self.loaded[id.index()]
-        else {
-            unreachable!("`Plan::matrices` named every weight that a step takes as a matrix")
-        };
-        let data = data(bytes, *dtype);
-        match *part {
-            Part::Whole => Dense::new(data, *rows, *columns),
-            Part::Rows {
-                period,
-                start,
-                take,
-            } => Dense::parts(
-                data,
-                *columns,
-                Rows {
-                    period,
-                    start,
-                    take,
-                },
-            ),
+    pub(super) fn matrix(&self, id: WeightId) -> Matrix<'_> {
+        let stored = self.stored(id);
+        match stored.form {
+            Form::Dense(dtype) => Matrix::Dense(stored.dense(dtype)),
+            Form::Packed(shape) => Matrix::Packed(stored.packed(shape)),
         }
     }
 
     /// Matrix `index` of a stack of matrices with `rows` rows each.
-    pub(super) fn stacked(&self, id: WeightId, index: usize, rows: usize) -> Dense<'_> {
-        let Loaded::Matrix {
-            bytes,
-            dtype,
-            columns,
-            part,
-            ..
-        } = &self.loaded[id.index()]
-        else {
-            unreachable!("`Plan::matrices` named every weight that a step takes as a matrix")
-        };
-        let first = match *part {
+    pub(super) fn stacked(&self, id: WeightId, index: usize, rows: usize) -> Matrix<'_> {
+        let stored = self.stored(id);
+        let first = match stored.part {
             Part::Whole => index * rows,
             Part::Rows { period, start, .. } => index * period + start,
         };
-        let range = first * columns..(first + rows) * columns;
-        Dense::new(data(bytes, *dtype).slice(range), rows, *columns)
+        match stored.form {
+            Form::Dense(dtype) => {
+                let columns = stored.columns;
+                let range = first * columns..(first + rows) * columns;
+                let data = data(&stored.bytes, dtype).slice(range);
+                Matrix::Dense(Dense::new(data, rows, columns))
+            }
+            Form::Packed(shape) => {
+                Matrix::Packed(whole(&stored.bytes, shape).slice(first..first + rows))
+            }
+        }
     }
 
     /// A vector, or a small matrix kept as one, in f32.
     pub(super) fn vector(&self, id: WeightId) -> &[f32] {
         match &self.loaded[id.index()] {
             Loaded::Vector(values) => values,
-            Loaded::Matrix { .. } => unreachable!("only steps' matrices are kept as stored"),
+            Loaded::Matrix(_) => unreachable!("only steps' matrices are kept as stored"),
         }
     }
+
+    /// Whether a matrix is packed.
+    pub(super) fn is_packed(&self, id: WeightId) -> bool {
+        self.stored(id).form.packed().is_some()
+    }
+}
+
+impl Stored {
+    fn dense(&self, dtype: Dtype) -> Dense<'_> {
+        let data = data(&self.bytes, dtype);
+        match taken(self.part) {
+            None => Dense::new(data, self.rows, self.columns),
+            Some(rows) => Dense::parts(data, self.columns, rows),
+        }
+    }
+
+    fn packed(&self, shape: PackedShape) -> Packed<'_> {
+        let packed = whole(&self.bytes, shape);
+        match taken(self.part) {
+            None => packed,
+            Some(rows) => packed.parts(rows),
+        }
+    }
+}
+
+/// The rows of the tensor that a part takes; `None`: all.
+fn taken(part: Part) -> Option<Rows> {
+    match part {
+        Part::Whole => None,
+        Part::Rows {
+            period,
+            start,
+            take,
+        } => Some(Rows {
+            period,
+            start,
+            take,
+        }),
+    }
+}
+
+fn whole(bytes: &AlignedBytes, shape: PackedShape) -> Packed<'_> {
+    Packed::new(&bytes[..shape.bytes()], shape)
+        .expect("the header's length was checked, and `aligned` placed the bytes")
 }
 
 fn data(bytes: &AlignedBytes, dtype: Dtype) -> DenseData<'_> {

@@ -31,10 +31,11 @@ impl Backend for Reference {
         checkpoint: Arc<Checkpoint>,
         options: &LoadOptions,
     ) -> Result<Box<dyn Runner>, Error> {
-        weights::check_shapes(&plan, &checkpoint)?;
-        if !options.allow_non_finite {
-            weights::check_finite(&plan, &checkpoint, |count, task| (0..count).for_each(task))?;
-        }
+        weights::check_forms(&plan, &checkpoint)?;
+        let allow = options.allow_non_finite;
+        weights::check_values(&plan, &checkpoint, allow, |count, task| {
+            (0..count).for_each(task);
+        })?;
         let mut matrices = Vec::with_capacity(plan.weights.len());
         for weight in &plan.weights {
             let values = weights::f32_values(weight, &checkpoint)?;

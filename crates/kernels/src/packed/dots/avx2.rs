@@ -5,12 +5,16 @@
 //! products in 16 bits, saturating. lo is never negative and serves as the unsigned side; for hi it
 //! is |w|, and hi takes the sign of w. Two products are at most 2 * 128 * 127 = 32,512: nothing
 //! saturates. Then pairs are added in 32 bits, those of hi times 128.
+//! Raw nibbles are the unsigned side of both planes; 16 columns of them are at most 16 * 15 * 127 =
+//! 30,480 and stay in 16 bits. With the multiplier m they are multiplied in pairs, for hi with 128
+//! m, and z - 8 m, at most 247, with the sums of both planes in one more pair.
 //! Measured: see [`super::super::linear`].
 
 use std::arch::x86_64::*;
 
-use super::{Dots, LOW};
+use super::{Dots, LOW, Nibbles, SubSum};
 use crate::lanes::avx2::Avx2 as Lanes2;
+use crate::packed::CHUNK;
 use crate::packed::int_isa::IntBody;
 
 /// Runs `body` with AVX2, FMA and F16C on.
@@ -59,6 +63,7 @@ impl Dots for Avx2 {
     type Inputs = (__m256i, __m256i);
     const TILES: usize = 1;
     const ROWS: usize = 4;
+    const NIBBLE_ROWS: usize = 2;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -102,8 +107,112 @@ impl Dots for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn nibbles<const SUB: usize, const N: usize>(
+        acc: &mut [Self; N],
+        w: Nibbles,
+        x: [*const i8; N],
+        sums: [*const SubSum; N],
+    ) {
+        for j in 0..CHUNK / SUB {
+            let zero = [ops!(_mm256_setzero_si256()); 2];
+            let (mut hi, mut lo) = ([zero; N], [zero; N]);
+            for c in (j * SUB..(j + 1) * SUB).step_by(8) {
+                // SAFETY: the caller's promise.
+                let (low, high) = unsafe { halves(w.q.add(c * 8)) };
+                for n in 0..N {
+                    for (q, at) in [(low, c), (high, c + 4)] {
+                        // SAFETY: the caller's promise.
+                        let x = unsafe { Self::inputs(x[n].add(at)) };
+                        hi[n] = sixteens(hi[n], q, x.0);
+                        lo[n] = sixteens(lo[n], q, x.1);
+                    }
+                }
+            }
+            // SAFETY: the caller's promise.
+            let (m, z) = unsafe { (multipliers(w, j), offsets(w, j)) };
+            let ones = each!(i => _mm256_or_si256(m[i], _mm256_slli_epi32::<16>(m[i])));
+            // The value at q = 0, times 128 in the low half.
+            let c = each!(i => _mm256_sub_epi32(z[i], _mm256_slli_epi32::<3>(m[i])));
+            let c = each!(i => _mm256_blend_epi16::<0b1010_1010>(
+                _mm256_slli_epi32::<7>(c[i]),
+                _mm256_slli_epi32::<16>(c[i])
+            ));
+            for n in 0..N {
+                // SAFETY: the caller's promise.
+                let both = ops!(_mm256_set1_epi32((*sums[n].add(j)).both));
+                acc[n] = Avx2(each!(i => {
+                    let high = _mm256_madd_epi16(hi[n][i], _mm256_slli_epi16::<7>(ones[i]));
+                    let low = _mm256_madd_epi16(lo[n][i], ones[i]);
+                    let rest = _mm256_madd_epi16(both, c[i]);
+                    let sum = _mm256_add_epi32(_mm256_add_epi32(high, low), rest);
+                    _mm256_add_epi32(acc[n].0[i], sum)
+                }));
+            }
+        }
+    }
+
+    #[inline(always)]
     fn total(self, _: i32) -> Lanes2 {
         let [low, high] = each!(i => _mm256_cvtepi32_ps(self.0[i]));
         Lanes2(low, high)
+    }
+}
+
+/// `sum` and the products of two columns each, in 16 bits.
+#[inline(always)]
+fn sixteens(sum: [__m256i; 2], q: [__m256i; 2], x: __m256i) -> [__m256i; 2] {
+    each!(i => _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(q[i], x)))
+}
+
+/// The low and the high nibbles of 64 bytes.
+///
+/// # Safety
+/// 64 readable bytes at `p`.
+#[inline(always)]
+pub(super) unsafe fn halves(p: *const u8) -> ([__m256i; 2], [__m256i; 2]) {
+    // SAFETY: the caller's promise; features as in `ops`.
+    let q: [__m256i; 2] = unsafe {
+        let p = p.cast::<__m256i>();
+        [_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))]
+    };
+    let mask = ops!(_mm256_set1_epi8(15));
+    let low = each!(i => _mm256_and_si256(q[i], mask));
+    let high = each!(i => _mm256_and_si256(_mm256_srli_epi16::<4>(q[i]), mask));
+    (low, high)
+}
+
+/// m of sub-block `j`, in 32 bits.
+///
+/// # Safety
+/// As [`Dots::nibbles`].
+#[inline(always)]
+pub(super) unsafe fn multipliers(w: Nibbles, j: usize) -> [__m256i; 2] {
+    // SAFETY: the caller's promise; features as in `ops`.
+    let m: [__m256i; 2] = unsafe {
+        let p = w.m.add(j / 2 * 16);
+        [
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())),
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast())),
+        ]
+    };
+    match j % 2 {
+        0 => each!(i => _mm256_and_si256(m[i], _mm256_set1_epi32(15))),
+        _ => each!(i => _mm256_srli_epi32::<4>(m[i])),
+    }
+}
+
+/// z of sub-block `j`, in 32 bits.
+///
+/// # Safety
+/// As [`Dots::nibbles`].
+#[inline(always)]
+pub(super) unsafe fn offsets(w: Nibbles, j: usize) -> [__m256i; 2] {
+    // SAFETY: the caller's promise; features as in `ops`.
+    unsafe {
+        let p = w.z.add(j * 16);
+        [
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())),
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8).cast())),
+        ]
     }
 }

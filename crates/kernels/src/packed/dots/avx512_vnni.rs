@@ -8,8 +8,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dots, LOW};
+use super::{Dots, LOW, Nibbles, SubSum};
 use crate::lanes::avx512::Avx512;
+use crate::packed::CHUNK;
 use crate::packed::int_isa::IntBody;
 
 /// Runs `body` with AVX-512 VNNI on.
@@ -42,6 +43,7 @@ impl Dots for Avx512Vnni {
     type Inputs = (__m512i, __m512i);
     const TILES: usize = 2;
     const ROWS: usize = 6;
+    const NIBBLE_ROWS: usize = 4;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -83,6 +85,49 @@ impl Dots for Avx512Vnni {
     }
 
     #[inline(always)]
+    unsafe fn nibbles<const SUB: usize, const N: usize>(
+        acc: &mut [Self; N],
+        w: Nibbles,
+        x: [*const i8; N],
+        sums: [*const SubSum; N],
+    ) {
+        for j in 0..CHUNK / SUB {
+            // SAFETY: the caller's promise; features as in `ops`.
+            unsafe {
+                let m = _mm512_cvtepu8_epi32(_mm_loadu_si128(w.m.add(j / 2 * 16).cast()));
+                let m = match j % 2 {
+                    0 => _mm512_and_si512(m, _mm512_set1_epi32(15)),
+                    _ => _mm512_srli_epi32::<4>(m),
+                };
+                let z = _mm512_cvtepi8_epi32(_mm_loadu_si128(w.z.add(j * 16).cast()));
+                let affine = _mm512_or_si512(m, _mm512_slli_epi32::<16>(z));
+                let sums = sums.map(|sums| &*sums.add(j));
+                let mut sub = sums.map(|sum| Avx512Vnni {
+                    hi: _mm512_set1_epi32(sum.start[0]),
+                    lo: _mm512_set1_epi32(sum.start[1]),
+                });
+                for c in (j * SUB..(j + 1) * SUB).step_by(8) {
+                    let q = _mm512_loadu_si512(w.q.add(c * 8).cast());
+                    let low = _mm512_and_si512(q, _mm512_set1_epi8(15));
+                    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(q), _mm512_set1_epi8(15));
+                    for n in 0..N {
+                        sub[n] = sub[n].step(low, Self::inputs(x[n].add(c)));
+                        sub[n] = sub[n].step(high, Self::inputs(x[n].add(c + 4)));
+                    }
+                }
+                for n in 0..N {
+                    let hi = paired(sub[n].hi, sums[n].top[0]);
+                    let lo = paired(sub[n].lo, sums[n].top[1]);
+                    acc[n] = Avx512Vnni {
+                        hi: _mm512_dpwssd_epi32(acc[n].hi, hi, affine),
+                        lo: _mm512_dpwssd_epi32(acc[n].lo, lo, affine),
+                    };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     fn total(self, sum: i32) -> Avx512 {
         // Modulo 2^32: only the total has to fit.
         let offset = sum.wrapping_mul(128);
@@ -91,4 +136,13 @@ impl Dots for Avx512Vnni {
             _mm512_cvtepi32_ps(_mm512_sub_epi32(both, _mm512_set1_epi32(offset)))
         }))
     }
+}
+
+/// The low halves of `x` beside the high half of `top`.
+#[inline(always)]
+fn paired(x: __m512i, top: i32) -> __m512i {
+    ops!({
+        let low = _mm512_and_si512(x, _mm512_set1_epi32(0xffff));
+        _mm512_or_si512(low, _mm512_set1_epi32(top))
+    })
 }

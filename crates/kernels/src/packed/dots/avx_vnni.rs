@@ -6,8 +6,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dots, LOW};
+use super::{Dots, LOW, Nibbles, SubSum};
 use crate::lanes::avx2::Avx2;
+use crate::packed::CHUNK;
 use crate::packed::int_isa::IntBody;
 
 /// Runs `body` with AVX-VNNI on.
@@ -59,6 +60,7 @@ impl Dots for AvxVnni {
     type Inputs = (__m256i, __m256i);
     const TILES: usize = 1;
     const ROWS: usize = 3;
+    const NIBBLE_ROWS: usize = 2;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -106,6 +108,46 @@ impl Dots for AvxVnni {
     }
 
     #[inline(always)]
+    unsafe fn nibbles<const SUB: usize, const N: usize>(
+        acc: &mut [Self; N],
+        w: Nibbles,
+        x: [*const i8; N],
+        sums: [*const SubSum; N],
+    ) {
+        for j in 0..CHUNK / SUB {
+            // SAFETY: the caller's promise.
+            let affine = unsafe { affine(w, j) };
+            let mut sub = [Self::zero(); N];
+            for n in 0..N {
+                // SAFETY: the caller's promise.
+                let start = unsafe { (*sums[n].add(j)).start };
+                sub[n].hi = [ops!(_mm256_set1_epi32(start[0])); 2];
+                sub[n].lo = [ops!(_mm256_set1_epi32(start[1])); 2];
+            }
+            for c in (j * SUB..(j + 1) * SUB).step_by(8) {
+                // SAFETY: the caller's promise.
+                let (low, high) = unsafe { super::avx2::halves(w.q.add(c * 8)) };
+                for n in 0..N {
+                    for (q, at) in [(low, c), (high, c + 4)] {
+                        // SAFETY: the caller's promise.
+                        let x = unsafe { Self::inputs(x[n].add(at)) };
+                        sub[n] = sub[n].step(q, x);
+                    }
+                }
+            }
+            for n in 0..N {
+                // SAFETY: the caller's promise.
+                let top = unsafe { (*sums[n].add(j)).top };
+                let (hi, lo) = (paired(sub[n].hi, top[0]), paired(sub[n].lo, top[1]));
+                acc[n] = AvxVnni {
+                    hi: each!(i => _mm256_dpwssd_avx_epi32(acc[n].hi[i], hi[i], affine[i])),
+                    lo: each!(i => _mm256_dpwssd_avx_epi32(acc[n].lo[i], lo[i], affine[i])),
+                };
+            }
+        }
+    }
+
+    #[inline(always)]
     fn total(self, sum: i32) -> Avx2 {
         // Modulo 2^32: only the total has to fit.
         let offset = ops!(_mm256_set1_epi32(sum.wrapping_mul(128)));
@@ -113,4 +155,21 @@ impl Dots for AvxVnni {
         let [low, high] = each!(i => _mm256_cvtepi32_ps(_mm256_sub_epi32(both[i], offset)));
         Avx2(low, high)
     }
+}
+
+/// m in the low halves and z in the high ones, of sub-block `j`.
+///
+/// # Safety
+/// As [`Dots::nibbles`].
+#[inline(always)]
+unsafe fn affine(w: Nibbles, j: usize) -> [__m256i; 2] {
+    // SAFETY: the caller's promise.
+    let (m, z) = unsafe { (super::avx2::multipliers(w, j), super::avx2::offsets(w, j)) };
+    each!(i => _mm256_or_si256(m[i], _mm256_slli_epi32::<16>(z[i])))
+}
+
+/// The low halves of `x` beside the high half of `top`.
+#[inline(always)]
+fn paired(x: [__m256i; 2], top: i32) -> [__m256i; 2] {
+    each!(i => _mm256_blend_epi16::<0b1010_1010>(x[i], _mm256_set1_epi32(top)))
 }

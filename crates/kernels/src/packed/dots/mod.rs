@@ -16,8 +16,10 @@ pub(crate) mod avx512_vnni;
 pub(crate) mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+pub(crate) mod nibbles;
 mod scalar;
 
+pub(crate) use nibbles::{ChunkSums, Nibbles, SubSum};
 pub(crate) use scalar::Scalar;
 
 use crate::lanes::Lanes;
@@ -37,6 +39,9 @@ pub(crate) trait Dots: Copy {
     const TILES: usize;
     /// Input rows that stay in registers beside them: 1 to 6.
     const ROWS: usize;
+    /// Input rows that raw weights of 4 bits are multiplied with at once: 1 to 4; 0 where they are
+    /// expanded first.
+    const NIBBLE_ROWS: usize = 0;
 
     fn zero() -> Self;
 
@@ -53,6 +58,22 @@ pub(crate) trait Dots: Copy {
 
     /// Adds what another accumulator has of the same rows.
     fn merge(self, other: Self) -> Self;
+
+    /// Adds 64 columns of 4 bits in sub-blocks of SUB, 16 or 32, with N input rows. The totals of
+    /// such sums are taken with a sum of 0. Asked only of types with [`Dots::NIBBLE_ROWS`].
+    ///
+    /// # Safety
+    /// 16 readable bytes at `z` for each sub-block and at `m` for each two, 512 at `q`; 128 at each of
+    /// `x`, and 64 / SUB sums at each of `sums`.
+    #[inline(always)]
+    unsafe fn nibbles<const SUB: usize, const N: usize>(
+        _: &mut [Self; N],
+        _: Nibbles,
+        _: [*const i8; N],
+        _: [*const SubSum; N],
+    ) {
+        unreachable!("weights are expanded for this type");
+    }
 
     /// The totals, `sum` being the sum of v over the block.
     fn total(self, sum: i32) -> Self::Float;

@@ -5,11 +5,13 @@
 //! fixed order: no bit depends on the machine or on the rows beside it. Unpacked values are exact.
 //! Measured: see the schemes.
 
+mod q4;
 mod q8;
 
 use half::f16;
 
 use super::{BLOCK, Packed, PackedScheme, PackedShape, TILE};
+use crate::isa::Isa;
 
 /// Why weights cannot be packed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -60,6 +62,7 @@ pub fn pack(weights: &[f32], shape: PackedShape, out: &mut [u8]) -> Result<(), P
     check("the values", shape, rows * columns, weights.len())?;
     check("the packed form", shape, shape.bytes(), out.len())?;
     out.fill(0);
+    let isa = Isa::detect();
     for (row, weights) in weights.chunks_exact(columns).enumerate() {
         let (tile, lane) = shape.place(row);
         let tile = &mut out[tile * shape.tile_bytes()..(tile + 1) * shape.tile_bytes()];
@@ -73,6 +76,9 @@ pub fn pack(weights: &[f32], shape: PackedShape, out: &mut [u8]) -> Result<(), P
             }
             match shape.scheme() {
                 PackedScheme::Q8 => q8::pack_block(weights, shape, tile, lane, block),
+                PackedScheme::Q4 { sub } => {
+                    q4::pack_block(isa, weights, (shape, sub), tile, (lane, block))
+                }
             }
             .map_err(|Unfit(value)| PackError::TooLarge { row, value })?;
         }
@@ -98,6 +104,9 @@ pub(super) fn unpack_row(packed: Packed<'_>, row: usize, out: &mut [f32]) {
     for (block, out) in out.chunks_mut(BLOCK).enumerate() {
         match shape.scheme() {
             PackedScheme::Q8 => q8::unpack_block(tile.bytes, shape, lane, block, out),
+            PackedScheme::Q4 { sub } => {
+                q4::unpack_block(tile.bytes, (shape, sub), (lane, block), out);
+            }
         }
     }
 }
