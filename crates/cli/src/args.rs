@@ -9,6 +9,8 @@ use lattice_inference::checkpoint::{LoadError, Mapping, ModelFiles, OpenOptions}
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{CpuError, CpuOptions, IntIsa, Isa};
 
+use crate::quantize::QuantizeArgs;
+
 /// Chat with, inspect and measure transformer models. Pure Rust, on your own machine.
 #[derive(Debug, Parser)]
 #[command(name = "lattice", version, max_term_width = 100)]
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Time a model: prompts, decoding, several sequences, load, memory
     Bench(BenchArgs),
+    /// Make a packed copy of a model: its weights in 8 or 4 bits
+    Quantize(QuantizeArgs),
     /// Measure a model against the truth
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -93,7 +97,7 @@ pub(crate) struct RunArgs {
 }
 
 /// A whole number from `LEAST` to `MOST`: sizes that memory is reserved for have an end.
-fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+pub(crate) fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
     let number = text.parse().ok();
     let number = number.filter(|number| (LEAST..=MOST).contains(number));
     number.ok_or_else(|| format!("allowed is {LEAST} to {MOST}"))
@@ -417,7 +421,7 @@ pub(crate) enum Bos {
 }
 
 /// A count of at least 1.
-fn positive(text: &str) -> Result<usize, String> {
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".to_owned()),
         Ok(count) => Ok(count),

@@ -9,6 +9,7 @@ mod eval;
 mod npy;
 mod plan;
 mod ppl;
+mod quantize;
 mod show;
 mod source;
 mod visible;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits(&args),
         Command::Eval(EvalCommand::Ppl(args)) => ppl::run(&args),
     };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use lattice_inference::backend::Runner;
+use lattice_inference::backend::{Backend, LoadOptions, Runner};
+use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 use lattice_inference::quality::{Divergence, Estimate, Measurement, Progress, Rule, measure};
 use lattice_inference::tokenizer::{HfTokenizer, Prompt, Tokenizer as _};
 use lattice_inference::{Model, open_tokenizer};
@@ -24,17 +25,19 @@ pub(crate) fn run(args: &PplArgs) -> anyhow::Result<ExitCode> {
         windows_max: args.chunks,
         bos: None,
     };
-    let mut model = Loaded::open(args, args.model.as_str(), &rule)?;
-    let mut base = match &args.against {
-        Some(base) => Some(Loaded::open(args, base, &rule)?),
-        None => None,
+    let open = |name: &str| {
+        let files = args.source.resolve(Some(name))?;
+        let (open, load) = (args.source.open_options(), args.run.load_options(1));
+        Loaded::open(&files, open, load, args.run.device.backend(), &rule)
     };
+    let mut model = open(&args.model)?;
+    let mut base = args.against.as_deref().map(open).transpose()?;
     if let Some(base) = &base {
         check_same_vocabulary(&model, base)?;
     }
     let text = std::fs::read_to_string(&args.text)
         .with_context(|| format!("cannot read {}", args.text.display()))?;
-    let (ids, bos) = text_ids(args, &model.tokenizer, &text)?;
+    let (ids, bos) = text_ids(&model.tokenizer, &text, args.parse_special, args.bos)?;
     let rule = Rule { bos, ..rule };
     let started = Instant::now();
     let runner: Option<&mut dyn Runner> = match &mut base {
@@ -61,33 +64,38 @@ pub(crate) fn run(args: &PplArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A model with its tokenizer.
-struct Loaded {
-    name: String,
-    tokenizer: HfTokenizer,
-    runner: Box<dyn Runner>,
+pub(crate) struct Loaded {
+    pub(crate) name: String,
+    pub(crate) tokenizer: HfTokenizer,
+    pub(crate) runner: Box<dyn Runner>,
 }
 
 impl Loaded {
-    fn open(args: &PplArgs, name: &str, rule: &Rule) -> anyhow::Result<Self> {
-        let files = args.source.resolve(Some(name))?;
-        let model = Model::open(&files, &args.source.open_options())?;
+    /// Loads a model to be read by `rule`: its sizes in `options` are set to what that takes.
+    pub(crate) fn open(
+        files: &ModelFiles,
+        open: OpenOptions,
+        mut options: LoadOptions,
+        backend: &dyn Backend,
+        rule: &Rule,
+    ) -> anyhow::Result<Self> {
+        let model = Model::open(files, &open)?;
         for note in &model.notes {
             writeln!(io::stderr(), "note: {note}")?;
         }
-        let mut options = args.run.load_options(1);
         options.context_tokens_max = rule.context_tokens;
         options.output_rows_max = (LOGITS_MAX / model.plan.vocab.max(1)).clamp(1, 512);
         let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
         Ok(Self {
             name: files.name(),
-            tokenizer: open_tokenizer(&files, &model)?,
-            runner: args.run.device.backend().load(plan, checkpoint, &options)?,
+            tokenizer: open_tokenizer(files, &model)?,
+            runner: backend.load(plan, checkpoint, &options)?,
         })
     }
 }
 
 /// Divergence compares what two models say about the same ids, so the ids must mean the same.
-fn check_same_vocabulary(model: &Loaded, base: &Loaded) -> anyhow::Result<()> {
+pub(crate) fn check_same_vocabulary(model: &Loaded, base: &Loaded) -> anyhow::Result<()> {
     let (ours, theirs) = (&model.tokenizer, &base.tokenizer);
     let ids = 0..ours.ids_max().max(theirs.ids_max()) as u32;
     let differs = |&id: &u32| ours.bytes_from_id(id) != theirs.bytes_from_id(id);
@@ -109,17 +117,18 @@ fn check_same_vocabulary(model: &Loaded, base: &Loaded) -> anyhow::Result<()> {
 }
 
 /// The text's ids, and the token that begins each window where the tokenizer puts one before a text.
-fn text_ids(
-    args: &PplArgs,
+pub(crate) fn text_ids(
     tokenizer: &HfTokenizer,
     text: &str,
+    parse_special: bool,
+    bos: Bos,
 ) -> anyhow::Result<(Vec<u32>, Option<u32>)> {
-    let mut ids = if args.parse_special {
+    let mut ids = if parse_special {
         tokenizer.ids_from_prompt(&Prompt::trusted(text))?
     } else {
         tokenizer.ids_from_text(text)?
     };
-    let bos = match args.bos {
+    let bos = match bos {
         Bos::None => None,
         Bos::Auto => beginning(tokenizer)?,
     };
@@ -140,7 +149,7 @@ fn beginning(tokenizer: &HfTokenizer) -> anyhow::Result<Option<u32>> {
 }
 
 /// A line that counts windows, for people who watch.
-fn show_progress(progress: Progress) {
+pub(crate) fn show_progress(progress: Progress) {
     let mut err = io::stderr().lock();
     if !err.is_terminal() {
         return;

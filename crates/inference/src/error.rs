@@ -25,4 +25,7 @@ pub enum Error {
     /// In a measurement.
     #[error(transparent)]
     Quality(#[from] crate::quality::QualityError),
+    /// While packing a model.
+    #[error(transparent)]
+    Quantize(#[from] crate::quantize::QuantizeError),
 }

@@ -34,6 +34,7 @@ mod model;
 pub mod models;
 pub mod plan;
 pub mod quality;
+pub mod quantize;
 pub mod sample;
 pub mod tokenizer;
 

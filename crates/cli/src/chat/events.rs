@@ -13,6 +13,11 @@ use super::session::{Piece, Session, Turn};
 /// What each line begins with.
 const MARK: &str = "@@lattice ";
 
+/// An event as it is written: one line with its end.
+pub(crate) fn line(event: &Value) -> String {
+    format!("{MARK}{event}\n")
+}
+
 /// Writes events.
 pub(crate) struct Events<W> {
     out: W,
@@ -88,7 +93,7 @@ impl<W: Write> Events<W> {
 
     fn send(&mut self, event: &Value) -> io::Result<()> {
         // One write for the line: a reader never sees a part of it because of us.
-        self.out.write_all(format!("{MARK}{event}\n").as_bytes())?;
+        self.out.write_all(line(event).as_bytes())?;
         self.out.flush()
     }
 }

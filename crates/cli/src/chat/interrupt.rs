@@ -2,6 +2,7 @@
 //!
 //! In: SIGINT. Out: one flag that whoever works looks at between two steps.
 
+use std::ffi::c_int;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +20,15 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Takes over SIGINT. Until the first [`Self::hold`], Ctrl-C ends the program at once.
     pub(crate) fn install() -> io::Result<Self> {
+        Self::on(SIGINT, EXIT_CODE)
+    }
+
+    /// The same for any signal, and the exit code where it ends the program.
+    pub(crate) fn on(signal: c_int, exit_code: u8) -> io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(true));
         // The order matters: the signal that raises the flag must not be the one that ends the program.
-        flag::register_conditional_shutdown(SIGINT, EXIT_CODE.into(), Arc::clone(&flag))?;
-        flag::register(SIGINT, Arc::clone(&flag))?;
+        flag::register_conditional_shutdown(signal, exit_code.into(), Arc::clone(&flag))?;
+        flag::register(signal, Arc::clone(&flag))?;
         Ok(Self(flag))
     }
 

@@ -6,10 +6,10 @@
 mod act;
 mod choices;
 mod commands;
-mod events;
+pub(crate) mod events;
 mod helper;
 mod input;
-mod interrupt;
+pub(crate) mod interrupt;
 mod once;
 mod repl;
 mod request;

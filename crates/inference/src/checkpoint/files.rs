@@ -100,6 +100,43 @@ impl ModelFiles {
         }
     }
 
+    /// The revision, for the snapshot of a hub cache.
+    pub fn revision(&self) -> Option<String> {
+        let Source::Directory(directory) = &self.source else {
+            return None;
+        };
+        hub_repository(&directory.real)?;
+        Some(directory.real.file_name()?.to_str()?.to_owned())
+    }
+
+    /// The names of the regular files, sorted; links count as what they lead to. Folders are not looked into.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`] if the directory cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, LoadError> {
+        let directory = match &self.source {
+            Source::Embedded { files, .. } => {
+                return Ok(files.iter().map(|(name, _)| (*name).to_owned()).collect());
+            }
+            Source::Directory(directory) => directory,
+        };
+        let io = |source| LoadError::Io {
+            file: shown(&directory.path),
+            action: "list",
+            source,
+        };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&directory.path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if entry.path().is_file() {
+                // A name that is no text is none that a model's files call each other by.
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// A text file of at most `bytes_max` bytes, or `None` where there is none of that name.
     ///
     /// # Errors

@@ -1,0 +1,154 @@
+//! What becomes of which tensor.
+//!
+//! In: words and patterns of a person. Out: the scheme of a matrix, by its names and its part in the model.
+//! It does not know: files, shapes, how a scheme packs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lattice_kernels::PackedScheme;
+use serde_json::{Value, json};
+
+use super::QuantizeError;
+
+/// What becomes of one matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// It is packed so.
+    Packed(PackedScheme),
+    /// It stays as it is stored.
+    Keep,
+}
+
+impl FromStr for Scheme {
+    type Err = QuantizeError;
+
+    fn from_str(text: &str) -> Result<Self, QuantizeError> {
+        if text == "keep" {
+            return Ok(Self::Keep);
+        }
+        text.parse()
+            .map(Self::Packed)
+            .map_err(|_| QuantizeError::Scheme {
+                found: text.to_owned(),
+            })
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packed(scheme) => scheme.fmt(f),
+            Self::Keep => f.write_str("keep"),
+        }
+    }
+}
+
+/// How a model is packed: one scheme for its matrices, and exceptions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The scheme of every matrix that nothing below names. Under a scheme of 4 bits, matrices of less than 64 rows
+    /// (routers, gates, decay inputs) are Q8: they are small, and much hangs on them.
+    pub to: PackedScheme,
+    /// The embedding table, also where it is the head.
+    pub embed: Option<Scheme>,
+    /// The head, where it is a tensor of its own.
+    pub head: Option<Scheme>,
+    /// Patterns over tensor names (`*` stands for any text) and their schemes; they win over all of the above, later
+    /// ones over earlier ones.
+    pub mixed: Vec<(String, Scheme)>,
+}
+
+impl Recipe {
+    /// One scheme for all.
+    pub fn new(to: PackedScheme) -> Self {
+        Self {
+            to,
+            embed: None,
+            head: None,
+            mixed: Vec::new(),
+        }
+    }
+
+    /// As the manifest and the journal write it.
+    pub(super) fn as_json(&self) -> Value {
+        let word = |scheme: &Scheme| scheme.to_string();
+        let mixed = self
+            .mixed
+            .iter()
+            .map(|(pattern, scheme)| json!({"pattern": pattern, "scheme": word(scheme)}));
+        json!({
+            "to": self.to.to_string(),
+            "embed": self.embed.as_ref().map(word),
+            "head": self.head.as_ref().map(word),
+            "mixed": mixed.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any text.
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
+    let Some((front, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(front) else {
+        return false;
+    };
+    // The leftmost place of each middle part leaves the most for those behind it.
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text() {
+        let name = "model.layers.3.mlp.down_proj.weight";
+        for pattern in [
+            name,
+            "*",
+            "**",
+            "model.*",
+            "*.weight",
+            "*.down_proj.*",
+            "model.layers.*.mlp.*.weight",
+            "*model.layers.3.mlp.down_proj.weight*",
+        ] {
+            assert!(matches(pattern, name), "{pattern}");
+        }
+        for pattern in [
+            "",
+            "model",
+            "*.bias",
+            "layers.*",
+            "*down_proj",
+            "*.3.*.3.*",
+            "model.*model.*",
+        ] {
+            assert!(!matches(pattern, name), "{pattern}");
+        }
+        // What one star took, the next part cannot have too.
+        assert!(!matches("ab*ba", "aba") && matches("ab*ba", "abba"));
+    }
+
+    #[test]
+    fn schemes_have_words() {
+        for word in ["q8", "keep"] {
+            let scheme: Scheme = word.parse().expect("a scheme");
+            assert_eq!(scheme.to_string(), word);
+        }
+        let error = "Q5".parse::<Scheme>().expect_err("none");
+        assert!(error.to_string().contains("\"Q5\""), "{error}");
+    }
+}
