@@ -56,10 +56,10 @@ pub fn peers(root: &Path, words: &[String]) -> Result<()> {
                     writeln!(io::stderr(), "{}", sample.line(&pair.name))?;
                     page.samples.push(sample);
                 }
+                page.peer_version.clone_from(&session.peer_version);
+                write(&arguments.out, &page)?;
             }
         }
-        page.peer_version.clone_from(&session.peer_version);
-        write(&arguments.out, &page)?;
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ fn title(out: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Both files as far as the session went: one that is cut off loses one round.
+/// Both files as far as the session went: one that is cut off loses one shape.
 fn write(out: &Path, page: &Page) -> Result<()> {
     let csv = out.with_extension("csv");
     fs::write(out, page.markdown()).with_context(|| format!("cannot write {}", out.display()))?;
