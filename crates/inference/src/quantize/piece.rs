@@ -73,6 +73,7 @@ pub(super) fn pack_tensor(
 ) -> Result<(), QuantizeError> {
     let set =
         || -> Vec<Mutex<Bench>> { (0..2 * cpu.threads()).map(|_| Mutex::default()).collect() };
+    let dtype = dense(tensor)?;
     let (mut now, mut before) = (set(), set());
     let mut filled = 0;
     let sink = Mutex::new((sink, Ok(())));
