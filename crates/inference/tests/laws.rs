@@ -7,8 +7,6 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use common::{assert_same_bits, backends, feed, feed_alone, load, packed_checkpoint, some_ids};
 use lattice_inference::Model;
 use lattice_inference::backend::cpu::Cpu;

@@ -42,6 +42,16 @@ pub const TABLE: &[Tolerance] = &[
         nmse: 1e-7,
         reason: "to be measured",
     },
+    Tolerance {
+        format: "q4",
+        nmse: 1e-7,
+        reason: "to be measured",
+    },
+    Tolerance {
+        format: "q4_32",
+        nmse: 1e-7,
+        reason: "to be measured",
+    },
 ];
 
 /// The limit of a format.
