@@ -10,13 +10,14 @@ use common::{
     assert_same_bits, backends, f32s, feed_alone, load, open_packed, packed_checkpoint,
     packed_file, some_ids,
 };
+use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::backend::reference::Reference;
 use lattice_inference::backend::{Backend, KvFormat, LoadOptions};
 use lattice_inference::checkpoint::{Checkpoint, LoadError, ModelFiles, OpenOptions};
-use lattice_inference::plan::{Part, Plan, packing};
+use lattice_inference::plan::{Op, Part, Plan, packing};
 use lattice_inference::{Error, Model};
 use lattice_kernels::{PackedScheme, unpack};
-use lattice_testkit::{PackedFile, StoredTensor, f32_bytes, families};
+use lattice_testkit::{PackedFile, StoredTensor, f32_bytes, families, nmse, tolerance};
 
 fn models() -> impl Iterator<Item = (String, Model)> {
     families().into_iter().map(|golden| {
@@ -134,6 +135,60 @@ fn the_reference_on_packed_weights_is_the_reference_on_their_values() {
             );
         }
     }
+}
+
+/// Short sequences, each from an empty state: where rounding sends a token to another expert, or a state takes it in, only
+/// the rows of its own sequence show it.
+#[test]
+fn a_packed_model_is_close_to_the_reference_on_its_own_weights() {
+    for (name, mut model) in models() {
+        let dense = Arc::clone(&model.checkpoint);
+        for scheme in PackedScheme::ALL {
+            model.checkpoint = packed_checkpoint(&model.plan, &dense, scheme);
+            let mut errors = rows_errors(&model);
+            errors.sort_by(f64::total_cmp);
+            let limit = tolerance::nmse_limit(&scheme.to_string());
+            let within = errors.iter().filter(|error| **error <= limit).count();
+            println!(
+                "{name} in {scheme}: median {:.1e}, worst {:.1e}, {within} of {} within",
+                errors[errors.len() / 2],
+                errors[errors.len() - 1],
+                errors.len()
+            );
+            let strays = model
+                .plan
+                .steps
+                .iter()
+                .any(|step| matches!(step.op, Op::Moe { .. }));
+            let wanted = if strays {
+                errors.len() * 9 / 10
+            } else {
+                errors.len()
+            };
+            assert!(within >= wanted, "{name} in {scheme}: {errors:?}");
+        }
+    }
+}
+
+/// NMSE of each row of 30 sequences of 4 tokens.
+fn rows_errors(model: &Model) -> Vec<f64> {
+    let exact = LoadOptions {
+        kv: Some(KvFormat::F32),
+        ..options()
+    };
+    let rows = |backend: &dyn Backend| -> Vec<f32> {
+        let mut runner = load(backend, &model.plan, &model.checkpoint, &exact);
+        let ids = some_ids(120, model.plan.vocab, 11);
+        ids.chunks(4)
+            .flat_map(|ids| feed_alone(&mut *runner, ids, 4))
+            .collect()
+    };
+    let (expected, found) = (rows(&Reference), rows(&Cpu));
+    let vocab = model.plan.vocab;
+    let pairs = expected.chunks(vocab).zip(found.chunks(vocab));
+    pairs
+        .map(|(expected, found)| nmse(expected, found))
+        .collect()
 }
 
 #[test]
