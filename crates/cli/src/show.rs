@@ -238,10 +238,15 @@ fn forms(model: &Model) -> String {
     names.join(" and ")
 }
 
-/// Bits that the file spends on a value: scales, and what fills packed tensors up, among them.
+/// Bits of a value with its share of the scales, without what fills packed tensors up to whole pages.
 fn bits_per_weight(model: &Model) -> f64 {
-    let values: usize = model.checkpoint.tensors().map(|t| t.count()).sum();
-    model.checkpoint.weight_bytes() as f64 * 8.0 / values.max(1) as f64
+    let (mut values, mut bytes) = (0, 0);
+    for tensor in model.checkpoint.tensors() {
+        let packed = tensor.form.packed();
+        bytes += packed.map_or(tensor.bytes.len(), |shape| shape.bytes());
+        values += tensor.count();
+    }
+    bytes as f64 * 8.0 / values.max(1) as f64
 }
 
 /// 1234567 as "1.23 M".

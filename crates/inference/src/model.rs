@@ -6,7 +6,7 @@ use crate::Error;
 use crate::backend::{self, KvFormat, LoadOptions};
 use crate::checkpoint::{Checkpoint, Config, Form, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
-use crate::plan::{Footprint, Plan, Weight};
+use crate::plan::{Footprint, Op, Plan, Weight};
 
 /// A model, opened and checked, with nothing loaded yet.
 ///
@@ -89,8 +89,24 @@ impl Model {
     pub fn footprint(&self, options: &LoadOptions) -> Footprint {
         let bytes = |weight: &Weight| self.weight_bytes(weight);
         let (tokens, rows) = (options.batch_tokens_max, options.output_rows_max);
-        self.plan
-            .footprint(bytes, self.kv_format(options).value_bytes(), tokens, rows)
+        let kv_value_bytes = self.kv_format(options).value_bytes();
+        let mut footprint = self.plan.footprint(bytes, kv_value_bytes, tokens, rows);
+        footprint.scratch_bytes += (tokens * self.packed_width() * 2) as u64;
+        footprint
+    }
+
+    /// Columns of the widest value that a packed matrix reads: each takes two bytes as an integer.
+    fn packed_width(&self) -> usize {
+        let packed = |id| {
+            let tensor = self.checkpoint.tensor(&self.plan.weight(id).tensor);
+            tensor.is_some_and(|tensor| tensor.form.packed().is_some())
+        };
+        let steps = self.plan.steps.iter();
+        let widths = steps.filter_map(|step| match step.op {
+            Op::Linear { x, weight, .. } if packed(weight) => Some(self.plan.value(x).width),
+            _ => None,
+        });
+        widths.max().unwrap_or(0)
     }
 }
 

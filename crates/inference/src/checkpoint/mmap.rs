@@ -113,6 +113,29 @@ impl FileBytes {
         matches!(self.bytes, Bytes::Mapped { .. })
     }
 
+    /// Gives the memory of a range of a mapped file back to the system; where it is used again, it is read again.
+    /// Bytes that are not mapped stay.
+    #[cfg(unix)]
+    pub(crate) fn release(&self, range: std::ops::Range<usize>) {
+        use memmap2::UncheckedAdvice;
+        let Bytes::Mapped { map, .. } = &self.bytes else {
+            return;
+        };
+        if range.end <= map.len() && !range.is_empty() {
+            // SAFETY: the map is a read-only view of a file, and the range is inside of it: dropped pages come back
+            // with the file's bytes, which `map` relies on to be the same anyway.
+            let released = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // Advice that was not taken costs memory and nothing else.
+            drop(released);
+        }
+    }
+
+    /// Elsewhere the system takes memory of mapped files back by itself.
+    #[cfg(not(unix))]
+    pub(crate) fn release(&self, _range: std::ops::Range<usize>) {}
+
     /// Looks whether a mapped file is still as it was when it was mapped; bytes in memory always
     /// are.
     ///

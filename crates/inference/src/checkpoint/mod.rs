@@ -439,6 +439,16 @@ impl Checkpoint {
         self.tensors.values().any(|place| place.checksum.is_some())
     }
 
+    /// Gives the memory of some bytes of a mapped tensor back to the system, for readers that pass once over a
+    /// checkpoint larger than the memory. What is used again is read again.
+    pub(crate) fn release(&self, name: &str, bytes: Range<usize>) {
+        if let Some(place) = self.tensors.get(name) {
+            let start = place.range.start + bytes.start.min(place.range.len());
+            let end = place.range.start + bytes.end.min(place.range.len());
+            self.files[place.file].release(start..end);
+        }
+    }
+
     /// Bytes of all tensors, as stored.
     pub fn weight_bytes(&self) -> u64 {
         self.tensors

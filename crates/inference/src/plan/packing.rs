@@ -30,7 +30,7 @@ pub struct Packing {
 /// let files = ModelFiles::open("../../models/lattice-tiny".as_ref())?;
 /// let model = Model::open(&files, &OpenOptions::default())?;
 /// let packing = packing(&model.plan);
-/// let table = packing["model.embed_tokens.weight"];
+/// let table = packing["model.language_model.embed_tokens.weight"];
 /// assert_eq!(table.segment, table.rows);
 /// # Ok(())
 /// # }

@@ -121,6 +121,7 @@ pub(super) fn source(
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             hashing.update(step);
+            files[index].release(at..at + step.len());
         });
         between()?;
     }

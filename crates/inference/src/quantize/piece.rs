@@ -63,16 +63,18 @@ struct Bench {
     failed: Option<QuantizeError>,
 }
 
-/// Packs `tensor` as `shape`; `between` is asked between two pieces whether to go on.
+/// Packs `tensor` as `shape`; `between` hears after some pieces how many of the tensor's bytes were read, and says
+/// whether to go on.
 pub(super) fn pack_tensor(
     cpu: &Cpu,
     tensor: &Tensor<'_>,
     shape: PackedShape,
     sink: &mut Sink<'_>,
-    mut between: impl FnMut() -> Result<(), QuantizeError>,
+    mut between: impl FnMut(usize) -> Result<(), QuantizeError>,
 ) -> Result<(), QuantizeError> {
     let set =
         || -> Vec<Mutex<Bench>> { (0..2 * cpu.threads()).map(|_| Mutex::default()).collect() };
+    let dtype = dense(tensor)?;
     let (mut now, mut before) = (set(), set());
     let mut filled = 0;
     let sink = Mutex::new((sink, Ok(())));
@@ -97,7 +99,7 @@ pub(super) fn pack_tensor(
         }
         filled = batch.len();
         std::mem::swap(&mut now, &mut before);
-        between()?;
+        between(pieces.next_row * shape.columns() * dtype.bits() / 8)?;
     }
 }
 
@@ -193,11 +195,13 @@ fn named(error: PackError, of: &Tensor<'_>, first_row: usize) -> QuantizeError {
 pub(super) fn copy_tensor(
     tensor: &Tensor<'_>,
     sink: &mut Sink<'_>,
-    mut between: impl FnMut() -> Result<(), QuantizeError>,
+    mut between: impl FnMut(usize) -> Result<(), QuantizeError>,
 ) -> Result<(), QuantizeError> {
+    let mut read = 0;
     for bytes in tensor.bytes.chunks(COPY_BYTES) {
         sink(bytes)?;
-        between()?;
+        read += bytes.len();
+        between(read)?;
     }
     Ok(())
 }
@@ -268,7 +272,7 @@ mod tests {
                 found.extend_from_slice(bytes);
                 Ok(())
             };
-            pack_tensor(&cpu, &tensor, shape, &mut sink, || Ok(())).expect("packed");
+            pack_tensor(&cpu, &tensor, shape, &mut sink, |_| Ok(())).expect("packed");
             assert!(found == whole, "{rows} {columns} {segment}");
         }
     }

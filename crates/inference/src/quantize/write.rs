@@ -218,7 +218,10 @@ impl Writer<'_, '_> {
             output.write(bytes, total)
         };
         let watch = &mut *self.watch;
-        let between = || {
+        let (stored, mut released) = (&self.source.stored, 0);
+        let between = |read: usize| {
+            stored.release(&target.name, released..read);
+            released = read;
             let done = at.load(Ordering::Relaxed) - base;
             let total = total - base;
             match watch(Progress::Bytes { done, total }) {

@@ -101,21 +101,36 @@ pub(crate) fn random_checkpoint(plan: &Plan, format: Format, seed: u64) -> Arc<C
     }
 }
 
-/// A checkpoint stored in f32 with every matrix packed. Tensors have the names that the plan calls them by.
+/// The file of a checkpoint stored in f32 with every matrix packed. Tensors have the names that the plan calls them by.
+pub(crate) fn packed_file(plan: &Plan, dense: &Checkpoint, scheme: PackedScheme) -> PackedFile {
+    let packing = packing(plan);
+    let tensor = |tensor: Tensor<'_>| match packing.get(tensor.name) {
+        None => StoredTensor::dense(tensor.name, "F32", tensor.shape, tensor.bytes),
+        Some(packing) => {
+            let values = f32s(tensor.bytes);
+            StoredTensor::packed(tensor.name, scheme, tensor.shape, packing.segment, &values)
+        }
+    };
+    PackedFile::new(dense.tensors().map(tensor).collect())
+}
+
+/// The values of a tensor stored in f32.
+pub(crate) fn f32s(bytes: &[u8]) -> Vec<f32> {
+    let words = bytes.as_chunks::<4>().0.iter();
+    words.copied().map(f32::from_le_bytes).collect()
+}
+
+/// [`packed_file`], opened.
 pub(crate) fn packed_checkpoint(
     plan: &Plan,
     dense: &Checkpoint,
     scheme: PackedScheme,
 ) -> Arc<Checkpoint> {
-    let packing = packing(plan);
-    let tensor = |tensor: Tensor<'_>| match packing.get(tensor.name) {
-        None => StoredTensor::dense(tensor.name, "F32", tensor.shape, tensor.bytes),
-        Some(packing) => {
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.bytes);
-            StoredTensor::packed(tensor.name, scheme, tensor.shape, packing.segment, &values)
-        }
-    };
-    let file = PackedFile::new(dense.tensors().map(tensor).collect());
+    open_packed(&packed_file(plan, dense, scheme))
+}
+
+/// The checkpoint of a file in memory.
+pub(crate) fn open_packed(file: &PackedFile) -> Arc<Checkpoint> {
     let dir = ScratchDir::new().unwrap();
     std::fs::write(dir.path().join("model.safetensors"), file.bytes()).unwrap();
     let files = ModelFiles::open(dir.path()).unwrap();

@@ -58,12 +58,13 @@ struct Quantised {
 impl Quantised {
     /// Room for what the plan's packed matrices read of the largest batch.
     fn for_limits(plan: &Plan, limits: &Limits, device: &Device) -> Self {
-        let read = |step: &Step| match step.op {
-            Op::Linear { x, weight, .. } if device.weights.is_packed(weight) => {
-                let Value { width, rows } = plan.value(x);
-                Some((rows_max(rows, limits), width))
-            }
-            _ => None,
+        let read = |step: &Step| {
+            let Op::Linear { x, weight, .. } = step.op else {
+                return None;
+            };
+            let Value { width, rows } = plan.value(x);
+            let packed = device.weights.is_packed(weight);
+            packed.then_some((rows_max(rows, limits), width))
         };
         let mut all = Self::default();
         let sizes = plan.steps.iter().filter_map(read);
