@@ -56,5 +56,5 @@ pub use packed::{
     linear_q8, linear_q8_quantised, pack_q8, quantise_rows, quantise_select, unpack_q8,
 };
 pub use rope::{RopeShape, RopeTable, rope};
-pub use softmax::softmax;
+pub use softmax::{exp_shifted, softmax};
 pub use spans::StateSpan;
