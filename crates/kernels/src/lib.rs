@@ -57,5 +57,5 @@ pub use packed::{
     linear_packed_quantised, pack, quantise_rows, quantise_select, unpack,
 };
 pub use rope::{RopeShape, RopeTable, rope};
-pub use softmax::softmax;
+pub use softmax::{exp_shifted, softmax};
 pub use spans::StateSpan;

@@ -68,8 +68,8 @@ const EDGES: [Edge; 13] = [
     },
     Edge {
         inside: "crates/inference/src/sample",
-        never: &["lattice_kernels", "crate::models"],
-        why: "a sampler sees logits",
+        never: &["lattice_kernels::Cpu", "crate::models"],
+        why: "a sampler sees logits, and has no device to compute on",
     },
     Edge {
         inside: "crates/inference/src/sample",

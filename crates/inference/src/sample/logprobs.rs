@@ -1,6 +1,8 @@
 //! Log probabilities of tokens.
 
-use super::select::{collect, kth_best};
+use lattice_kernels::exp_shifted;
+
+use super::select::{best_first, collect, kth_best, max_of, sum};
 use super::{Scratch, TokenMask};
 
 /// The log probability of one token and of the best alternatives.
@@ -34,13 +36,11 @@ pub fn logprobs_from_logits(
         logits.len(),
         "the mask is made for this row of logits"
     );
-    let max = logits
-        .iter()
-        .fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| f64::from(libm::expf(logit - max)))
-        .sum();
+    let max = max_of(logits);
+    scratch.scores.clear();
+    scratch.scores.extend_from_slice(logits);
+    exp_shifted(&mut scratch.scores, max, 1.0);
+    let sum = sum(&scratch.scores);
     let normalizer = f64::from(max) + libm::log(sum);
     let logprob = |logit: f32| (f64::from(logit) - normalizer) as f32;
     let chosen = logits
@@ -54,11 +54,11 @@ pub fn logprobs_from_logits(
         let least = kth_best(&scratch.scores, top, &mut scratch.buffers.best);
         let kept = &mut scratch.buffers.kept;
         collect(&scratch.scores, least, kept);
-        kept.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        kept.sort_unstable_by(best_first);
         best.extend(
             kept.iter()
                 .take(top)
-                .map(|&(logit, id)| (id, logprob(logit))),
+                .map(|token| (token.id, logprob(token.score))),
         );
     }
     TokenLogprobs {

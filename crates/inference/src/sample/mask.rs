@@ -1,5 +1,6 @@
 //! A set of token ids as one bit per column of the logits.
 
+use super::select::max_of;
 use crate::tokenizer::Tokenizer;
 
 /// Which tokens may be chosen.
@@ -136,7 +137,7 @@ impl TokenMask {
         let mut best_at = None;
         for (block, (&word, scores)) in self.words.iter().zip(scores.chunks(64)).enumerate() {
             // Whole blocks are compared at once; few of them hold a new best.
-            if word == 0 || block_max(scores) <= best {
+            if word == 0 || max_of(scores) <= best {
                 continue;
             }
             for (bit, &score) in scores.iter().enumerate() {
@@ -148,20 +149,4 @@ impl TokenMask {
         }
         best_at.and_then(|at| u32::try_from(at).ok())
     }
-}
-
-/// The highest score of a block; written lane by lane so that it compiles to vector instructions.
-fn block_max(scores: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let mut chunks = scores.chunks_exact(16);
-    for chunk in &mut chunks {
-        for (lane, &score) in lanes.iter_mut().zip(chunk) {
-            *lane = if score > *lane { score } else { *lane };
-        }
-    }
-    let rest = chunks.remainder().iter();
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |max, &score| max.max(score))
 }
