@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lattice_kernels::PackError;
 
-/// Why nothing was packed, or why it stopped.
+/// Why nothing was packed, or why it stopped. Each one's words are whole: reasons stand in them and form no chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
@@ -34,7 +34,7 @@ pub enum QuantizeError {
     },
     /// The system refused to write, sync, rename or look at something.
     #[error(
-        "{path}: cannot {action}{}: {source}",
+        "{path}: cannot {action}{}: {reason}",
         if *needed > 0 { format!(" ({needed} bytes are needed)") } else { String::new() }
     )]
     Io {
@@ -45,7 +45,7 @@ pub enum QuantizeError {
         /// Bytes that the whole file takes; 0 where that does not matter.
         needed: u64,
         /// The system's answer.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A word that names no scheme.
     #[error("unknown scheme {found:?}: there are q8, q4, q4_32, and keep for as stored")]
@@ -102,20 +102,20 @@ pub enum QuantizeError {
         value: f32,
     },
     /// A tensor that cannot be packed for its shape.
-    #[error("tensor {tensor}: {source}")]
+    #[error("tensor {tensor}: {reason}")]
     Shape {
         /// The tensor.
         tensor: String,
         /// The packer's words.
-        source: lattice_kernels::PackedError,
+        reason: lattice_kernels::PackedError,
     },
     /// What the packer says besides.
-    #[error("tensor {tensor}: {source}")]
+    #[error("tensor {tensor}: {reason}")]
     Pack {
         /// The tensor.
         tensor: String,
         /// The packer's words.
-        source: PackError,
+        reason: PackError,
     },
     /// The threads could not be had.
     #[error(transparent)]
@@ -133,11 +133,11 @@ pub enum QuantizeError {
 impl QuantizeError {
     /// Wraps the system's answer for `path`.
     pub(super) fn io(path: &Path, action: &'static str) -> impl Fn(std::io::Error) -> Self {
-        move |source| Self::Io {
+        move |reason| Self::Io {
             path: path.display().to_string(),
             action,
             needed: 0,
-            source,
+            reason,
         }
     }
 

@@ -141,7 +141,7 @@ impl Journal {
             path: self.path.display().to_string(),
             action: "write",
             needed: 0,
-            source: error.into(),
+            reason: error.into(),
         })?;
         self.append(&text)
     }

@@ -110,9 +110,9 @@ fn next_batch(
 ) -> Result<Vec<Piece>, QuantizeError> {
     let mut batch = Vec::with_capacity(most);
     while batch.len() < most {
-        let next = pieces.next().map_err(|source| QuantizeError::Shape {
+        let next = pieces.next().map_err(|reason| QuantizeError::Shape {
             tensor: tensor.name.to_owned(),
-            source,
+            reason,
         })?;
         match next {
             Some(piece) => batch.push(piece),
@@ -187,7 +187,7 @@ fn named(error: PackError, of: &Tensor<'_>, first_row: usize) -> QuantizeError {
             row: first_row + row,
             value,
         },
-        source => QuantizeError::Pack { tensor, source },
+        reason => QuantizeError::Pack { tensor, reason },
     }
 }
 

@@ -29,7 +29,7 @@ impl FromStr for Scheme {
         }
         text.parse()
             .map(Self::Packed)
-            .map_err(|_| QuantizeError::Scheme {
+            .map_err(|_unknown| QuantizeError::Scheme {
                 found: text.to_owned(),
             })
     }

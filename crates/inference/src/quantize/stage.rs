@@ -111,11 +111,11 @@ pub(super) fn manifest_of(
 /// Writes a file and waits until it is on the disk.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), QuantizeError> {
     let failed = |action| {
-        move |source| QuantizeError::Io {
+        move |reason| QuantizeError::Io {
             path: path.display().to_string(),
             action,
             needed: bytes.len() as u64,
-            source,
+            reason,
         }
     };
     let mut file = File::create(path).map_err(failed("create"))?;

@@ -131,9 +131,9 @@ pub fn plan_tensors(
         let form = match (schemes.of_tensor(tensor), packings.get(tensor)) {
             (Some(Scheme::Packed(scheme)), Some(matrix)) => {
                 let shape = PackedShape::new(scheme, matrix.rows, matrix.columns, matrix.segment);
-                Some(shape.map_err(|source| QuantizeError::Shape {
+                Some(shape.map_err(|reason| QuantizeError::Shape {
                     tensor: name.to_owned(),
-                    source,
+                    reason,
                 })?)
             }
             _ => None,

@@ -394,12 +394,12 @@ impl Output {
             .map_err(|source| self.failed("sync", needed, source))
     }
 
-    fn failed(&self, action: &'static str, needed: u64, source: std::io::Error) -> QuantizeError {
+    fn failed(&self, action: &'static str, needed: u64, reason: std::io::Error) -> QuantizeError {
         QuantizeError::Io {
             path: self.path.display().to_string(),
             action,
             needed,
-            source,
+            reason,
         }
     }
 }
