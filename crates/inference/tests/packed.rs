@@ -137,58 +137,51 @@ fn the_reference_on_packed_weights_is_the_reference_on_their_values() {
     }
 }
 
-/// Short sequences, each from an empty state: where rounding sends a token to another expert, or a state takes it in, only
-/// the rows of its own sequence show it.
+/// A mixture's token whose experts are nearly as good as others may go to these, and is then far off for a reason; so may
+/// what its own sequence says later, which is short here. Of mixtures most rows count, of the others all of them together.
 #[test]
 fn a_packed_model_is_close_to_the_reference_on_its_own_weights() {
     for (name, mut model) in models() {
         let dense = Arc::clone(&model.checkpoint);
+        let steps = &model.plan.steps;
+        let mixture = steps.iter().any(|step| matches!(step.op, Op::Moe { .. }));
         for scheme in PackedScheme::ALL {
             model.checkpoint = packed_checkpoint(&model.plan, &dense, scheme);
-            let mut errors = rows_errors(&model);
-            errors.sort_by(f64::total_cmp);
-            let limit = tolerance::nmse_limit(&scheme.to_string());
-            let within = errors.iter().filter(|error| **error <= limit).count();
-            println!(
-                "{name} in {scheme}: median {:.1e}, worst {:.1e}, {within} of {} within",
-                errors[errors.len() / 2],
-                errors[errors.len() - 1],
-                errors.len()
-            );
-            let strays = model
-                .plan
-                .steps
-                .iter()
-                .any(|step| matches!(step.op, Op::Moe { .. }));
-            let wanted = if strays {
-                errors.len() * 9 / 10
+            let (expected, found) = (short_texts(&Reference, &model), short_texts(&Cpu, &model));
+            let error = if mixture {
+                quantile_of_rows(&expected, &found, model.plan.vocab)
             } else {
-                errors.len()
+                nmse(&expected, &found)
             };
-            assert!(within >= wanted, "{name} in {scheme}: {errors:?}");
+            println!("{name} in {scheme}: NMSE {error:.1e}");
+            let limit = tolerance::nmse_limit(&scheme.to_string());
+            assert!(error <= limit, "{name} in {scheme}: NMSE {error:e}");
         }
     }
 }
 
-/// NMSE of each row of 30 sequences of 4 tokens.
-fn rows_errors(model: &Model) -> Vec<f64> {
+/// The rows of 30 sequences of 4 tokens.
+fn short_texts(backend: &dyn Backend, model: &Model) -> Vec<f32> {
     let exact = LoadOptions {
         kv: Some(KvFormat::F32),
         ..options()
     };
-    let rows = |backend: &dyn Backend| -> Vec<f32> {
-        let mut runner = load(backend, &model.plan, &model.checkpoint, &exact);
-        let ids = some_ids(120, model.plan.vocab, 11);
-        ids.chunks(4)
-            .flat_map(|ids| feed_alone(&mut *runner, ids, 4))
-            .collect()
-    };
-    let (expected, found) = (rows(&Reference), rows(&Cpu));
-    let vocab = model.plan.vocab;
-    let pairs = expected.chunks(vocab).zip(found.chunks(vocab));
-    pairs
-        .map(|(expected, found)| nmse(expected, found))
+    let mut runner = load(backend, &model.plan, &model.checkpoint, &exact);
+    let ids = some_ids(120, model.plan.vocab, 11);
+    let texts = ids.chunks(4);
+    texts
+        .flat_map(|ids| feed_alone(&mut *runner, ids, 4))
         .collect()
+}
+
+/// NMSE that nine of ten rows are within.
+fn quantile_of_rows(expected: &[f32], found: &[f32], vocab: usize) -> f64 {
+    let rows = expected.chunks(vocab).zip(found.chunks(vocab));
+    let mut errors: Vec<f64> = rows
+        .map(|(expected, found)| nmse(expected, found))
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    errors[errors.len() * 9 / 10]
 }
 
 #[test]
