@@ -75,7 +75,7 @@ pub enum Progress<'a> {
     Finishing,
 }
 
-/// Where [`write`] says how far it is; a break stops it.
+/// Where [`write()`] says how far it is; a break stops it.
 pub type Watch<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
 /// Packs a model into `<out>.partial`. [`Staged::publish`] gives it its name.
