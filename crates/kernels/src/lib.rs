@@ -5,7 +5,8 @@
 //! [`Cpu`].
 //!
 //! Every operation is written once, over a vector of 16 f32 lanes, and compiled for plain Rust, AVX2,
-//! AVX-512 and NEON. All of them give the same bits, because the vector's methods do. An output row
+//! AVX-512 and NEON. All of them give the same bits, because the vector's methods do; only products
+//! of bf16 weights use what the processor has for bf16, see [`Bf16Isa`]. An output row
 //! depends on its own input row (and its own sequence's state) alone: not on the rows beside it, the
 //! number of threads, or how a prompt was cut. Each file's head says in what order it adds.
 //!
@@ -21,6 +22,8 @@
     reason = "tiles of registers read best by index"
 )]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attend;
 mod conv;
 mod cpu;
