@@ -25,6 +25,7 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attend;
+mod bf16;
 mod conv;
 mod cpu;
 mod delta;
@@ -45,6 +46,7 @@ mod softmax;
 mod spans;
 
 pub use attend::{AttendShape, attend};
+pub use bf16::{Bf16Isa, ParseBf16IsaError};
 pub use conv::{ConvShape, conv1d_causal};
 pub use cpu::{Cpu, CpuError, CpuOptions};
 pub use delta::{DeltaInputs, DeltaShape, gated_delta};
