@@ -3,108 +3,10 @@
 
 mod common;
 
+use common::packed::*;
 use common::*;
 use lattice_kernels::*;
 use proptest::prelude::*;
-
-/// The instruction sets for integers, each with one thread and three, the definition first.
-fn int_cpus() -> Vec<Cpu> {
-    if !IntIsa::AmxInt8.is_available() {
-        eprintln!("skipped: this machine has no {}", IntIsa::AmxInt8);
-    }
-    let pairs = IntIsa::available()
-        .into_iter()
-        .flat_map(|isa| [(isa, 1), (isa, 3)]);
-    pairs
-        .map(|(isa, threads)| fast(threads).with_int_isa(isa).expect("an available one"))
-        .collect()
-}
-
-/// Bytes that begin on a multiple of 64.
-struct Aligned {
-    memory: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Aligned {
-    fn new(len: usize) -> Aligned {
-        let memory = vec![0xa5; len + 64];
-        let start = memory.as_ptr().align_offset(64);
-        Aligned { memory, start, len }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.len]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.len]
-    }
-}
-
-struct Owned {
-    memory: Aligned,
-    shape: PackedShape,
-}
-
-impl Owned {
-    fn new(scheme: PackedScheme, weights: &[f32], rows: usize, columns: usize) -> Owned {
-        Owned::segmented(scheme, weights, rows, columns, rows)
-    }
-
-    fn segmented(
-        scheme: PackedScheme,
-        weights: &[f32],
-        rows: usize,
-        columns: usize,
-        segment: usize,
-    ) -> Owned {
-        let shape = PackedShape::new(scheme, rows, columns, segment).expect("a shape");
-        let mut memory = Aligned::new(shape.bytes());
-        pack(weights, shape, memory.bytes_mut()).expect("finite weights");
-        Owned { memory, shape }
-    }
-
-    fn random(scheme: PackedScheme, seed: u64, rows: usize, columns: usize) -> Owned {
-        Owned::new(scheme, &values(seed, rows * columns), rows, columns)
-    }
-
-    fn view(&self) -> Packed<'_> {
-        Packed::new(self.memory.bytes(), self.shape).expect("as packed")
-    }
-
-    fn unpacked(&self) -> Vec<f32> {
-        unpacked(self.view())
-    }
-
-    fn linear(&self, cpu: &Cpu, bias: Option<&[f32]>, x: &[f32]) -> Vec<f32> {
-        linear_of(cpu, self.view(), bias, x)
-    }
-}
-
-fn unpacked(weight: Packed<'_>) -> Vec<f32> {
-    let mut out = vec![f32::NAN; weight.rows() * weight.columns()];
-    unpack(weight, &mut out);
-    out
-}
-
-fn linear_of(cpu: &Cpu, weight: Packed<'_>, bias: Option<&[f32]>, x: &[f32]) -> Vec<f32> {
-    let rows = x.len() / weight.columns();
-    let mut out = vec![f32::NAN; rows * weight.rows()];
-    linear_packed(cpu, weight, bias, x, &mut out);
-    out
-}
-
-const SCHEMES: [PackedScheme; 3] = PackedScheme::ALL;
-
-/// Each scheme with each of `items`.
-fn with_schemes<T: Copy>(items: &[T]) -> Vec<(PackedScheme, T)> {
-    let pairs = SCHEMES.into_iter();
-    pairs
-        .flat_map(|scheme| items.iter().map(move |&item| (scheme, item)))
-        .collect()
-}
 
 const ROWS: [usize; 6] = [1, 7, 16, 17, 40, 100];
 const COLUMNS: [usize; 9] = [1, 64, 100, 256, 320, 384, 576, 1000, 1024];
@@ -139,22 +41,6 @@ proptest! {
             let found = bits(&found.values());
             prop_assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{cpu:?}");
         }
-    }
-
-    #[test]
-    fn packing_q8_that_was_unpacked_changes_nothing(
-        rows in 1usize..20, columns in 1usize..600, exponent in -12i32..7, wide: bool, seed: u64,
-    ) {
-        let scale = 10f32.powi(exponent);
-        let weights: Vec<f32> = values(seed, rows * columns)
-            .iter()
-            .enumerate()
-            // Blocks of very unlike sizes.
-            .map(|(i, x)| x * scale * if wide { 0.1f32.powi((i / 97 % 5) as i32) } else { 1.0 })
-            .collect();
-        let packed = Owned::new(PackedScheme::Q8, &weights, rows, columns);
-        let again = Owned::new(PackedScheme::Q8, &packed.unpacked(), rows, columns);
-        prop_assert!(packed.memory.bytes() == again.memory.bytes());
     }
 
     #[test]
@@ -304,21 +190,6 @@ fn the_extremes_of_both_sides_do_not_overflow() {
 }
 
 #[test]
-fn pieces_of_whole_tiles_are_packed_on_their_own() {
-    let (rows, columns) = (70, 320);
-    let weights = values(1, rows * columns);
-    for scheme in SCHEMES {
-        let whole = Owned::new(scheme, &weights, rows, columns);
-        let mut pieces = Vec::new();
-        for piece in weights.chunks(16 * columns) {
-            let packed = Owned::new(scheme, piece, piece.len() / columns, columns);
-            pieces.extend_from_slice(packed.memory.bytes());
-        }
-        assert!(whole.memory.bytes() == pieces);
-    }
-}
-
-#[test]
 fn segments_are_matrices_one_behind_the_other() {
     let columns = 320;
     for (scheme, segment) in with_schemes(&[10, 16, 24, 40]) {
@@ -416,101 +287,4 @@ fn a_part_within_a_segment_is_refused() {
         start,
         take,
     });
-}
-
-#[test]
-fn values_are_where_the_layout_says() {
-    let (rows, columns) = (37, 321);
-    let weights = values(1, rows * columns);
-    let packed = Owned::new(PackedScheme::Q8, &weights, rows, columns);
-    let (shape, bytes, wide) = (packed.shape, packed.memory.bytes(), packed.unpacked());
-    assert_eq!(shape.bytes(), 3 * (64 + 16 * 384));
-    for (i, &wide) in wide.iter().enumerate() {
-        let (row, column) = (i / columns, i % columns);
-        let tile = row / 16 * (64 + 16 * 384);
-        let at = tile + column / 256 * 32 + row % 16 * 2;
-        let scale = half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
-        let q = bytes[tile + 64 + column / 4 * 64 + row % 16 * 4 + column % 4] as i8;
-        assert_eq!(scale * f32::from(q), wide);
-        // Half a step, of a scale that makes 127 of the largest.
-        assert!((wide - weights[i]).abs() <= scale * 0.51);
-    }
-    let used = rows * 2 * 2 + rows * columns;
-    let zeros = bytes.iter().filter(|&&b| b == 0).count();
-    assert!(zeros >= bytes.len() - used, "what fills up is zero");
-}
-
-#[test]
-fn scales_that_are_not_finite_are_counted() {
-    let columns = 576;
-    for scheme in SCHEMES {
-        let mut weight = Owned::segmented(scheme, &values(1, 60 * columns), 60, columns, 20);
-        assert_eq!(weight.view().non_finite(), None);
-        let tile = weight.shape.tile_bytes();
-        // Row 3 of the last tile of segments 0 and 1, and one of the rows that fill it up.
-        for (segment, row, block) in [(1, 3, 0), (1, 3, 2), (0, 3, 1), (0, 9, 1)] {
-            let at = (2 * segment + 1) * tile + block * 32 + row * 2;
-            weight.memory.bytes_mut()[at..at + 2].copy_from_slice(&[0x00, 0x7c]);
-        }
-        assert_eq!(weight.view().non_finite(), Some((3, 19)));
-        assert_eq!(weight.view().slice(20..60).non_finite(), Some((2, 19)));
-        assert_eq!(weight.view().slice(40..60).non_finite(), None);
-    }
-}
-
-#[test]
-fn bytes_that_are_no_weight_are_errors() {
-    let shape = PackedShape::new(PackedScheme::Q8, 17, 100, 17).expect("a shape");
-    let memory = Aligned::new(shape.bytes() + 64);
-    let bytes = memory.bytes();
-    let short = Packed::new(&bytes[..shape.bytes() - 1], shape).expect_err("a byte is missing");
-    let (expected, found) = (shape.bytes(), shape.bytes() - 1);
-    let (rows, columns) = (17, 100);
-    assert_eq!(
-        short,
-        PackedError::Length {
-            rows,
-            columns,
-            expected,
-            found
-        }
-    );
-    let beside = Packed::new(&bytes[4..4 + shape.bytes()], shape).expect_err("not aligned");
-    assert_eq!(beside, PackedError::Alignment { found: 4 });
-    let shapes = [(3, 0), (usize::MAX, 1), (1, usize::MAX), (1 << 32, 1 << 31)];
-    for (scheme, (rows, columns)) in with_schemes(&shapes) {
-        let error = PackedShape::new(scheme, rows, columns, rows).expect_err("no such shape");
-        assert_eq!(error, PackedError::Shape { rows, columns });
-    }
-    for (rows, segment) in [(30, 0), (0, 0), (30, 20), (30, 60)] {
-        let error = PackedShape::new(PackedScheme::Q8, rows, 64, segment).expect_err("no segments");
-        assert_eq!(error, PackedError::Segment { rows, segment });
-    }
-    // Each row a segment, and so a tile: 16 times the bytes.
-    let rows = 1 << 50;
-    let error = PackedShape::new(PackedScheme::Q8, rows, 256, 1).expect_err("too large");
-    assert_eq!(error, PackedError::Shape { rows, columns: 256 });
-}
-
-#[test]
-fn weights_without_a_packed_form_are_errors_by_row() {
-    for scheme in SCHEMES {
-        let shape = PackedShape::new(scheme, 3, 300, 3).expect("a shape");
-        let mut out = vec![0; shape.bytes()];
-        for value in [f32::NAN, f32::INFINITY] {
-            let mut weights = values(1, 900);
-            weights[2 * 300 + 280] = value;
-            let error = pack(&weights, shape, &mut out).expect_err("not finite");
-            let text = error.to_string();
-            assert!(text.starts_with("row 2, column 280"), "{text}");
-        }
-        let mut weights = values(1, 900);
-        weights[300] = -1e7;
-        let error = pack(&weights, shape, &mut out).expect_err("too large");
-        assert_eq!(error, PackError::TooLarge { row: 1, value: 1e7 });
-        weights[300] = 7e6;
-        pack(&weights, shape, &mut out).expect("nearly the largest that fits");
-        assert!(pack(&weights[1..], shape, &mut out).is_err());
-        assert!(pack(&weights, shape, &mut out[1..]).is_err());
-    }
 }

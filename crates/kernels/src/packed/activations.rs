@@ -120,7 +120,7 @@ impl Activations {
             true => rows * columns.div_ceil(CHUNK),
             false => 0,
         };
-        self.sums.resize(chunks, ChunkSums::default());
+        self.sums.resize(chunks, ChunkSums::ZERO);
     }
 
     fn parts_mut(&mut self) -> (&mut [i8], &mut [BlockHead], &mut [ChunkSums]) {
@@ -215,14 +215,14 @@ impl Body for QuantiseRow<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let blocks = self.x.chunks(BLOCK).zip(self.planes.chunks_mut(2 * BLOCK));
+        let mut sums = self.sums.chunks_mut(BLOCK / CHUNK);
         for ((x, planes), head) in blocks.zip(self.heads) {
             let mut v = [0.0; BLOCK];
             head.scale = rounded::<L>(x, &mut v);
             head.sum = split(&v, planes);
-        }
-        for (sums, planes) in self.sums.iter_mut().zip(self.planes.chunks(CHUNK_BYTES)) {
-            let (hi, lo) = planes.split_at(CHUNK);
-            *sums = ChunkSums::new(hi, lo);
+            if let Some(sums) = sums.next() {
+                sum_chunks::<L>(&v, sums);
+            }
         }
     }
 }
@@ -269,4 +269,28 @@ fn split(v: &[f32; BLOCK], planes: &mut [i8]) -> i32 {
         }
     }
     sum
+}
+
+/// The sums of each 64 values, as many as `sums` has room for. All are integers far below 2^24.
+#[inline(always)]
+fn sum_chunks<L: Lanes>(v: &[f32; BLOCK], sums: &mut [ChunkSums]) {
+    const SHARE: f32 = 1.0 / 128.0;
+    for (v, sums) in v.chunks_exact(CHUNK).zip(sums) {
+        let (mut all, mut hi) = ([L::zero(); 4], [L::zero(); 4]);
+        for i in 0..4 {
+            all[i] = L::get(v, i * LANES);
+            // Rounds v / 128 down: less half of what a remainder can be there are no ties.
+            hi[i] = all[i].fma(L::splat(SHARE), L::splat(-63.5 * SHARE)).round();
+        }
+        let (all, hi) = (L::sum4(all), L::sum4(hi));
+        let (mut high, mut low) = ([0; 4], [0; 4]);
+        for i in 0..4 {
+            // SAFETY: integers of at most 16 * 16,256.
+            unsafe {
+                high[i] = hi[i].to_int_unchecked::<i32>();
+                low[i] = all[i].to_int_unchecked::<i32>() - 128 * high[i];
+            }
+        }
+        *sums = ChunkSums::new(high, low);
+    }
 }

@@ -10,13 +10,12 @@ use std::cell::RefCell;
 use super::activations::Activations;
 use super::amx::{self, Product, QUAD, WeightTile};
 use super::amx_rows::GroupedRows;
-use super::{Packed, PackedScheme, TILE, q4};
+use super::dots::Dots;
+use super::int_isa::{IntBody, IntIsa};
+use super::{Packed, PackedScheme, PackedShape, SubBlock, TILE, product};
 use crate::cpu::Cpu;
 use crate::parts::Parts;
 use crate::scratch;
-
-/// Bytes ahead of 4-bit weights in use that are asked for.
-const AHEAD: usize = 8192;
 
 thread_local! {
     static KEPT: RefCell<GroupedRows> = const { RefCell::new(GroupedRows::new()) };
@@ -58,8 +57,7 @@ pub(super) unsafe fn product(
             let (scratch, expanded) = scratch.split_at_mut(amx::FLOATS);
             for tile in (first..end).step_by(QUAD) {
                 let count = QUAD.min(end - tile);
-                // SAFETY: the caller's promise.
-                let quad = unsafe { operands(weight, tile, count, expanded) };
+                let quad = operands(cpu.int_isa(), weight, tile, count, expanded);
                 // As if the next ones followed, which in a part of a weight they may not.
                 let stored = weight.tile(tile).bytes;
                 let bytes = QUAD * stored.len();
@@ -85,11 +83,8 @@ fn tile_floats(weight: Packed<'_>) -> usize {
 
 /// Tiles `first..first + count` of the weight as int8, expanded where they are stored otherwise.
 /// The last one stands in for those that are missing.
-///
-/// # Safety
-/// The machine has AVX-512 F and BW.
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-unsafe fn operands<'a>(
+fn operands<'a>(
+    isa: IntIsa,
     weight: Packed<'a>,
     first: usize,
     count: usize,
@@ -106,7 +101,13 @@ unsafe fn operands<'a>(
             let room = unsafe {
                 std::slice::from_raw_parts_mut(room.as_mut_ptr().cast::<i8>(), size_of_val(room))
             };
-            q4::expand(weight.tile(first + i).bytes, shape, sub, AHEAD, room);
+            let tile = weight.tile(first + i).bytes;
+            isa.run(Expand {
+                tile,
+                shape,
+                sub,
+                out: room,
+            });
         }
     }
     std::array::from_fn(|i| {
@@ -132,4 +133,22 @@ unsafe fn operands<'a>(
             rows: tile.rows.len(),
         }
     })
+}
+
+/// A tile of 4 bits that becomes int8 in `out`.
+struct Expand<'a> {
+    tile: &'a [u8],
+    shape: PackedShape,
+    sub: SubBlock,
+    out: &'a mut [i8],
+}
+
+impl IntBody for Expand<'_> {
+    #[inline(always)]
+    fn run<D: Dots>(self) {
+        match self.sub {
+            SubBlock::Of16 => product::expand::<D, 16>(self.tile, self.shape, self.sub, self.out),
+            SubBlock::Of32 => product::expand::<D, 32>(self.tile, self.shape, self.sub, self.out),
+        }
+    }
 }

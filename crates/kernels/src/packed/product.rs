@@ -12,12 +12,12 @@
 use std::ops::Range;
 
 use super::activations::{Activations, BlockHead};
-use super::dots::{Dots, Nibbles};
+use super::dots::Dots;
 use super::int_isa::IntBody;
 use super::linear::FEW_ROWS;
-use super::q4::{self, Block};
+use super::q4::Block;
 use super::view::Tile;
-use super::{BLOCK, CHUNK, Packed, PackedScheme, SubBlock, TILE};
+use super::{CHUNK, Packed, PackedScheme, PackedShape, SubBlock, TILE};
 use crate::lanes::Lanes;
 use crate::linear::prefetch;
 use crate::parts::Parts;
@@ -68,7 +68,7 @@ impl IntBody for Product<'_> {
                 }
                 _ if self.rows.len() <= D::ROWS => {
                     for tile in self.tiles.clone() {
-                        let tile = self.operand(tile, 0);
+                        let tile = self.operand::<D>(tile, 0);
                         self.few_rows::<D>([tile]);
                     }
                     return;
@@ -78,12 +78,12 @@ impl IntBody for Product<'_> {
         }
         let mut tile = self.tiles.start;
         while D::TILES == 2 && self.tiles.end - tile >= 2 {
-            let tiles = [self.operand(tile, 0), self.operand(tile + 1, 1)];
+            let tiles = [self.operand::<D>(tile, 0), self.operand::<D>(tile + 1, 1)];
             self.all_rows::<D, 2>(tile, tiles);
             tile += 2;
         }
         while tile < self.tiles.end {
-            let tiles = [self.operand(tile, 0)];
+            let tiles = [self.operand::<D>(tile, 0)];
             self.all_rows::<D, 1>(tile, tiles);
             tile += 1;
         }
@@ -107,7 +107,7 @@ impl Product<'_> {
 
     /// Tile `tile` of the weight as int8, expanded to place `place` where it is stored otherwise.
     #[inline(always)]
-    fn operand(&mut self, tile: usize, place: usize) -> Operand {
+    fn operand<D: Dots>(&mut self, tile: usize, place: usize) -> Operand {
         let (shape, tile) = (self.weight.shape(), self.weight.tile(tile));
         let (scales, values) = tile.bytes.split_at(shape.scales_bytes());
         let mut operand = Operand {
@@ -125,7 +125,10 @@ impl Product<'_> {
             let expanded = unsafe {
                 std::slice::from_raw_parts_mut(expanded.as_mut_ptr().cast::<i8>(), bytes)
             };
-            q4::expand(tile.bytes, shape, sub, AHEAD, expanded);
+            match sub {
+                SubBlock::Of16 => expand::<D, 16>(tile.bytes, shape, sub, expanded),
+                SubBlock::Of32 => expand::<D, 32>(tile.bytes, shape, sub, expanded),
+            }
             operand.values = expanded.as_ptr();
         }
         operand
@@ -160,40 +163,38 @@ impl Product<'_> {
         r: usize,
     ) {
         let shape = self.weight.shape();
+        let mut x = [std::ptr::null(); N];
+        let mut x_sums = [std::ptr::null(); N];
+        for n in 0..N {
+            x[n] = self.x.row(r + n).as_ptr();
+            x_sums[n] = self.x.sums(r + n).as_ptr();
+        }
         let mut acc = [D::Float::zero(); N];
         for b in 0..shape.blocks() {
             let block = Block::new(shape, sub, b);
+            let chunks = shape.block_width(b) / CHUNK;
+            let mut w = block.chunk(tile.bytes, 0);
+            let mut ahead = w.z.wrapping_add(AHEAD);
             let mut sums = [D::zero(); N];
-            for chunk in 0..shape.block_width(b) / CHUNK {
-                let (c, j) = (chunk * CHUNK, chunk * CHUNK / SUB);
-                let w = Nibbles {
-                    z: tile.bytes[block.offsets(j)..].as_ptr().cast(),
-                    m: tile.bytes[block.multipliers(j)..].as_ptr(),
-                    q: tile.bytes[block.nibbles(c)..].as_ptr(),
-                };
-                for line in 0..NIBBLE_LINES {
-                    let at = line * CHUNK + c / CHUNK * NIBBLE_LINES * CHUNK;
-                    let block = tile.bytes[block.offsets(0)..].as_ptr();
-                    prefetch(block.wrapping_add(at + AHEAD));
-                }
-                let mut x = [std::ptr::null(); N];
-                let mut x_sums = [std::ptr::null(); N];
-                let chunk = b * BLOCK / CHUNK + chunk;
-                for n in 0..N {
-                    x[n] = self.x.row(r + n)[chunk * 2 * CHUNK..].as_ptr();
-                    let sums = &self.x.sums(r + n)[chunk];
-                    x_sums[n] = match sub {
-                        SubBlock::Of16 => sums.of_16.as_ptr(),
-                        SubBlock::Of32 => sums.of_32.as_ptr(),
-                    };
+            for _ in 0..chunks {
+                for _ in 0..NIBBLE_LINES {
+                    prefetch(ahead);
+                    ahead = ahead.wrapping_add(CHUNK);
                 }
                 // SAFETY: a block has all parts of each of its chunks of 64 columns, and a row its
-                // planes and sums.
+                // planes and sums; all pointers have moved on by the chunks before.
                 unsafe { D::nibbles::<SUB, N>(&mut sums, w, x, x_sums) };
+                w.z = w.z.wrapping_add(CHUNK / SUB * TILE);
+                w.m = w.m.wrapping_add(CHUNK / SUB * TILE / 2);
+                w.q = w.q.wrapping_add(CHUNK * TILE / 2);
+                x = x.map(|x| x.wrapping_add(2 * CHUNK));
+                x_sums = x_sums.map(|sums| sums.wrapping_add(1));
             }
             // SAFETY: a tile has 16 scales for each block.
-            let scale =
-                unsafe { D::Float::load_f16(tile.bytes.as_ptr().cast::<u16>().add(b * TILE)) };
+            let scale = unsafe {
+                let scales = tile.bytes.as_ptr().cast::<u16>();
+                D::Float::load_f16(scales.add(b * TILE))
+            };
             for n in 0..N {
                 let scale = scale.mul(D::Float::splat(self.x.heads(r + n)[b].scale));
                 acc[n] = sums[n].total(0).fma(scale, acc[n]);
@@ -337,6 +338,30 @@ impl Product<'_> {
         match self.bias {
             Some(bias) => acc.add(L::get(&bias[outputs], 0)).put(out, 0),
             None => acc.put(out, 0),
+        }
+    }
+}
+
+/// Expands `tile` to int8: 64 bytes for each 4 columns, to the front of `out`. Asks for what follows.
+#[inline(always)]
+pub(super) fn expand<D: Dots, const SUB: usize>(
+    tile: &[u8],
+    shape: PackedShape,
+    sub: SubBlock,
+    out: &mut [i8],
+) {
+    let mut out = out.chunks_exact_mut(CHUNK * TILE);
+    for b in 0..shape.blocks() {
+        let block = Block::new(shape, sub, b);
+        for c in (0..shape.block_width(b)).step_by(CHUNK) {
+            let w = block.chunk(tile, c);
+            for line in 0..8 {
+                prefetch(w.q.wrapping_add(AHEAD + line * CHUNK));
+            }
+            let out = out.next().expect("1,024 bytes for each 64 columns");
+            let out = out.try_into().expect("a chunk has as many");
+            // SAFETY: a block has all parts of each of its chunks of 64 columns.
+            unsafe { D::expand::<SUB>(w, out) };
         }
     }
 }

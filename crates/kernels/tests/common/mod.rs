@@ -3,6 +3,8 @@
 
 use lattice_kernels::*;
 
+pub(crate) mod packed;
+
 /// One processor per available instruction set and thread count, the plainest first.
 pub(crate) fn cpus() -> Vec<Cpu> {
     let pairs = Isa::available()

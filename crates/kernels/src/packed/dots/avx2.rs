@@ -12,10 +12,11 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dots, LOW, Nibbles, SubSum};
+use super::nibbles::FOUR;
+use super::{ChunkSums, Dots, LOW, Nibbles};
 use crate::lanes::avx2::Avx2 as Lanes2;
-use crate::packed::CHUNK;
 use crate::packed::int_isa::IntBody;
+use crate::packed::{CHUNK, TILE};
 
 /// Runs `body` with AVX2, FMA and F16C on.
 ///
@@ -111,7 +112,7 @@ impl Dots for Avx2 {
         acc: &mut [Self; N],
         w: Nibbles,
         x: [*const i8; N],
-        sums: [*const SubSum; N],
+        sums: [*const ChunkSums; N],
     ) {
         for j in 0..CHUNK / SUB {
             let zero = [ops!(_mm256_setzero_si256()); 2];
@@ -139,7 +140,7 @@ impl Dots for Avx2 {
             ));
             for n in 0..N {
                 // SAFETY: the caller's promise.
-                let both = ops!(_mm256_set1_epi32((*sums[n].add(j)).both));
+                let both = ops!(_mm256_set1_epi32((*sums[n]).of::<SUB>(j).both));
                 acc[n] = Avx2(each!(i => {
                     let high = _mm256_madd_epi16(hi[n][i], _mm256_slli_epi16::<7>(ones[i]));
                     let low = _mm256_madd_epi16(lo[n][i], ones[i]);
@@ -149,6 +150,12 @@ impl Dots for Avx2 {
                 }));
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; CHUNK * TILE]) {
+        // SAFETY: the caller's promise.
+        unsafe { expand::<SUB>(w, out) };
     }
 
     #[inline(always)]
@@ -189,7 +196,7 @@ pub(super) unsafe fn halves(p: *const u8) -> ([__m256i; 2], [__m256i; 2]) {
 pub(super) unsafe fn multipliers(w: Nibbles, j: usize) -> [__m256i; 2] {
     // SAFETY: the caller's promise; features as in `ops`.
     let m: [__m256i; 2] = unsafe {
-        let p = w.m.add(j / 2 * 16);
+        let p = w.m.add(j / 2 * TILE);
         [
             _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())),
             _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast())),
@@ -209,10 +216,45 @@ pub(super) unsafe fn multipliers(w: Nibbles, j: usize) -> [__m256i; 2] {
 pub(super) unsafe fn offsets(w: Nibbles, j: usize) -> [__m256i; 2] {
     // SAFETY: the caller's promise; features as in `ops`.
     unsafe {
-        let p = w.z.add(j * 16);
+        let p = w.z.add(j * TILE);
         [
             _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())),
             _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8).cast())),
         ]
+    }
+}
+
+/// [`Dots::expand`] in 256 bits.
+///
+/// # Safety
+/// As there; the machine has AVX2.
+#[inline(always)]
+pub(super) unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; CHUNK * TILE]) {
+    let mut out = out.as_mut_ptr().cast::<__m256i>();
+    for j in 0..CHUNK / SUB {
+        // SAFETY: the caller's promise.
+        let (m, z) = unsafe { (multipliers(w, j), offsets(w, j)) };
+        let m = each!(i => _mm256_or_si256(m[i], _mm256_slli_epi32::<16>(m[i])));
+        let all = ops!(_mm256_broadcastsi128_si256(_mm_setr_epi32(
+            FOUR[0], FOUR[1], FOUR[2], FOUR[3]
+        )));
+        // The value at q = 0, four times.
+        let first = each!(i => _mm256_sub_epi8(z[i], _mm256_slli_epi16::<3>(m[i])));
+        let first = each!(i => _mm256_shuffle_epi8(first[i], all));
+        for c in (j * SUB..(j + 1) * SUB).step_by(8) {
+            // SAFETY: the caller's promise.
+            let (low, high) = unsafe { halves(w.q.add(c * 8)) };
+            for q in [low, high] {
+                // Two products at once: at most 225, neither reaches the other's byte.
+                let value = each!(i => _mm256_mullo_epi16(q[i], m[i]));
+                let value = each!(i => _mm256_add_epi8(value[i], first[i]));
+                // SAFETY: `out` has 64 bytes for each 4 columns; features as in `ops`.
+                unsafe {
+                    _mm256_storeu_si256(out, value[0]);
+                    _mm256_storeu_si256(out.add(1), value[1]);
+                    out = out.add(2);
+                }
+            }
+        }
     }
 }

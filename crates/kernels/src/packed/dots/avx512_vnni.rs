@@ -8,10 +8,11 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dots, LOW, Nibbles, SubSum};
+use super::nibbles::FOUR;
+use super::{ChunkSums, Dots, LOW, Nibbles, SubSum};
 use crate::lanes::avx512::Avx512;
-use crate::packed::CHUNK;
 use crate::packed::int_isa::IntBody;
+use crate::packed::{CHUNK, TILE};
 
 /// Runs `body` with AVX-512 VNNI on.
 ///
@@ -89,39 +90,62 @@ impl Dots for Avx512Vnni {
         acc: &mut [Self; N],
         w: Nibbles,
         x: [*const i8; N],
-        sums: [*const SubSum; N],
+        sums: [*const ChunkSums; N],
     ) {
         for j in 0..CHUNK / SUB {
-            // SAFETY: the caller's promise; features as in `ops`.
-            unsafe {
-                let m = _mm512_cvtepu8_epi32(_mm_loadu_si128(w.m.add(j / 2 * 16).cast()));
-                let m = match j % 2 {
-                    0 => _mm512_and_si512(m, _mm512_set1_epi32(15)),
-                    _ => _mm512_srli_epi32::<4>(m),
-                };
-                let z = _mm512_cvtepi8_epi32(_mm_loadu_si128(w.z.add(j * 16).cast()));
-                let affine = _mm512_or_si512(m, _mm512_slli_epi32::<16>(z));
-                let sums = sums.map(|sums| &*sums.add(j));
-                let mut sub = sums.map(|sum| Avx512Vnni {
-                    hi: _mm512_set1_epi32(sum.start[0]),
-                    lo: _mm512_set1_epi32(sum.start[1]),
-                });
-                for c in (j * SUB..(j + 1) * SUB).step_by(8) {
-                    let q = _mm512_loadu_si512(w.q.add(c * 8).cast());
-                    let low = _mm512_and_si512(q, _mm512_set1_epi8(15));
-                    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(q), _mm512_set1_epi8(15));
-                    for n in 0..N {
-                        sub[n] = sub[n].step(low, Self::inputs(x[n].add(c)));
-                        sub[n] = sub[n].step(high, Self::inputs(x[n].add(c + 4)));
+            // SAFETY: the caller's promise.
+            let sums: [SubSum; N] = sums.map(|sums| unsafe { (*sums).of::<SUB>(j) });
+            let mut sub = sums.map(|sum| Avx512Vnni {
+                hi: ops!(_mm512_set1_epi32(sum.start[0])),
+                lo: ops!(_mm512_set1_epi32(sum.start[1])),
+            });
+            for c in (j * SUB..(j + 1) * SUB).step_by(8) {
+                // SAFETY: the caller's promise.
+                let q = unsafe { halves(w.q.add(c * 8)) };
+                for n in 0..N {
+                    for (i, q) in q.into_iter().enumerate() {
+                        // SAFETY: the caller's promise.
+                        let x = unsafe { Self::inputs(x[n].add(c + 4 * i)) };
+                        sub[n] = sub[n].step(q, x);
                     }
                 }
-                for n in 0..N {
-                    let hi = paired(sub[n].hi, sums[n].top[0]);
-                    let lo = paired(sub[n].lo, sums[n].top[1]);
-                    acc[n] = Avx512Vnni {
-                        hi: _mm512_dpwssd_epi32(acc[n].hi, hi, affine),
-                        lo: _mm512_dpwssd_epi32(acc[n].lo, lo, affine),
-                    };
+            }
+            // SAFETY: the caller's promise.
+            let (m, z) = unsafe { affine(w, j) };
+            let both = ops!(_mm512_or_si512(m, _mm512_slli_epi32::<16>(z)));
+            for n in 0..N {
+                let hi = paired(sub[n].hi, sums[n].top[0]);
+                let lo = paired(sub[n].lo, sums[n].top[1]);
+                acc[n] = Avx512Vnni {
+                    hi: ops!(_mm512_dpwssd_epi32(acc[n].hi, hi, both)),
+                    lo: ops!(_mm512_dpwssd_epi32(acc[n].lo, lo, both)),
+                };
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; CHUNK * TILE]) {
+        let mut out = out.as_mut_ptr();
+        for j in 0..CHUNK / SUB {
+            // SAFETY: the caller's promise.
+            let (m, z) = unsafe { affine(w, j) };
+            let m = ops!(_mm512_or_si512(m, _mm512_slli_epi32::<16>(m)));
+            // The value at q = 0, four times.
+            let first = ops!({
+                let first = _mm512_sub_epi8(z, _mm512_slli_epi16::<3>(m));
+                _mm512_shuffle_epi8(first, _mm512_set4_epi32(FOUR[3], FOUR[2], FOUR[1], FOUR[0]))
+            });
+            for c in (j * SUB..(j + 1) * SUB).step_by(8) {
+                // SAFETY: the caller's promise.
+                for q in unsafe { halves(w.q.add(c * 8)) } {
+                    // Two products at once: at most 225, neither reaches the other's byte.
+                    // SAFETY: `out` has 64 bytes for each 4 columns; features as in `ops`.
+                    unsafe {
+                        let value = _mm512_add_epi8(_mm512_mullo_epi16(q, m), first);
+                        _mm512_storeu_si512(out.cast(), value);
+                        out = out.add(CHUNK);
+                    }
                 }
             }
         }
@@ -135,6 +159,38 @@ impl Dots for Avx512Vnni {
             let both = _mm512_add_epi32(_mm512_slli_epi32::<7>(self.hi), self.lo);
             _mm512_cvtepi32_ps(_mm512_sub_epi32(both, _mm512_set1_epi32(offset)))
         }))
+    }
+}
+
+/// The low and the high nibbles of 64 bytes.
+///
+/// # Safety
+/// 64 readable bytes at `p`.
+#[inline(always)]
+unsafe fn halves(p: *const u8) -> [__m512i; 2] {
+    // SAFETY: the caller's promise; features as in `ops`.
+    let q = unsafe { _mm512_loadu_si512(p.cast()) };
+    let mask = ops!(_mm512_set1_epi8(15));
+    let high = ops!(_mm512_and_si512(_mm512_srli_epi16::<4>(q), mask));
+    [ops!(_mm512_and_si512(q, mask)), high]
+}
+
+/// m and z of sub-block `j`, in 32 bits.
+///
+/// # Safety
+/// As [`Dots::nibbles`].
+#[inline(always)]
+unsafe fn affine(w: Nibbles, j: usize) -> (__m512i, __m512i) {
+    // SAFETY: the caller's promise; features as in `ops`.
+    let (m, z) = unsafe {
+        (
+            _mm512_cvtepu8_epi32(_mm_loadu_si128(w.m.add(j / 2 * TILE).cast())),
+            _mm512_cvtepi8_epi32(_mm_loadu_si128(w.z.add(j * TILE).cast())),
+        )
+    };
+    match j % 2 {
+        0 => (ops!(_mm512_and_si512(m, _mm512_set1_epi32(15))), z),
+        _ => (ops!(_mm512_srli_epi32::<4>(m)), z),
     }
 }
 

@@ -6,10 +6,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dots, LOW, Nibbles, SubSum};
+use super::{ChunkSums, Dots, LOW, Nibbles};
 use crate::lanes::avx2::Avx2;
-use crate::packed::CHUNK;
 use crate::packed::int_isa::IntBody;
+use crate::packed::{CHUNK, TILE};
 
 /// Runs `body` with AVX-VNNI on.
 ///
@@ -112,7 +112,7 @@ impl Dots for AvxVnni {
         acc: &mut [Self; N],
         w: Nibbles,
         x: [*const i8; N],
-        sums: [*const SubSum; N],
+        sums: [*const ChunkSums; N],
     ) {
         for j in 0..CHUNK / SUB {
             // SAFETY: the caller's promise.
@@ -120,7 +120,7 @@ impl Dots for AvxVnni {
             let mut sub = [Self::zero(); N];
             for n in 0..N {
                 // SAFETY: the caller's promise.
-                let start = unsafe { (*sums[n].add(j)).start };
+                let start = unsafe { (*sums[n]).of::<SUB>(j).start };
                 sub[n].hi = [ops!(_mm256_set1_epi32(start[0])); 2];
                 sub[n].lo = [ops!(_mm256_set1_epi32(start[1])); 2];
             }
@@ -137,7 +137,7 @@ impl Dots for AvxVnni {
             }
             for n in 0..N {
                 // SAFETY: the caller's promise.
-                let top = unsafe { (*sums[n].add(j)).top };
+                let top = unsafe { (*sums[n]).of::<SUB>(j).top };
                 let (hi, lo) = (paired(sub[n].hi, top[0]), paired(sub[n].lo, top[1]));
                 acc[n] = AvxVnni {
                     hi: each!(i => _mm256_dpwssd_avx_epi32(acc[n].hi[i], hi[i], affine[i])),
@@ -145,6 +145,12 @@ impl Dots for AvxVnni {
                 };
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; CHUNK * TILE]) {
+        // SAFETY: the caller's promise.
+        unsafe { super::avx2::expand::<SUB>(w, out) };
     }
 
     #[inline(always)]

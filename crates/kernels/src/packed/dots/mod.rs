@@ -64,15 +64,25 @@ pub(crate) trait Dots: Copy {
     ///
     /// # Safety
     /// 16 readable bytes at `z` for each sub-block and at `m` for each two, 512 at `q`; 128 at each of
-    /// `x`, and 64 / SUB sums at each of `sums`.
+    /// `x`, and one at each of `sums`.
     #[inline(always)]
     unsafe fn nibbles<const SUB: usize, const N: usize>(
         _: &mut [Self; N],
         _: Nibbles,
         _: [*const i8; N],
-        _: [*const SubSum; N],
+        _: [*const ChunkSums; N],
     ) {
         unreachable!("weights are expanded for this type");
+    }
+
+    /// Expands 64 columns of 4 bits in sub-blocks of SUB, 16 or 32: 64 bytes for each 4 columns.
+    ///
+    /// # Safety
+    /// As [`Dots::nibbles`], of the weight.
+    #[inline(always)]
+    unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; super::CHUNK * super::TILE]) {
+        // SAFETY: the caller's promise.
+        unsafe { nibbles::expand::<SUB>(w, out) };
     }
 
     /// The totals, `sum` being the sum of v over the block.

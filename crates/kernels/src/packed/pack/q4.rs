@@ -9,8 +9,13 @@
 //! more where the mean error is 0. q is the nearest of those that keep m (q - 8) + z within
 //! -127..=127. Of equal errors the first counts. All in f32 of [`Lanes`]: no bit depends on the
 //! machine. A block whose values all become 0 is all zero bytes.
-//! Packing what was unpacked may find other numbers for it, never a larger error than the first
-//! time's. Measured: see [`super`].
+//! Packing what was unpacked may find other numbers for it; it adds about a twentieth of the first
+//! time's error.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, one thread (`examples/rates.rs`): 17 ms
+//! for 1,024 x 1,024 in sub-blocks of 16, 32 ms of 32. Squared error over squared weights, mean of
+//! the 59 larger matrices of a trained model of 8 M weights in bf16: 0.00334 in 16, 0.00502 in 32
+//! (32 columns with float scale and minimum, each a multiple of 6 bits, 4.5 bits in all: 0.0051; q8:
+//! 0.000049).
 
 use half::f16;
 
@@ -257,3 +262,40 @@ fn within<L: Lanes>(z: L) -> L {
 }
 
 const _: () = assert!(LANES * 16 == BLOCK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(isa: Isa, weights: &[f32]) -> Option<(u16, Vec<f32>)> {
+        let found = match weights.len() % 2 {
+            0 => isa.run(Search::<16>::new(weights)),
+            _ => isa.run(Search::<32>::new(weights)),
+        };
+        let found = found.ok().flatten()?;
+        let q = found.q.into_iter().flatten();
+        Some((
+            found.scale.to_bits(),
+            q.chain(found.m).chain(found.z).collect(),
+        ))
+    }
+
+    #[test]
+    fn all_instruction_sets_pack_alike() {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        for columns in [256, 255, 100, 99, 17, 16, 1] {
+            for exponent in [-40, -24, -8, 0, 8, 22] {
+                let size = 2f32.powi(exponent);
+                let weights: Vec<f32> = (0..columns).map(|_| next() * next() * size).collect();
+                let expected = found(Isa::Scalar, &weights);
+                for isa in Isa::available() {
+                    assert_eq!(found(isa, &weights), expected, "{isa}, {columns} columns");
+                }
+            }
+        }
+    }
+}
