@@ -1,6 +1,6 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear | q8 | q4 |
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear [BF16_ISA] | q8 | q4 |
 //! q4_32 [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
@@ -41,6 +41,11 @@ fn bf16(n: usize) -> Vec<u16> {
 }
 
 fn linears(cpu: &Cpu) {
+    println!("bf16 products on {}", cpu.bf16_isa());
+    #[cfg(target_arch = "x86_64")]
+    if cpu.bf16_isa() == Bf16Isa::AmxBf16 {
+        println!("bf16 peak {:.0} GFLOP/s", tile_peak(cpu, TileTurn::Bf16));
+    }
     println!("linear, bf16 weights      rows        ms      GB/s   GFLOP/s");
     for (outputs, columns) in [(3584, 1024), (1024, 3584), (6144, 1024), (248_320, 1024)] {
         // Several copies: a model's weights come from memory, not from a cache.
@@ -261,8 +266,10 @@ fn peak(cpu: &Cpu) -> Option<f64> {
         total.map_or(0, |x| _mm512_reduce_add_epi32(x))
     }
 
-    if cpu.int_isa() != IntIsa::Avx512Vnni {
-        return None;
+    match cpu.int_isa() {
+        IntIsa::AmxInt8 => return Some(tile_peak(cpu, TileTurn::Int8)),
+        IntIsa::Avx512Vnni => {}
+        _ => return None,
     }
     let times = 100_000;
     let t = seconds(20, || {
@@ -272,6 +279,63 @@ fn peak(cpu: &Cpu) -> Option<f64> {
         });
     });
     Some((cpu.threads() * 4 * times * 16 * 64 * 2) as f64 / t / 1e9)
+}
+
+/// What tiles multiply.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, PartialEq)]
+enum TileTurn {
+    Int8,
+    Bf16,
+}
+
+/// Products of tiles per second, in 10^9 operations, with everything in tiles.
+#[cfg(target_arch = "x86_64")]
+fn tile_peak(cpu: &Cpu, turn: TileTurn) -> f64 {
+    use std::arch::asm;
+
+    #[repr(align(64))]
+    struct Config([u8; 64]);
+    let mut config = Config([0; 64]);
+    config.0[0] = 1;
+    for i in 0..8 {
+        (config.0[16 + 2 * i], config.0[48 + i]) = (64, 16);
+    }
+    macro_rules! products {
+        ($instruction:literal) => {
+            asm!(
+                concat!($instruction, " tmm0, tmm6, tmm7"),
+                concat!($instruction, " tmm1, tmm6, tmm7"),
+                concat!($instruction, " tmm2, tmm6, tmm7"),
+                concat!($instruction, " tmm3, tmm6, tmm7"),
+                options(nomem, nostack, preserves_flags)
+            )
+        };
+    }
+    let times = 10_000;
+    let t = seconds(20, || {
+        cpu.run(cpu.threads() * 4, &|_| {
+            // SAFETY: the processor's sets say that the machine has tiles, which nothing else here
+            // uses; the configuration is a valid one of 64 bytes.
+            unsafe {
+                asm!("ldtilecfg [{}]", "tilezero tmm6", "tilezero tmm7", in(reg) &raw const config,
+                    options(readonly, nostack, preserves_flags));
+                for _ in 0..times {
+                    match turn {
+                        TileTurn::Int8 => products!("tdpbssd"),
+                        TileTurn::Bf16 => products!("tdpbf16ps"),
+                    }
+                }
+                asm!("tilerelease", options(nomem, nostack, preserves_flags));
+            }
+        });
+    });
+    let operations = if turn == TileTurn::Int8 {
+        32_768
+    } else {
+        16_384
+    };
+    (cpu.threads() * 4 * times * 4 * operations) as f64 / t / 1e9
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -382,6 +446,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{cpu:?}");
     match arguments.next().as_deref() {
         Some("linear") => {
+            let cpu = match arguments.next() {
+                Some(name) => cpu.with_bf16_isa(name.parse()?)?,
+                None => cpu,
+            };
             linears(&cpu);
             return Ok(());
         }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::pool::Pool;
-use crate::{IntIsa, Isa};
+use crate::{Bf16Isa, IntIsa, Isa};
 
 /// Elements that make a task worth handing to another thread.
 const TASK_ELEMENTS: usize = 16 * 1024;
@@ -14,7 +14,8 @@ const TASK_ELEMENTS: usize = 16 * 1024;
 /// What to compute with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CpuOptions {
-    /// None: the fastest the machine has. It changes the speed, never a bit of a result.
+    /// None: the fastest the machine has. It changes the speed, and no bit of a result but those of
+    /// bf16 weights, see [`Bf16Isa`].
     pub isa: Option<Isa>,
     /// 0: one per physical core that this process may use. It changes the speed, never a bit of a
     /// result.
@@ -44,6 +45,14 @@ pub enum CpuError {
         /// What there is.
         available: Vec<IntIsa>,
     },
+    /// The machine lacks the instruction set asked for bf16 products.
+    #[error("this machine has no {wanted} for bf16, it has {}", list(available))]
+    Bf16IsaMissing {
+        /// What was asked for.
+        wanted: Bf16Isa,
+        /// What there is.
+        available: Vec<Bf16Isa>,
+    },
     /// The system would not start the threads.
     #[error("could not start {threads} threads")]
     Threads {
@@ -65,6 +74,7 @@ fn list(isas: &[impl ToString]) -> String {
 pub struct Cpu {
     isa: Isa,
     int_isa: IntIsa,
+    bf16_isa: Bf16Isa,
     pool: Pool,
 }
 
@@ -87,8 +97,12 @@ impl Cpu {
             options.threads
         };
         let pool = Pool::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
-        let int_isa = IntIsa::beside(isa);
-        Ok(Cpu { isa, int_isa, pool })
+        Ok(Cpu {
+            isa,
+            int_isa: IntIsa::beside(isa),
+            bf16_isa: Bf16Isa::beside(isa),
+            pool,
+        })
     }
 
     /// The same with another instruction set for integer products than [`IntIsa::beside`] chose. It
@@ -106,6 +120,21 @@ impl Cpu {
         })
     }
 
+    /// The same with another instruction set for bf16 products than [`Bf16Isa::beside`] chose. It
+    /// changes the speed, and how inputs of bf16 weights are rounded.
+    ///
+    /// # Errors
+    /// [`CpuError::Bf16IsaMissing`] for an instruction set this machine lacks.
+    pub fn with_bf16_isa(self, bf16_isa: Bf16Isa) -> Result<Cpu, CpuError> {
+        if bf16_isa.is_available() {
+            return Ok(Cpu { bf16_isa, ..self });
+        }
+        Err(CpuError::Bf16IsaMissing {
+            wanted: bf16_isa,
+            available: Bf16Isa::available(),
+        })
+    }
+
     /// The instruction set everything in f32 runs on.
     pub fn isa(&self) -> Isa {
         self.isa
@@ -114,6 +143,11 @@ impl Cpu {
     /// The instruction set that products of packed weights run on.
     pub fn int_isa(&self) -> IntIsa {
         self.int_isa
+    }
+
+    /// The instruction set that products of bf16 weights run on.
+    pub fn bf16_isa(&self) -> Bf16Isa {
+        self.bf16_isa
     }
 
     /// Threads that work on an operation, the calling one included.
@@ -151,6 +185,7 @@ impl std::fmt::Debug for Cpu {
         f.debug_struct("Cpu")
             .field("isa", &self.isa)
             .field("int_isa", &self.int_isa)
+            .field("bf16_isa", &self.bf16_isa)
             .field("threads", &self.threads())
             .finish()
     }

@@ -166,30 +166,13 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vl")
 }
 
-/// The tile features by CPUID leaf 7: std's detection of them is not stable yet.
+/// The tile features: std's detection of them is not stable yet.
 #[cfg(target_arch = "x86_64")]
-fn amx() -> [Feature; 3] {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    let edx = if __cpuid(0).eax >= 7 {
-        __cpuid_count(7, 0).edx
-    } else {
-        0
-    };
-    let bit = |n: u32| edx >> n & 1 == 1;
-    [
-        Feature {
-            name: "amx_tile",
-            present: bit(24),
-        },
-        Feature {
-            name: "amx_int8",
-            present: bit(25),
-        },
-        Feature {
-            name: "amx_bf16",
-            present: bit(22),
-        },
-    ]
+fn amx() -> impl Iterator<Item = Feature> {
+    let names = ["amx_tile", "amx_int8", "amx_bf16"];
+    let bits = crate::amx::cpu_bits();
+    let features = names.into_iter().zip(bits);
+    features.map(|(name, present)| Feature { name, present })
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! [`Cpu`].
 //!
 //! Every operation is written once, over a vector of 16 f32 lanes, and compiled for plain Rust, AVX2,
-//! AVX-512 and NEON. All of them give the same bits, because the vector's methods do. An output row
+//! AVX-512 and NEON. All of them give the same bits, because the vector's methods do; only products
+//! of bf16 weights use what the processor has for bf16, see [`Bf16Isa`]. An output row
 //! depends on its own input row (and its own sequence's state) alone: not on the rows beside it, the
 //! number of threads, or how a prompt was cut. Each file's head says in what order it adds.
 //!
@@ -21,7 +22,10 @@
     reason = "tiles of registers read best by index"
 )]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attend;
+mod bf16;
 mod conv;
 mod cpu;
 mod delta;
@@ -42,6 +46,7 @@ mod softmax;
 mod spans;
 
 pub use attend::{AttendShape, attend};
+pub use bf16::{Bf16Isa, ParseBf16IsaError};
 pub use conv::{ConvShape, conv1d_causal};
 pub use cpu::{Cpu, CpuError, CpuOptions};
 pub use delta::{DeltaInputs, DeltaShape, gated_delta};

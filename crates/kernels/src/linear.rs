@@ -16,11 +16,16 @@
 //! 4 rows 36.9; 96 rows 221 of 282 GFLOP/s of fused multiply-add. AVX2: 1 row 36 GB/s, 24 rows 92
 //! GFLOP/s. Without asking ahead 4 rows reach 19 GB/s and 96 rows 200 GFLOP/s; a widened copy, also
 //! without it, reached 184.
+//! bf16 weights go to [`crate::bf16`] where the processor multiplies bf16. The same machine with
+//! `vdpbf16ps`, others busy on it: 1 row 31 GB/s, 64 rows 250 GFLOP/s (fused multiply-add beside it:
+//! 31 and 214). Intel Xeon (family 6 model 207), shared, one thread, 3,584 x 1,024: AMX 1 row 11.4
+//! GB/s, 64 rows 386 GFLOP/s beside a peak of 1,967, `vdpbf16ps` 13 GB/s and 51 GFLOP/s.
 
 use std::ops::Range;
 
+use crate::bf16;
 use crate::cpu::Cpu;
-use crate::dense::{Dense, Format, Rows, with_format};
+use crate::dense::{Dense, DenseData, Format, Rows, with_format};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 
@@ -33,7 +38,7 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// Bytes that come from memory together.
 pub(crate) const LINE_BYTES: usize = 64;
 /// Input rows of a tile, at most.
-const TILE_ROWS: usize = 6;
+pub(crate) const TILE_ROWS: usize = 6;
 
 /// `out = x weight^T + bias`. `x`: `[rows, weight.columns()]`; `out`: `[rows, weight.rows()]`;
 /// `bias`: `[weight.rows()]`.
@@ -90,16 +95,16 @@ pub fn linear_select(
 
 /// The input rows of a product, in the order of its output rows.
 #[derive(Clone, Copy)]
-struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     x: &'a [f32],
-    columns: usize,
-    rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
     picked: Option<&'a [u32]>,
 }
 
 impl<'a> Inputs<'a> {
     #[inline(always)]
-    fn row(&self, r: usize) -> &'a [f32] {
+    pub(crate) fn row(&self, r: usize) -> &'a [f32] {
         let r = self.picked.map_or(r, |picked| picked[r] as usize);
         &self.x[r * self.columns..(r + 1) * self.columns]
     }
@@ -123,43 +128,54 @@ fn product(
         bias.is_none_or(|b| b.len() == outputs),
         "bias of {outputs} outputs"
     );
-    let out = Parts::new(out);
-    with_format!(
-        weight.data(),
-        product_format,
-        cpu,
-        Shared {
-            stored: weight.stored(),
-            outputs,
-            bias,
-            inputs,
-            out: &out
-        }
-    );
+    let shared = Shared {
+        stored: weight.stored(),
+        outputs,
+        bias,
+        inputs,
+        out: &Parts::new(out),
+    };
+    if let DenseData::Bf16(bits) = weight.data()
+        && bf16::product(cpu, bits, shared)
+    {
+        return;
+    }
+    with_format!(weight.data(), product_format, cpu, shared);
 }
 
 /// What every task of a product knows beside the weight.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
-    stored: Rows,
-    outputs: usize,
-    bias: Option<&'a [f32]>,
-    inputs: Inputs<'a>,
-    out: &'a Parts<'a, f32>,
+pub(crate) struct Shared<'a> {
+    pub(crate) stored: Rows,
+    pub(crate) outputs: usize,
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) inputs: Inputs<'a>,
+    pub(crate) out: &'a Parts<'a, f32>,
 }
 
-fn product_format<F: Format>(weight: &[F::Bits], cpu: &Cpu, shared: Shared<'_>) {
-    let (rows, columns) = (shared.inputs.rows, shared.inputs.columns);
+/// Weight rows and input rows of a task, elements having so many bytes.
+pub(crate) fn cut(
+    rows: usize,
+    columns: usize,
+    weight_bytes: usize,
+    input_bytes: usize,
+) -> (usize, usize) {
     let group = if rows <= TILE_ROWS {
-        (FEW_ROWS_BYTES / (columns * size_of::<F::Bits>()))
+        (FEW_ROWS_BYTES / (columns * weight_bytes))
             .next_multiple_of(8)
             .max(8)
     } else {
         GROUP
     };
-    let block = (BLOCK_BYTES / (columns * size_of::<f32>()))
+    let block = (BLOCK_BYTES / (columns * input_bytes))
         .next_multiple_of(TILE_ROWS)
         .max(24);
+    (group, block)
+}
+
+fn product_format<F: Format>(weight: &[F::Bits], cpu: &Cpu, shared: Shared<'_>) {
+    let (rows, columns) = (shared.inputs.rows, shared.inputs.columns);
+    let (group, block) = cut(rows, columns, size_of::<F::Bits>(), size_of::<f32>());
     let groups = shared.outputs.div_ceil(group);
     cpu.run(groups * rows.div_ceil(block), &|i| {
         let (first, start) = (i % groups * group, i / groups * block);
@@ -178,7 +194,7 @@ impl Shared<'_> {
     /// Adds up the lanes of weight rows `o` (M, or fewer at the end) by input rows `r..r + N` and
     /// writes the outputs.
     #[inline(always)]
-    fn finish<L: Lanes, const M: usize, const N: usize>(
+    pub(crate) fn finish<L: Lanes, const M: usize, const N: usize>(
         &self,
         sums: &[[L; N]; M],
         o: Range<usize>,

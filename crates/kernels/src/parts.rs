@@ -33,6 +33,16 @@ impl<'a, T> Parts<'a, T> {
         prefetch(self.start.wrapping_add(i));
     }
 
+    /// Where the slice begins, for those who check ranges themselves.
+    pub(crate) fn start(&self) -> *mut T {
+        self.start
+    }
+
+    /// Elements of the slice.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The elements of `range`, checked against the slice.
     ///
     /// # Safety

@@ -29,7 +29,7 @@ const CHUNK_BYTES: usize = 2 * CHUNK;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read as bytes")] [i8; CHUNK]);
+pub(super) struct Line(pub(super) [i8; CHUNK]);
 
 /// What a block of a row has beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]

@@ -23,6 +23,8 @@ pub enum IntIsa {
     AvxVnni,
     /// `vpdpbusd` of 512 bits: AVX-512 F, BW, DQ, VL and VNNI on top of [`IntIsa::Avx2`].
     Avx512Vnni,
+    /// AMX int8 tiles for more than a few rows, [`IntIsa::Avx512Vnni`] for those: Linux alone.
+    AmxInt8,
     /// AArch64 NEON, widening multiplies.
     Neon,
     /// AArch64 NEON with `sdot`.
@@ -37,11 +39,12 @@ pub(crate) trait IntBody {
 
 impl IntIsa {
     /// All of them, slowest first on each architecture.
-    pub const ALL: [IntIsa; 6] = [
+    pub const ALL: [IntIsa; 7] = [
         IntIsa::Scalar,
         IntIsa::Avx2,
         IntIsa::AvxVnni,
         IntIsa::Avx512Vnni,
+        IntIsa::AmxInt8,
         IntIsa::Neon,
         IntIsa::NeonDot,
     ];
@@ -55,7 +58,7 @@ impl IntIsa {
     pub fn beside(isa: Isa) -> IntIsa {
         let fits = |int: &IntIsa| match isa {
             Isa::Scalar => *int == IntIsa::Scalar,
-            Isa::Avx2 => *int != IntIsa::Avx512Vnni,
+            Isa::Avx2 => !matches!(int, IntIsa::Avx512Vnni | IntIsa::AmxInt8),
             Isa::Avx512 | Isa::Neon => true,
         };
         let fastest = IntIsa::available().into_iter().rfind(fits);
@@ -82,6 +85,8 @@ impl IntIsa {
             IntIsa::Avx512Vnni => {
                 Isa::Avx512.is_available() && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            IntIsa::AmxInt8 => IntIsa::Avx512Vnni.is_available() && crate::amx::has_int8(),
             #[cfg(target_arch = "aarch64")]
             IntIsa::Neon => Isa::Neon.is_available(),
             #[cfg(target_arch = "aarch64")]
@@ -92,7 +97,8 @@ impl IntIsa {
         }
     }
 
-    /// Runs `body` with the products of this instruction set.
+    /// Runs `body` with the products of this instruction set; tiles have their own, see
+    /// [`super::amx`].
     ///
     /// `self` must be available: a [`crate::Cpu`] only ever holds one that is.
     #[inline]
@@ -107,7 +113,7 @@ impl IntIsa {
             IntIsa::AvxVnni => unsafe { super::dots::avx_vnni::run(body) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            IntIsa::Avx512Vnni => unsafe { super::dots::avx512_vnni::run(body) },
+            IntIsa::Avx512Vnni | IntIsa::AmxInt8 => unsafe { super::dots::avx512_vnni::run(body) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             IntIsa::Neon => unsafe { super::dots::neon::run(body) },
@@ -126,6 +132,7 @@ impl fmt::Display for IntIsa {
             IntIsa::Avx2 => "avx2",
             IntIsa::AvxVnni => "avx_vnni",
             IntIsa::Avx512Vnni => "avx512_vnni",
+            IntIsa::AmxInt8 => "amx_int8",
             IntIsa::Neon => "neon",
             IntIsa::NeonDot => "neon_dot",
         })
@@ -135,8 +142,8 @@ impl fmt::Display for IntIsa {
 /// A name that is no integer instruction set of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown integer instruction set {0:?}, expected scalar, avx2, avx_vnni, avx512_vnni, neon or \
-     neon_dot"
+    "unknown integer instruction set {0:?}, expected scalar, avx2, avx_vnni, avx512_vnni, \
+     amx_int8, neon or neon_dot"
 )]
 pub struct ParseIntIsaError(String);
 
@@ -167,7 +174,8 @@ mod tests {
         for isa in Isa::available() {
             assert!(IntIsa::beside(isa).is_available());
         }
-        assert_ne!(IntIsa::beside(Isa::Avx2), IntIsa::Avx512Vnni);
+        let narrow = IntIsa::beside(Isa::Avx2);
+        assert!(!matches!(narrow, IntIsa::Avx512Vnni | IntIsa::AmxInt8));
         assert_eq!(IntIsa::beside(Isa::detect()), IntIsa::detect());
     }
 }

@@ -15,22 +15,37 @@
 //! GOP/s. Where nothing asks for the next tiles 8 rows reach 230 GOP/s and 64 rows 389; asking 4
 //! KiB ahead instead of 8, 4 rows reach 38 GB/s. With two threads, others busy on the second core:
 //! no more.
+<<<<<<< HEAD
 //! Of 4 bits in sub-blocks of 16, the bytes of 4 bits counted: AVX-512 VNNI: 1 row 38 to 40 GB/s
 //! (from a cache 56), 2 rows 35 to 38, 4 rows 22; 8 rows 379 GOP/s, 64 rows 486. AVX-VNNI: 1 row 37
 //! GB/s, 64 rows 252 GOP/s. AVX2: 1 row 30 GB/s, 64 rows 122 GOP/s. In sub-blocks of 32, AVX-512
 //! VNNI: 1 row 41 GB/s, 4 rows 23; 8 rows 404 GOP/s, 64 rows 488.
+=======
+//! Intel Xeon (family 6 model 207), a shared machine whose rates change by a factor of 2 within
+//! seconds, one thread, AMX, best: 3,584 x 1,024 with 512 rows 864 GOP/s beside a peak of `tdpbssd`
+//! of 5,307 raw (33 %), 1,024 x 1,024 with 64 rows 981 beside 4,510 (43 %), 6,144 x 1,024 with 512
+//! rows 777 beside 3,439 (45 %); in bad moments 300. VNNI beside them 200 to 300. 4 bits: 670 beside
+//! 4,851. Outputs that are not asked for before they are written: 668 instead of 832.
+>>>>>>> amx
 
 use std::cell::RefCell;
 
 use super::Packed;
 use super::activations::{Activations, quantise_rows};
+#[cfg(target_arch = "x86_64")]
+use super::int_isa::IntIsa;
 use super::product::Product;
+#[cfg(target_arch = "x86_64")]
+use super::{amx, amx_linear};
 use crate::cpu::Cpu;
 use crate::parts::Parts;
 use crate::scratch;
 
 /// Input rows that count as few: they read a weight once, as it is stored.
 pub(super) const FEW_ROWS: usize = 4;
+/// Input rows that are left to vectors where the processor has tiles: memory sets the pace.
+#[cfg(target_arch = "x86_64")]
+const VECTOR_ROWS: usize = 6;
 /// Bytes of weight in a task, about, while its rows are few.
 const FEW_ROWS_BYTES: usize = 128 * 1024;
 /// The same while they are many, at most.
@@ -81,9 +96,16 @@ pub fn linear_packed_quantised(
     assert_eq!(out.len(), rows * outputs, "output [{rows}, {outputs}]");
     let fits = bias.is_none_or(|b| b.len() == outputs);
     assert!(fits, "bias of {outputs} outputs");
+    let out = Parts::new(out);
+    #[cfg(target_arch = "x86_64")]
+    if cpu.int_isa() == IntIsa::AmxInt8 && rows > VECTOR_ROWS {
+        let cut = |groups, height| cut_groups(cpu, weight, groups, height);
+        // SAFETY: a `Cpu` refuses a set that `is_available` denies; lengths are as asserted.
+        unsafe { amx_linear::product(cpu, weight, bias, x, &out, cut) };
+        return;
+    }
     let (tiles, block) = cut(cpu, weight, rows);
     let groups = weight.tiles().div_ceil(tiles);
-    let out = Parts::new(out);
     cpu.run(groups * rows.div_ceil(block), &|i| {
         let (first, start) = (i % groups * tiles, i / groups * block);
         let product = Product {
@@ -112,10 +134,29 @@ fn cut(cpu: &Cpu, weight: Packed<'_>, rows: usize) -> (usize, usize) {
     }
     let block = ROWS_BYTES / (2 * shape.padded_columns());
     let block = block.next_multiple_of(GROUPS);
-    let tasks = |tiles| weight.tiles().div_ceil(tiles) * rows.div_ceil(block);
-    let mut tiles = (TASK_BYTES / shape.tile_bytes()).next_multiple_of(2).max(2);
-    while tiles > 2 && tasks(tiles) < TASKS * cpu.threads() {
-        tiles = (tiles / 2).next_multiple_of(2);
+    (tiles_of_task(cpu, weight, 2, rows.div_ceil(block)), block)
+}
+
+/// Tiles of weight and groups of input rows of a task, of `groups` of about `height` rows.
+#[cfg(target_arch = "x86_64")]
+fn cut_groups(cpu: &Cpu, weight: Packed<'_>, groups: usize, height: usize) -> (usize, usize) {
+    let most = (ROWS_BYTES / (2 * height * weight.shape().padded_columns())).max(1);
+    // Spans of even length.
+    let span = groups.div_ceil(groups.div_ceil(most));
+    (
+        tiles_of_task(cpu, weight, amx::QUAD, groups.div_ceil(span)),
+        span,
+    )
+}
+
+/// Tiles of weight of a task, a multiple of `step`: as many as the second cache takes, or fewer so
+/// that the product has enough tasks; the input rows come in `parts`.
+fn tiles_of_task(cpu: &Cpu, weight: Packed<'_>, step: usize, parts: usize) -> usize {
+    let tasks = |tiles| weight.tiles().div_ceil(tiles) * parts;
+    let most = TASK_BYTES / weight.shape().tile_bytes();
+    let mut tiles = most.next_multiple_of(step).max(step);
+    while tiles > step && tasks(tiles) < TASKS * cpu.threads() {
+        tiles = (tiles / 2).next_multiple_of(step);
     }
-    (tiles, block)
+    tiles
 }

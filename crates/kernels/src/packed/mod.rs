@@ -46,6 +46,12 @@
 //! Measured: see [`linear_packed`]'s file.
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_linear;
+#[cfg(target_arch = "x86_64")]
+mod amx_rows;
 mod dots;
 mod embed;
 mod int_isa;

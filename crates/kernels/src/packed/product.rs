@@ -344,7 +344,7 @@ impl Product<'_> {
 
 /// Expands `tile` to int8: 64 bytes for each 4 columns, to the front of `out`. Asks for what follows.
 #[inline(always)]
-fn expand<D: Dots, const SUB: usize>(
+pub(super) fn expand<D: Dots, const SUB: usize>(
     tile: &[u8],
     shape: PackedShape,
     sub: SubBlock,

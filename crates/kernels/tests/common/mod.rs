@@ -13,12 +13,14 @@ pub(crate) fn cpus() -> Vec<Cpu> {
     pairs.map(|(isa, threads)| cpu(isa, threads)).collect()
 }
 
+/// A processor whose bits are those of every other: it multiplies bf16 in f32.
 pub(crate) fn cpu(isa: Isa, threads: usize) -> Cpu {
-    Cpu::new(CpuOptions {
+    let cpu = Cpu::new(CpuOptions {
         isa: Some(isa),
         threads,
-    })
-    .expect("an available instruction set")
+    });
+    cpu.and_then(|cpu| cpu.with_bf16_isa(Bf16Isa::F32Fma))
+        .expect("an available instruction set")
 }
 
 pub(crate) fn fast(threads: usize) -> Cpu {

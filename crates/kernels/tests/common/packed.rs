@@ -4,6 +4,9 @@ use super::*;
 
 /// The instruction sets for integers, each with one thread and three, the definition first.
 pub(crate) fn int_cpus() -> Vec<Cpu> {
+    if !IntIsa::AmxInt8.is_available() {
+        eprintln!("skipped: this machine has no {}", IntIsa::AmxInt8);
+    }
     let pairs = IntIsa::available()
         .into_iter()
         .flat_map(|isa| [(isa, 1), (isa, 3)]);
