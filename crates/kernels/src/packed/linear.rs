@@ -15,18 +15,15 @@
 //! GOP/s. Where nothing asks for the next tiles 8 rows reach 230 GOP/s and 64 rows 389; asking 4
 //! KiB ahead instead of 8, 4 rows reach 38 GB/s. With two threads, others busy on the second core:
 //! no more.
-<<<<<<< HEAD
 //! Of 4 bits in sub-blocks of 16, the bytes of 4 bits counted: AVX-512 VNNI: 1 row 38 to 40 GB/s
 //! (from a cache 56), 2 rows 35 to 38, 4 rows 22; 8 rows 379 GOP/s, 64 rows 486. AVX-VNNI: 1 row 37
 //! GB/s, 64 rows 252 GOP/s. AVX2: 1 row 30 GB/s, 64 rows 122 GOP/s. In sub-blocks of 32, AVX-512
 //! VNNI: 1 row 41 GB/s, 4 rows 23; 8 rows 404 GOP/s, 64 rows 488.
-=======
 //! Intel Xeon (family 6 model 207), a shared machine whose rates change by a factor of 2 within
 //! seconds, one thread, AMX, best: 3,584 x 1,024 with 512 rows 864 GOP/s beside a peak of `tdpbssd`
 //! of 5,307 raw (33 %), 1,024 x 1,024 with 64 rows 981 beside 4,510 (43 %), 6,144 x 1,024 with 512
 //! rows 777 beside 3,439 (45 %); in bad moments 300. VNNI beside them 200 to 300. 4 bits: 670 beside
 //! 4,851. Outputs that are not asked for before they are written: 668 instead of 832.
->>>>>>> amx
 
 use std::cell::RefCell;
 
