@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu, reference::Reference};
 use lattice_inference::checkpoint::{LoadError, Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
-use lattice_kernels::{CpuError, CpuOptions, IntIsa, Isa};
+use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
 use crate::quantize::QuantizeArgs;
 
@@ -87,10 +87,14 @@ pub(crate) struct RunArgs {
     /// Instruction set: scalar, avx2, avx512 or neon [default: the best this machine has]
     #[arg(long)]
     pub(crate) isa: Option<Isa>,
-    /// Instruction set of the products of packed weights: scalar, avx2, avx_vnni, avx512_vnni, neon or neon_dot [default:
+    /// Instruction set of the products of packed weights: scalar, avx2, avx_vnni, avx512_vnni, amx_int8, neon or neon_dot [default:
     /// the best beside --isa]
     #[arg(long)]
     pub(crate) int_isa: Option<IntIsa>,
+    /// Instruction set of the products of bf16 weights: f32_fma (inputs stay f32), avx512_bf16 or amx_bf16 (inputs
+    /// rounded to bf16) [default: the best beside --isa]
+    #[arg(long)]
+    pub(crate) bf16_isa: Option<Bf16Isa>,
     /// Accept weights that are NaN or infinite
     #[arg(long)]
     pub(crate) allow_nan: bool,
@@ -155,14 +159,12 @@ impl ModelArgs {
 impl RunArgs {
     /// The instruction sets and threads asked for.
     pub(crate) fn processor(&self) -> Result<lattice_kernels::Cpu, CpuError> {
-        let cpu = lattice_kernels::Cpu::new(CpuOptions {
+        lattice_kernels::Cpu::new(CpuOptions {
             isa: self.isa,
+            int_isa: self.int_isa,
+            bf16_isa: self.bf16_isa,
             threads: self.threads,
-        })?;
-        match self.int_isa {
-            None => Ok(cpu),
-            Some(int_isa) => cpu.with_int_isa(int_isa),
-        }
+        })
     }
 
     pub(crate) fn load_options(&self, sequences_max: usize) -> LoadOptions {
@@ -179,6 +181,7 @@ impl RunArgs {
             threads: self.threads,
             isa: self.isa,
             int_isa: self.int_isa,
+            bf16_isa: self.bf16_isa,
             allow_non_finite: self.allow_nan,
         }
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use lattice_inference::Engine;
 use lattice_inference::checkpoint::ModelFiles;
-use lattice_kernels::{IntIsa, Isa};
+use lattice_kernels::{Bf16Isa, IntIsa, Isa};
 use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;
@@ -33,6 +33,8 @@ struct Report {
     isa: String,
     /// Of the products of packed weights.
     int_isa: String,
+    /// Of the products of bf16 weights.
+    bf16_isa: String,
     threads: usize,
     memory_available_bytes: Option<u64>,
     model_dir: String,
@@ -49,6 +51,7 @@ impl Report {
     fn of(args: &DoctorArgs) -> Self {
         let isa = args.run.isa.unwrap_or_else(Isa::detect);
         let int_isa = args.run.int_isa.unwrap_or_else(|| IntIsa::beside(isa));
+        let bf16_isa = args.run.bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
         let store = args.model.source.store();
         let mut report = Self {
             processor: processor(),
@@ -58,6 +61,7 @@ impl Report {
                 .collect(),
             isa: isa.to_string(),
             int_isa: int_isa.to_string(),
+            bf16_isa: bf16_isa.to_string(),
             threads: 0,
             memory_available_bytes: memory_available_bytes(),
             model_dir: store.root.display().to_string(),
@@ -133,8 +137,8 @@ impl Report {
         writeln!(out, "  has not  {}", named(false))?;
         writeln!(
             out,
-            "  runs on  {} (packed weights: {}) with {} threads",
-            self.isa, self.int_isa, self.threads
+            "  runs on  {} (packed weights: {}, bf16: {}) with {} threads",
+            self.isa, self.int_isa, self.bf16_isa, self.threads
         )?;
         let memory = self
             .memory_available_bytes
@@ -181,6 +185,7 @@ impl Report {
             "features": features,
             "isa": self.isa,
             "int_isa": self.int_isa,
+            "bf16_isa": self.bf16_isa,
             "threads": self.threads,
             "memory_available_bytes": self.memory_available_bytes,
             "model_dir": self.model_dir,

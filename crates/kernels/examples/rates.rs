@@ -442,7 +442,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let isa = arguments.next().map(|a| a.parse()).transpose()?;
     let threads = arguments.next().map_or(Ok(0), |a| a.parse())?;
-    let cpu = Cpu::new(CpuOptions { isa, threads })?;
+    let cpu = Cpu::new(CpuOptions {
+        isa,
+        threads,
+        ..CpuOptions::default()
+    })?;
     println!("{cpu:?}");
     match arguments.next().as_deref() {
         Some("linear") => {

@@ -17,6 +17,12 @@ pub struct CpuOptions {
     /// None: the fastest the machine has. It changes the speed, and no bit of a result but those of
     /// bf16 weights, see [`Bf16Isa`].
     pub isa: Option<Isa>,
+    /// For integer products. None: the fastest beside `isa`. It changes the speed, never a bit of a
+    /// result.
+    pub int_isa: Option<IntIsa>,
+    /// For products of bf16 weights. None: the fastest beside `isa`. It changes the speed, and how
+    /// inputs of bf16 weights are rounded.
+    pub bf16_isa: Option<Bf16Isa>,
     /// 0: one per physical core that this process may use. It changes the speed, never a bit of a
     /// result.
     pub threads: usize,
@@ -79,10 +85,11 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Checks the instruction set and starts the threads.
+    /// Checks the instruction sets and starts the threads.
     ///
     /// # Errors
-    /// [`CpuError::IsaMissing`] for an instruction set this machine lacks; [`CpuError::Threads`].
+    /// [`CpuError::IsaMissing`], [`CpuError::IntIsaMissing`] and [`CpuError::Bf16IsaMissing`] for an
+    /// instruction set this machine lacks; [`CpuError::Threads`].
     pub fn new(options: CpuOptions) -> Result<Cpu, CpuError> {
         let isa = options.isa.unwrap_or_else(Isa::detect);
         if !isa.is_available() {
@@ -97,12 +104,15 @@ impl Cpu {
             options.threads
         };
         let pool = Pool::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
-        Ok(Cpu {
+        let (int_isa, bf16_isa) = (IntIsa::beside(isa), Bf16Isa::beside(isa));
+        let cpu = Cpu {
             isa,
-            int_isa: IntIsa::beside(isa),
-            bf16_isa: Bf16Isa::beside(isa),
+            int_isa,
+            bf16_isa,
             pool,
-        })
+        };
+        cpu.with_int_isa(options.int_isa.unwrap_or(int_isa))?
+            .with_bf16_isa(options.bf16_isa.unwrap_or(bf16_isa))
     }
 
     /// The same with another instruction set for integer products than [`IntIsa::beside`] chose. It
@@ -227,6 +237,7 @@ mod tests {
         let error = Cpu::new(CpuOptions {
             isa: Some(wanted),
             threads: 1,
+            ..CpuOptions::default()
         })
         .map(drop);
         let text = error.expect_err("the machine lacks it").to_string();

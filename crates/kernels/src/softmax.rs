@@ -126,6 +126,7 @@ mod tests {
                     let options = CpuOptions {
                         isa: Some(isa),
                         threads: 1,
+                        ..CpuOptions::default()
                     };
                     let cpu = Cpu::new(options).expect("it is available");
                     let mut out = vec![0.0; len];

@@ -9,12 +9,13 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 /// What should be the same for a comparison to mean something.
-const ALIKE: [&str; 9] = [
+const ALIKE: [&str; 10] = [
     "model",
     "processor",
     "device",
     "isa",
     "int_isa",
+    "bf16_isa",
     "threads",
     "kv_format",
     "batch_tokens",

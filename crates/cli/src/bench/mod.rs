@@ -54,6 +54,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         processor: processor(),
         isa: cpu.isa().to_string(),
         int_isa: cpu.int_isa().to_string(),
+        bf16_isa: cpu.bf16_isa().to_string(),
         threads: cpu.threads(),
         device: args.run.device.backend().name(),
         kv: model.kv_format(&options).name(),

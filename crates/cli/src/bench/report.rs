@@ -174,6 +174,8 @@ pub(super) struct Report {
     pub(super) isa: String,
     /// Of the products of packed weights.
     pub(super) int_isa: String,
+    /// Of the products of bf16 weights.
+    pub(super) bf16_isa: String,
     pub(super) threads: usize,
     pub(super) device: &'static str,
     pub(super) kv: &'static str,
@@ -199,8 +201,8 @@ impl Report {
         writeln!(out, "processor  {}", self.processor)?;
         writeln!(
             out,
-            "runs on    {}, {} (packed weights: {}), threads: {}; read bandwidth {:.1} GB/s",
-            self.device, self.isa, self.int_isa, self.threads, costs.read_gbps
+            "runs on    {}, {} (packed weights: {}, bf16: {}), threads: {}; read bandwidth {:.1} GB/s",
+            self.device, self.isa, self.int_isa, self.bf16_isa, self.threads, costs.read_gbps
         )?;
         let peak = self.peak_memory_bytes.map_or("unknown".to_owned(), bytes);
         writeln!(out, "load       {:.1} ms; peak memory {peak}", self.load_ms)?;
@@ -243,6 +245,7 @@ impl Report {
             "device": self.device,
             "isa": self.isa,
             "int_isa": self.int_isa,
+            "bf16_isa": self.bf16_isa,
             "threads": self.threads,
             "kv_format": self.kv,
             "batch_tokens": self.batch_tokens,

@@ -1,6 +1,6 @@
 //! What a caller may choose about a loaded model. Every field can be printed; nothing is read from elsewhere.
 
-use lattice_kernels::{IntIsa, Isa};
+use lattice_kernels::{Bf16Isa, IntIsa, Isa};
 
 use super::Limits;
 use crate::checkpoint::{Checkpoint, Dtype, Form};
@@ -71,6 +71,8 @@ pub struct LoadOptions {
     pub isa: Option<Isa>,
     /// Instruction set of the products of packed weights; `None`: the best that asks for no wider vectors than `isa`.
     pub int_isa: Option<IntIsa>,
+    /// Instruction set of the products of bf16 weights; `None`: the fastest beside `isa`, which may round inputs to bf16.
+    pub bf16_isa: Option<Bf16Isa>,
     /// Accept weights that are not finite.
     pub allow_non_finite: bool,
 }
@@ -87,6 +89,7 @@ impl Default for LoadOptions {
             threads: 0,
             isa: None,
             int_isa: None,
+            bf16_isa: None,
             allow_non_finite: false,
         }
     }

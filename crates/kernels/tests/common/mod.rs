@@ -17,10 +17,11 @@ pub(crate) fn cpus() -> Vec<Cpu> {
 pub(crate) fn cpu(isa: Isa, threads: usize) -> Cpu {
     let cpu = Cpu::new(CpuOptions {
         isa: Some(isa),
+        bf16_isa: Some(Bf16Isa::F32Fma),
         threads,
+        ..CpuOptions::default()
     });
-    cpu.and_then(|cpu| cpu.with_bf16_isa(Bf16Isa::F32Fma))
-        .expect("an available instruction set")
+    cpu.expect("an available instruction set")
 }
 
 pub(crate) fn fast(threads: usize) -> Cpu {

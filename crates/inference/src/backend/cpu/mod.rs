@@ -79,11 +79,9 @@ impl Backend for Cpu {
 fn processor(options: &LoadOptions) -> Result<lattice_kernels::Cpu, RunError> {
     let cpu = lattice_kernels::Cpu::new(CpuOptions {
         isa: options.isa,
+        int_isa: options.int_isa,
+        bf16_isa: options.bf16_isa,
         threads: options.threads,
-    });
-    let cpu = cpu.and_then(|cpu| match options.int_isa {
-        None => Ok(cpu),
-        Some(int_isa) => cpu.with_int_isa(int_isa),
     });
     cpu.map_err(|error| RunError::Device(error.to_string()))
 }
