@@ -1,6 +1,6 @@
 //! Packed products by AMX: the tasks of one product.
 //!
-//! Layout and contract: see [`super::linear`]. Input rows are grouped once, see
+//! Layout, Contract: see [`super::linear`]. Input rows are grouped once, see
 //! [`super::amx_rows`]; a task takes some groups of them and some tiles of weight, four at a time,
 //! which it expands first where they are of 4 bits; [`super::amx`] multiplies.
 //! Measured: see [`super::linear`].
