@@ -87,8 +87,8 @@ pub(crate) struct RunArgs {
     /// Instruction set: scalar, avx2, avx512 or neon [default: the best this machine has]
     #[arg(long)]
     pub(crate) isa: Option<Isa>,
-    /// Instruction set of the products of packed weights: scalar, avx2, avx_vnni, avx512_vnni, amx_int8, neon or neon_dot [default:
-    /// the best beside --isa]
+    /// Instruction set of the products of packed weights: scalar, avx2, avx_vnni, avx512_vnni, amx_int8, neon,
+    /// neon_dot or neon_i8mm [default: the best beside --isa]
     #[arg(long)]
     pub(crate) int_isa: Option<IntIsa>,
     /// Instruction set of the products of bf16 weights: f32_fma (inputs stay f32), avx512_bf16 or amx_bf16 (inputs

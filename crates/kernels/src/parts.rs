@@ -34,11 +34,13 @@ impl<'a, T> Parts<'a, T> {
     }
 
     /// Where the slice begins, for those who check ranges themselves.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn start(&self) -> *mut T {
         self.start
     }
 
     /// Elements of the slice.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

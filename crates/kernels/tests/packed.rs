@@ -56,6 +56,20 @@ proptest! {
 }
 
 #[test]
+fn what_runs_is_what_the_machine_has() {
+    let ran: Vec<IntIsa> = int_cpus().iter().step_by(2).map(Cpu::int_isa).collect();
+    eprintln!("instruction sets for integers here: {ran:?}");
+    assert_eq!(ran, IntIsa::available());
+    #[cfg(target_arch = "aarch64")]
+    {
+        let dot = std::arch::is_aarch64_feature_detected!("dotprod");
+        let i8mm = dot && std::arch::is_aarch64_feature_detected!("i8mm");
+        let found = [IntIsa::NeonDot, IntIsa::NeonI8mm].map(|isa| ran.contains(&isa));
+        assert_eq!(found, [dot, i8mm]);
+    }
+}
+
+#[test]
 fn a_row_alone_is_a_row_in_a_crowd() {
     let shapes = [(100, 576), (33, 1024), (16, 100)];
     for (scheme, (rows, columns)) in with_schemes(&shapes) {
@@ -178,11 +192,14 @@ fn the_extremes_of_both_sides_do_not_overflow() {
         for _ in 0..4 {
             expected += -128.0 * 256.0 * f64::from(x);
         }
-        for cpu in int_cpus() {
-            for out in weight.linear(&cpu, None, &[x; 1024]) {
+        for (cpu, rows) in int_cpus()
+            .iter()
+            .flat_map(|cpu| [1, 2, 5].map(|n| (cpu, n)))
+        {
+            for out in weight.linear(cpu, None, &vec![x; rows * 1024]) {
                 assert!(
                     (f64::from(out) - expected).abs() <= 0.01,
-                    "{cpu:?}: {out} for {expected}"
+                    "{cpu:?}, {rows} rows: {out} for {expected}"
                 );
             }
         }

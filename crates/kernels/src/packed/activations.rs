@@ -29,7 +29,13 @@ const CHUNK_BYTES: usize = 2 * CHUNK;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Line(pub(super) [i8; CHUNK]);
+pub(super) struct Line(
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "read as bytes")
+    )]
+    pub(super) [i8; CHUNK],
+);
 
 /// What a block of a row has beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]

@@ -29,6 +29,8 @@ pub enum IntIsa {
     Neon,
     /// AArch64 NEON with `sdot`.
     NeonDot,
+    /// AArch64 NEON with `smmla` for two and more input rows, [`IntIsa::NeonDot`] for one.
+    NeonI8mm,
 }
 
 /// A product written once for every type of [`Dots`]. `run` must be `#[inline(always)]`, as must
@@ -39,7 +41,7 @@ pub(crate) trait IntBody {
 
 impl IntIsa {
     /// All of them, slowest first on each architecture.
-    pub const ALL: [IntIsa; 7] = [
+    pub const ALL: [IntIsa; 8] = [
         IntIsa::Scalar,
         IntIsa::Avx2,
         IntIsa::AvxVnni,
@@ -47,6 +49,7 @@ impl IntIsa {
         IntIsa::AmxInt8,
         IntIsa::Neon,
         IntIsa::NeonDot,
+        IntIsa::NeonI8mm,
     ];
 
     /// The fastest one this machine has.
@@ -93,6 +96,10 @@ impl IntIsa {
             IntIsa::NeonDot => {
                 Isa::Neon.is_available() && std::arch::is_aarch64_feature_detected!("dotprod")
             }
+            #[cfg(target_arch = "aarch64")]
+            IntIsa::NeonI8mm => {
+                IntIsa::NeonDot.is_available() && std::arch::is_aarch64_feature_detected!("i8mm")
+            }
             _ => false,
         }
     }
@@ -120,6 +127,9 @@ impl IntIsa {
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             IntIsa::NeonDot => unsafe { super::dots::neon::run_dot(body) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            IntIsa::NeonI8mm => unsafe { super::dots::neon::run_i8mm(body) },
             _ => unreachable!("an instruction set of another architecture is never available"),
         }
     }
@@ -135,6 +145,7 @@ impl fmt::Display for IntIsa {
             IntIsa::AmxInt8 => "amx_int8",
             IntIsa::Neon => "neon",
             IntIsa::NeonDot => "neon_dot",
+            IntIsa::NeonI8mm => "neon_i8mm",
         })
     }
 }
@@ -143,7 +154,7 @@ impl fmt::Display for IntIsa {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown integer instruction set {0:?}, expected scalar, avx2, avx_vnni, avx512_vnni, \
-     amx_int8, neon or neon_dot"
+     amx_int8, neon, neon_dot or neon_i8mm"
 )]
 pub struct ParseIntIsaError(String);
 

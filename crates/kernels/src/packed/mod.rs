@@ -33,8 +33,8 @@
 //! ```
 //!
 //! So every 64 bytes hold 4 columns of 16 rows (of q4: 4 in the low halves and 4 in the high ones):
-//! the operand of `vpdpbusd`, of NEON's `sdot`, and a
-//! row of an AMX tile. The bytes begin on a multiple of 64, and then so do every tile and all of
+//! the operand of `vpdpbusd`, of NEON's `sdot`, with another of its `smmla`, and a row of an AMX
+//! tile. The bytes begin on a multiple of 64, and then so do every tile and all of
 //! its values; bytes between a tile's last scale and its first value are zero. A tile's scales
 //! stand in front of its values, so that one pass through memory in order reads a weight. The bytes
 //! of a segment are those of its pieces of 16 rows (or a multiple), one after the other.

@@ -304,7 +304,7 @@ impl Product<'_> {
             let chunks = shape.block_width(b) / CHUNK;
             // SAFETY: an operand has 16 bytes for each column of all its blocks; a row has 2. Both
             // pointers have moved on by the blocks before.
-            let dots = unsafe { dots::<D, T, N, P>(values, planes, chunks, ahead) };
+            let dots = unsafe { D::dots::<T, N, P>(values, planes, chunks, ahead) };
             for t in 0..T {
                 // SAFETY: an operand has 16 scales for each block.
                 let scale = unsafe { D::Float::load_f16(tiles[t].scales.add(b * TILE)) };
@@ -364,55 +364,4 @@ pub(super) fn expand<D: Dots, const SUB: usize>(
             unsafe { D::expand::<SUB>(w, out) };
         }
     }
-}
-
-/// The dot products of `chunks` times 64 columns of T tiles with N rows.
-///
-/// # Safety
-/// `chunks` times 1,024 readable bytes at each of `values`, and 128 at each of `planes`.
-#[inline(always)]
-unsafe fn dots<D: Dots, const T: usize, const N: usize, const P: usize>(
-    mut values: [*const i8; T],
-    mut planes: [*const i8; N],
-    chunks: usize,
-    ahead: [usize; T],
-) -> [[D; N]; T] {
-    let mut sums = [[[D::zero(); P]; N]; T];
-    for _ in 0..chunks {
-        for step in (0..CHUNK / 4).step_by(P) {
-            for p in 0..P {
-                let (w_at, x_at) = ((step + p) * 4 * TILE, (step + p) * 4);
-                // SAFETY: the caller's promise.
-                let mut w = [unsafe { D::weights(values[0].add(w_at)) }; T];
-                for t in 0..T {
-                    let at = values[t].wrapping_add(w_at);
-                    prefetch(at.wrapping_add(ahead[t]));
-                    // SAFETY: as above.
-                    w[t] = unsafe { D::weights(at) };
-                }
-                for n in 0..N {
-                    // SAFETY: as above.
-                    let x = unsafe { D::inputs(planes[n].add(x_at)) };
-                    for t in 0..T {
-                        sums[t][n][p] = sums[t][n][p].step(w[t], x);
-                    }
-                }
-            }
-        }
-        for values in &mut values {
-            *values = values.wrapping_add(CHUNK * TILE);
-        }
-        for planes in &mut planes {
-            *planes = planes.wrapping_add(2 * CHUNK);
-        }
-    }
-    let mut totals = [[D::zero(); N]; T];
-    for t in 0..T {
-        for n in 0..N {
-            for p in 0..P {
-                totals[t][n] = totals[t][n].merge(sums[t][n][p]);
-            }
-        }
-    }
-    totals
 }

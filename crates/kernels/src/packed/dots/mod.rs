@@ -15,6 +15,8 @@ pub(crate) mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod nibbles;
 mod scalar;
@@ -22,10 +24,12 @@ mod scalar;
 pub(crate) use nibbles::{ChunkSums, Nibbles, SubSum};
 pub(crate) use scalar::Scalar;
 
+use super::{CHUNK, TILE};
 use crate::lanes::Lanes;
+use crate::linear::prefetch;
 
 /// Bytes from the high plane of 4 columns to the low plane of the same.
-pub(crate) const LOW: usize = super::CHUNK;
+pub(crate) const LOW: usize = CHUNK;
 
 /// Sixteen running dot products.
 pub(crate) trait Dots: Copy {
@@ -59,6 +63,22 @@ pub(crate) trait Dots: Copy {
     /// Adds what another accumulator has of the same rows.
     fn merge(self, other: Self) -> Self;
 
+    /// The dot products of `chunks` times 64 columns of T tiles with N input rows, each in P sums or
+    /// as it suits the type. While it reads the weights it asks for what lies `ahead` of each.
+    ///
+    /// # Safety
+    /// `chunks` times 1,024 readable bytes at each of `values`, and 128 at each of `planes`.
+    #[inline(always)]
+    unsafe fn dots<const T: usize, const N: usize, const P: usize>(
+        values: [*const i8; T],
+        planes: [*const i8; N],
+        chunks: usize,
+        ahead: [usize; T],
+    ) -> [[Self; N]; T] {
+        // SAFETY: the caller's promise.
+        unsafe { steps::<Self, T, N, P>(values, planes, chunks, ahead) }
+    }
+
     /// Adds 64 columns of 4 bits in sub-blocks of SUB, 16 or 32, with N input rows. The totals of
     /// such sums are taken with a sum of 0. Asked only of types with [`Dots::NIBBLE_ROWS`].
     ///
@@ -80,11 +100,62 @@ pub(crate) trait Dots: Copy {
     /// # Safety
     /// As [`Dots::nibbles`], of the weight.
     #[inline(always)]
-    unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; super::CHUNK * super::TILE]) {
+    unsafe fn expand<const SUB: usize>(w: Nibbles, out: &mut [i8; CHUNK * TILE]) {
         // SAFETY: the caller's promise.
         unsafe { nibbles::expand::<SUB>(w, out) };
     }
 
     /// The totals, `sum` being the sum of v over the block.
     fn total(self, sum: i32) -> Self::Float;
+}
+
+/// [`Dots::dots`] by steps.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn steps<D: Dots, const T: usize, const N: usize, const P: usize>(
+    mut values: [*const i8; T],
+    mut planes: [*const i8; N],
+    chunks: usize,
+    ahead: [usize; T],
+) -> [[D; N]; T] {
+    let mut sums = [[[D::zero(); P]; N]; T];
+    for _ in 0..chunks {
+        for step in (0..CHUNK / 4).step_by(P) {
+            for p in 0..P {
+                let (w_at, x_at) = ((step + p) * 4 * TILE, (step + p) * 4);
+                // SAFETY: the caller's promise.
+                let mut w = [unsafe { D::weights(values[0].add(w_at)) }; T];
+                for t in 0..T {
+                    let at = values[t].wrapping_add(w_at);
+                    prefetch(at.wrapping_add(ahead[t]));
+                    // SAFETY: as above.
+                    w[t] = unsafe { D::weights(at) };
+                }
+                for n in 0..N {
+                    // SAFETY: as above.
+                    let x = unsafe { D::inputs(planes[n].add(x_at)) };
+                    for t in 0..T {
+                        sums[t][n][p] = sums[t][n][p].step(w[t], x);
+                    }
+                }
+            }
+        }
+        for values in &mut values {
+            *values = values.wrapping_add(CHUNK * TILE);
+        }
+        for planes in &mut planes {
+            *planes = planes.wrapping_add(2 * CHUNK);
+        }
+    }
+    let mut totals = [[D::zero(); N]; T];
+    for t in 0..T {
+        for n in 0..N {
+            for p in 0..P {
+                totals[t][n] = totals[t][n].merge(sums[t][n][p]);
+            }
+        }
+    }
+    totals
 }

@@ -26,6 +26,10 @@ pub(crate) struct SubSum {
     /// -8 sum(x).
     pub(crate) start: [i32; 2],
     /// 2^16 sum(x).
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "NEON takes `both`")
+    )]
     pub(crate) top: [i32; 2],
     /// The sum of the high plane in the low half, of the low one in the high half.
     pub(crate) both: i32,
