@@ -8,7 +8,10 @@
 //! the exact sum of the input's integers over the group. All sets of instructions give the same
 //! bits. A tile of 4 bits is expanded to int8 once for all input rows of a task; one tile at a time
 //! meets groups of input rows whose sums fill the registers. AMX leaves them to the vectors.
-//! Measured: see [`super::linear`].
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), 3,584 x 1,024, one thread, best of many on a machine
+//! that others use (`examples/rates.rs`), AVX-512 VNNI; operations as in [`super::linear`], q8 beside
+//! it 1 row 40 GB/s, 64 rows 498 GOP/s. g8_32: 1 row 30 GB/s, 4 rows 28; 64 rows 245 GOP/s. g4_32:
+//! 1 row 19 GB/s, 4 rows 11; 64 rows 243 GOP/s. g4_64m: 1 row 20 GB/s, 64 rows 297 GOP/s.
 
 use std::ops::Range;
 
