@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    assert_same_bits, backends, f32s, feed_alone, load, open_packed, packed_checkpoint,
+    SCHEMES, assert_same_bits, backends, f32s, feed_alone, load, open_packed, packed_checkpoint,
     packed_file, some_ids,
 };
 use lattice_inference::backend::cpu::Cpu;
@@ -77,7 +77,7 @@ fn every_part_and_every_matrix_of_a_stack_is_whole_segments() {
 
 #[test]
 fn parts_of_a_tensor_weigh_what_their_segments_do() {
-    for scheme in PackedScheme::ALL {
+    for scheme in SCHEMES {
         let mut model = mixture();
         let dense_bytes = per_token(&model);
         let dense_scratch = model.footprint(&options()).scratch_bytes;
@@ -118,7 +118,7 @@ fn unpacked(checkpoint: &Checkpoint) -> Arc<Checkpoint> {
 #[test]
 fn the_reference_on_packed_weights_is_the_reference_on_their_values() {
     for (name, model) in models() {
-        for scheme in PackedScheme::ALL {
+        for scheme in SCHEMES {
             let packed = packed_checkpoint(&model.plan, &model.checkpoint, scheme);
             let ids = some_ids(30, model.plan.vocab, 1);
             let run = |weights| {
@@ -145,7 +145,7 @@ fn a_packed_model_is_close_to_the_reference_on_its_own_weights() {
         let dense = Arc::clone(&model.checkpoint);
         let steps = &model.plan.steps;
         let mixture = steps.iter().any(|step| matches!(step.op, Op::Moe { .. }));
-        for scheme in PackedScheme::ALL {
+        for scheme in SCHEMES {
             model.checkpoint = packed_checkpoint(&model.plan, &dense, scheme);
             let (expected, found) = (short_texts(&Reference, &model), short_texts(&Cpu, &model));
             let error = if mixture {

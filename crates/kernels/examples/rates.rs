@@ -1,7 +1,7 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
 //! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear [BF16_ISA] | q8 | q4 |
-//! q4_32 [INT_ISA]]]]]`
+//! q4_32 | g4_64m (or another grouped one) [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
 
@@ -481,7 +481,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     deltas(&cpu);
     attentions(&cpu);
     linears(&cpu);
-    for scheme in PackedScheme::ALL {
+    for scheme in PackedScheme::OWN {
         packed_linears(&cpu, scheme);
     }
     Ok(())

@@ -57,9 +57,9 @@ pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
 pub use norm::rms_norm;
 pub use packed::{
-    Activations, IntIsa, PackError, Packed, PackedError, PackedScheme, PackedShape,
-    ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, linear_packed,
-    linear_packed_quantised, pack, quantise_rows, quantise_select, unpack,
+    Activations, GroupBits, GroupColumns, IntIsa, PackError, Packed, PackedError, PackedScheme,
+    PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, linear_packed,
+    linear_packed_quantised, pack, pack_grouped, quantise_rows, quantise_select, unpack,
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};

@@ -162,9 +162,11 @@ fn weights_without_a_packed_form_are_errors_by_row() {
             assert!(text.starts_with("row 2, column 280"), "{text}");
         }
         let mut weights = values(1, 900);
-        weights[300] = -1e7;
-        let error = pack(&weights, shape, &mut out).expect_err("too large");
-        assert_eq!(error, PackError::TooLarge { row: 1, value: 1e7 });
+        if PackedScheme::OWN.contains(&scheme) {
+            weights[300] = -1e7;
+            let error = pack(&weights, shape, &mut out).expect_err("too large");
+            assert_eq!(error, PackError::TooLarge { row: 1, value: 1e7 });
+        }
         weights[300] = 7e6;
         pack(&weights, shape, &mut out).expect("nearly the largest that fits");
         assert!(pack(&weights[1..], shape, &mut out).is_err());
@@ -175,7 +177,7 @@ fn weights_without_a_packed_form_are_errors_by_row() {
 #[test]
 fn scales_that_are_not_finite_are_counted() {
     let columns = 576;
-    for scheme in SCHEMES {
+    for scheme in PackedScheme::OWN {
         let mut weight = Owned::segmented(scheme, &values(1, 60 * columns), 60, columns, 20);
         assert_eq!(weight.view().non_finite(), None);
         let tile = weight.shape.tile_bytes();

@@ -12,7 +12,7 @@ const ROWS: [usize; 6] = [1, 7, 16, 17, 40, 100];
 const COLUMNS: [usize; 9] = [1, 64, 100, 256, 320, 384, 576, 1000, 1024];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn all_paths_give_the_same_bits(
@@ -180,27 +180,28 @@ fn zeros_and_tiny_numbers_give_zeros() {
 #[test]
 fn the_extremes_of_both_sides_do_not_overflow() {
     // A file may hold -128, which packing never writes; 1,024 columns of it against the largest v.
-    let mut weight = Owned::random(PackedScheme::Q8, 1, 16, 1024);
-    let start = weight.shape.scales_bytes();
-    let bytes = weight.memory.bytes_mut();
-    bytes[..start]
-        .chunks_exact_mut(2)
-        .for_each(|scale| scale.copy_from_slice(&[0x00, 0x3c]));
-    bytes[start..].fill(0x80);
-    for x in [1.0, -1.0] {
-        let mut expected = 0.0f64;
-        for _ in 0..4 {
-            expected += -128.0 * 256.0 * f64::from(x);
-        }
-        for (cpu, rows) in int_cpus()
-            .iter()
-            .flat_map(|cpu| [1, 2, 5].map(|n| (cpu, n)))
-        {
-            for out in weight.linear(cpu, None, &vec![x; rows * 1024]) {
-                assert!(
-                    (f64::from(out) - expected).abs() <= 0.01,
-                    "{cpu:?}, {rows} rows: {out} for {expected}"
-                );
+    let groups = grouped(GroupBits::Eight, GroupColumns::Of128, false);
+    let (half_one, one) = ([0x00, 0x3c], 1.0f32.to_le_bytes());
+    for (scheme, one) in [(PackedScheme::Q8, &half_one[..]), (groups, &one[..])] {
+        let mut weight = Owned::random(scheme, 1, 16, 1024);
+        let start = weight.shape.scales_bytes();
+        let bytes = weight.memory.bytes_mut();
+        bytes[..start]
+            .chunks_exact_mut(one.len())
+            .for_each(|scale| scale.copy_from_slice(one));
+        bytes[start..].fill(0x80);
+        for x in [1.0, -1.0] {
+            let expected = -128.0 * 1024.0 * f64::from(x);
+            for (cpu, rows) in int_cpus()
+                .iter()
+                .flat_map(|cpu| [1, 2, 5].map(|n| (cpu, n)))
+            {
+                for out in weight.linear(cpu, None, &vec![x; rows * 1024]) {
+                    assert!(
+                        (f64::from(out) - expected).abs() <= 0.01,
+                        "{cpu:?}, {scheme}, {rows} rows: {out} for {expected}"
+                    );
+                }
             }
         }
     }

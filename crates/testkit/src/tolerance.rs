@@ -64,6 +64,12 @@ pub const TABLE: &[Tolerance] = &[
         step_nmse: 1e-7,
         reason: PACKED,
     },
+    Tolerance {
+        format: "g4_64m",
+        nmse: 1e-5,
+        step_nmse: 1e-7,
+        reason: PACKED,
+    },
 ];
 
 /// The limit of a format.

@@ -27,11 +27,10 @@ impl FromStr for Scheme {
         if text == "keep" {
             return Ok(Self::Keep);
         }
-        text.parse()
-            .map(Self::Packed)
-            .map_err(|_unknown| QuantizeError::Scheme {
-                found: text.to_owned(),
-            })
+        let own = text.parse().ok().filter(|s| PackedScheme::OWN.contains(s));
+        own.map(Self::Packed).ok_or_else(|| QuantizeError::Scheme {
+            found: text.to_owned(),
+        })
     }
 }
 
@@ -148,7 +147,10 @@ mod tests {
             let scheme: Scheme = word.parse().expect("a scheme");
             assert_eq!(scheme.to_string(), word);
         }
-        let error = "Q5".parse::<Scheme>().expect_err("none");
-        assert!(error.to_string().contains("\"Q5\""), "{error}");
+        // Grouped schemes are for weights that come packed.
+        for word in ["Q5", "g8_32"] {
+            let error = word.parse::<Scheme>().expect_err("none");
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 }

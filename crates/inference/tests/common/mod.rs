@@ -12,7 +12,7 @@ use lattice_inference::backend::{
 };
 use lattice_inference::checkpoint::{Checkpoint, Mapping, ModelFiles, OpenOptions, Tensor};
 use lattice_inference::plan::{Plan, packing};
-use lattice_kernels::PackedScheme;
+use lattice_kernels::{GroupBits, GroupColumns, PackedScheme};
 use lattice_testkit::{
     PackedFile, ScratchDir, SplitMix64, StoredTensor, TensorBytes, bf16_bytes, f16_bytes,
     f32_bytes, write_checkpoint,
@@ -27,9 +27,21 @@ pub(crate) enum Format {
     Packed(PackedScheme),
 }
 
+/// Our own packed schemes, and a grouped one for all of them.
+pub(crate) const SCHEMES: [PackedScheme; 4] = [
+    PackedScheme::OWN[0],
+    PackedScheme::OWN[1],
+    PackedScheme::OWN[2],
+    PackedScheme::Grouped {
+        bits: GroupBits::Four,
+        group: GroupColumns::Of64,
+        minimum: true,
+    },
+];
+
 /// All of them.
 pub(crate) fn formats() -> impl Iterator<Item = Format> {
-    let packed = PackedScheme::ALL.into_iter().map(Format::Packed);
+    let packed = SCHEMES.into_iter().map(Format::Packed);
     [Format::F32, Format::F16, Format::Bf16]
         .into_iter()
         .chain(packed)

@@ -4,8 +4,8 @@
 //! high plane, then 64 of the low plane, v = 128 hi + lo with hi in -127..=127 and lo in 0..=127.
 //! So one pointer reaches both planes, and the high (or low) planes of 16 rows are an AMX operand.
 //! For each block of 256 columns a scale and the sum of v, which products with unsigned weights
-//! take off; while the rows are few, also the sums of each plane that products with raw weights of
-//! 4 bits take.
+//! take off, and the same of each 32 columns for grouped weights; while the rows are few, also the
+//! sums of each plane that products with raw weights of 4 bits take.
 //! Contract, in f32: a block's scale is s = max|x| / 16256 and v = round(x (16256 / max|x|)), to
 //! nearest even. Where max|x| is below 2^-100 the block counts as zeros and s = 0. A block with a
 //! NaN or an infinity has s = NaN and v = 0: every output of its row becomes NaN. All instruction
@@ -24,6 +24,8 @@ use crate::parts::Parts;
 const V_MAX: f32 = 16256.0;
 /// 2^-100: below it the inverse of a scale would leave the normal numbers.
 const TINY: f32 = 1.0 / (1u128 << 100) as f32;
+/// Columns that have a sum of their own: half a chunk.
+pub(crate) const HALF: usize = CHUNK / 2;
 /// Bytes of both planes of 64 columns.
 const CHUNK_BYTES: usize = 2 * CHUNK;
 
@@ -42,6 +44,8 @@ pub(super) struct Line(
 pub(crate) struct BlockHead {
     pub(crate) scale: f32,
     pub(crate) sum: i32,
+    /// Of each 32 columns.
+    pub(crate) sums: [i32; BLOCK / HALF],
 }
 
 /// Input rows quantised by [`quantise_rows`]. Used again, it allocates only to become larger.
@@ -225,7 +229,8 @@ impl Body for QuantiseRow<'_> {
         for ((x, planes), head) in blocks.zip(self.heads) {
             let mut v = [0.0; BLOCK];
             head.scale = rounded::<L>(x, &mut v);
-            head.sum = split(&v, planes);
+            head.sums = split(&v, planes);
+            head.sum = head.sums.iter().sum();
             if let Some(sums) = sums.next() {
                 sum_chunks::<L>(&v, sums);
             }
@@ -257,24 +262,25 @@ fn rounded<L: Lanes>(x: &[f32], v: &mut [f32; BLOCK]) -> f32 {
     most / V_MAX
 }
 
-/// Writes the two planes of as many values as they have room for; returns the sum of the values.
+/// Writes the two planes of as many values as they have room for; returns the sums of each 32.
 #[inline(always)]
-fn split(v: &[f32; BLOCK], planes: &mut [i8]) -> i32 {
-    let mut sum = 0;
-    for (v, planes) in v
-        .chunks_exact(CHUNK)
-        .zip(planes.chunks_exact_mut(CHUNK_BYTES))
-    {
+fn split(v: &[f32; BLOCK], planes: &mut [i8]) -> [i32; BLOCK / HALF] {
+    let mut sums = [0; BLOCK / HALF];
+    let chunks = v.chunks_exact(CHUNK).zip(sums.chunks_exact_mut(2));
+    for ((v, sums), planes) in chunks.zip(planes.chunks_exact_mut(CHUNK_BYTES)) {
         let (hi, lo) = planes.split_at_mut(CHUNK);
-        for ((v, hi), lo) in v.iter().zip(hi).zip(lo) {
-            // SAFETY: an integer of at most 16,256: `rounded` left no NaN and nothing larger.
-            let v = unsafe { v.to_int_unchecked::<i32>() };
-            *hi = (v >> 7) as i8;
-            *lo = (v & 127) as i8;
-            sum += v;
+        let halves = hi.chunks_exact_mut(HALF).zip(lo.chunks_exact_mut(HALF));
+        for ((v, sum), (hi, lo)) in v.chunks_exact(HALF).zip(sums).zip(halves) {
+            for ((v, hi), lo) in v.iter().zip(hi).zip(lo) {
+                // SAFETY: an integer of at most 16,256: `rounded` left no NaN and nothing larger.
+                let v = unsafe { v.to_int_unchecked::<i32>() };
+                *hi = (v >> 7) as i8;
+                *lo = (v & 127) as i8;
+                *sum += v;
+            }
         }
     }
-    sum
+    sums
 }
 
 /// The sums of each 64 values, as many as `sums` has room for. All are integers far below 2^24.

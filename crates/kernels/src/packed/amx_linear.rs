@@ -24,7 +24,8 @@ thread_local! {
 /// `out = x weight^T + bias` in tasks that `cut` cuts, given how many parts the input rows come in.
 ///
 /// # Safety
-/// The machine has [`crate::IntIsa::AmxInt8`], and the lengths of bias and output fit.
+/// The machine has [`crate::IntIsa::AmxInt8`], the lengths of bias and output fit, and the weight is
+/// not grouped: its scales would be other ones.
 pub(super) unsafe fn product(
     cpu: &Cpu,
     weight: Packed<'_>,
@@ -72,7 +73,7 @@ pub(super) unsafe fn product(
 /// Floats of memory for four expanded tiles.
 fn expanded_floats(weight: Packed<'_>) -> usize {
     match weight.shape().scheme() {
-        PackedScheme::Q8 => 0,
+        PackedScheme::Q8 | PackedScheme::Grouped { .. } => 0,
         PackedScheme::Q4 { .. } => QUAD * tile_floats(weight),
     }
 }
@@ -115,7 +116,7 @@ fn operands<'a>(
         let tile = weight.tile(first + i);
         let (scales, stored) = tile.bytes.split_at(shape.scales_bytes());
         let values = match shape.scheme() {
-            PackedScheme::Q8 => stored.as_ptr().cast(),
+            PackedScheme::Q8 | PackedScheme::Grouped { .. } => stored.as_ptr().cast(),
             PackedScheme::Q4 { .. } => expanded[i * tile_floats(weight)..].as_ptr().cast(),
         };
         // SAFETY: a tile has 16 bytes for each padded column, there or expanded; scales begin on a

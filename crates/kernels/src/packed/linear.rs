@@ -97,9 +97,13 @@ pub fn linear_packed_quantised(
     assert!(fits, "bias of {outputs} outputs");
     let out = Parts::new(out);
     #[cfg(target_arch = "x86_64")]
-    if cpu.int_isa() == IntIsa::AmxInt8 && rows > VECTOR_ROWS {
+    if cpu.int_isa() == IntIsa::AmxInt8
+        && rows > VECTOR_ROWS
+        && weight.shape().scheme().grouped().is_none()
+    {
         let cut = |groups, height| cut_groups(cpu, weight, groups, height);
-        // SAFETY: a `Cpu` refuses a set that `is_available` denies; lengths are as asserted.
+        // SAFETY: a `Cpu` refuses a set that `is_available` denies; lengths are as asserted; the
+        // weight is not grouped.
         unsafe { amx_linear::product(cpu, weight, bias, x, &out, cut) };
         return;
     }

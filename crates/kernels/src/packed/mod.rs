@@ -30,6 +30,15 @@
 //!     z of (row r, j), int8:      k + 16 j + l
 //!     m of (row r, j), 4 bits:    k + 16 w / sub + j / 2 * 16 + l, low half of the byte for even j
 //!     q of (row r, i), 4 bits:    k + 24 w / sub + c / 8 * 64 + 4 l + c % 4, low half if c % 8 < 4
+//!
+//! grouped (g8_32, g4_64m and so on: bits, columns of a group, m with minima):
+//!     scales_bytes = 64 groups, with minima 128 groups; groups = columns / group, rounded up
+//!     values_bytes = 2 bits padded
+//!     with g = i / group, n = 2 with minima, else 1:
+//!     scale of (row r, g), f32:   t + 64 n g + 4 l, little-endian
+//!     minimum of (row r, g), f32: t + 64 n g + 64 + 4 l, little-endian
+//!     int8 of (row r, i):         t + scales_bytes + i / 4 * 64 + 4 l + i % 4
+//!     q of (row r, i), 4 bits:    t + scales_bytes + i / 8 * 64 + 4 l + i % 4, low half if i % 8 < 4
 //! ```
 //!
 //! So every 64 bytes hold 4 columns of 16 rows (of q4: 4 in the low halves and 4 in the high ones):
@@ -42,7 +51,9 @@
 //! Contract: the value of an element is `f32(scale) * v`, which is exact. v is the int8 of q8, and m
 //! (q - 8) + z of q4, so that z is the value at q = 8. Where [`pack()`] wrote them, v is -127..=127;
 //! products are right for -128 too. So q4 expands to q8, and all products are defined on int8. What
-//! fills up columns has v = 0 (q8) or any (q4): it meets input of zeros.
+//! fills up columns has v = 0 (q8) or any (q4): it meets input of zeros. Of grouped weights it is
+//! `scale * v`, or `scale * v + minimum` rounded once; v is the int8, or q of 4 bits with minima, or
+//! q - 8 without; see [`grouped`].
 //! Measured: see [`linear_packed`]'s file.
 
 mod activations;
@@ -54,6 +65,7 @@ mod amx_linear;
 mod amx_rows;
 mod dots;
 mod embed;
+mod grouped;
 mod int_isa;
 mod linear;
 mod pack;
@@ -66,8 +78,10 @@ pub use activations::{Activations, quantise_rows, quantise_select};
 pub use embed::embed_packed;
 pub use int_isa::{IntIsa, ParseIntIsaError};
 pub use linear::{linear_packed, linear_packed_quantised};
-pub use pack::{PackError, pack, unpack};
-pub use shape::{PackedScheme, PackedShape, ParsePackedSchemeError, SubBlock};
+pub use pack::{PackError, pack, pack_grouped, unpack};
+pub use shape::{
+    GroupBits, GroupColumns, PackedScheme, PackedShape, ParsePackedSchemeError, SubBlock,
+};
 pub use view::Packed;
 
 /// Columns of a block: what one scale covers.

@@ -17,13 +17,13 @@ use super::int_isa::IntBody;
 use super::linear::FEW_ROWS;
 use super::q4::Block;
 use super::view::Tile;
-use super::{CHUNK, Packed, PackedScheme, PackedShape, SubBlock, TILE};
+use super::{CHUNK, GroupBits, Packed, PackedScheme, PackedShape, SubBlock, TILE};
 use crate::lanes::Lanes;
 use crate::linear::prefetch;
 use crate::parts::Parts;
 
 /// Bytes ahead of the weights in use that are asked for.
-const AHEAD: usize = 8192;
+pub(super) const AHEAD: usize = 8192;
 /// Lines asked for at each 64 columns of raw 4-bit weights: a block has 38 for 4 times as many.
 const NIBBLE_LINES: usize = 10;
 /// Tiles that meet a group of input rows at once, at most.
@@ -58,6 +58,9 @@ struct Operand {
 impl IntBody for Product<'_> {
     #[inline(always)]
     fn run<D: Dots>(mut self) {
+        if let Some(form) = self.weight.shape().scheme().grouped() {
+            return self.grouped::<D>(form);
+        }
         if self.x.rows() <= FEW_ROWS {
             match self.weight.shape().scheme() {
                 PackedScheme::Q4 { sub } if D::NIBBLE_ROWS > 0 => {
@@ -96,6 +99,10 @@ impl Product<'_> {
         match self.weight.shape().scheme() {
             PackedScheme::Q8 => 0,
             PackedScheme::Q4 { .. } => TILES_MAX * self.values_bytes() / size_of::<f32>(),
+            PackedScheme::Grouped { bits, .. } => match bits {
+                GroupBits::Four => self.values_bytes() / size_of::<f32>(),
+                GroupBits::Eight => 0,
+            },
         }
     }
 
@@ -262,7 +269,7 @@ impl Product<'_> {
         }
         // Where the tiles were expanded, that has asked for what follows closely.
         let close = match self.weight.shape().scheme() {
-            PackedScheme::Q8 => [AHEAD; T],
+            PackedScheme::Q8 | PackedScheme::Grouped { .. } => [AHEAD; T],
             PackedScheme::Q4 { .. } => next,
         };
         match (tile == self.tiles.start, group) {
@@ -331,7 +338,7 @@ impl Product<'_> {
 
     /// Writes the outputs `outputs`, those of a tile, of input row `r`.
     #[inline(always)]
-    fn finish<L: Lanes>(&self, acc: L, outputs: Range<usize>, r: usize) {
+    pub(super) fn finish<L: Lanes>(&self, acc: L, outputs: Range<usize>, r: usize) {
         let start = r * self.weight.rows();
         // SAFETY: a tile meets an input row in one task alone.
         let out = unsafe { self.out.part(start + outputs.start..start + outputs.end) };

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::grouped::Form;
 use super::{ALIGN, BLOCK, CHUNK, PackedError, TILE, q4};
 
 /// How the elements of a packed weight are stored.
@@ -20,6 +21,58 @@ pub enum PackedScheme {
         /// Columns of a sub-block.
         sub: SubBlock,
     },
+    /// What files of other makers have: a scale in f32 for each row and group of columns, and with
+    /// it a minimum or none. In groups of 32: 9 bits per weight of 8, 5 of 4, and 1 more with
+    /// minima; in groups of 64 half as many beyond those stored, of 128 a quarter.
+    Grouped {
+        /// Bits of an element.
+        bits: GroupBits,
+        /// Columns of a group.
+        group: GroupColumns,
+        /// Whether a minimum is added.
+        minimum: bool,
+    },
+}
+
+/// Bits of an element of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupBits {
+    /// 0..=15 where there are minima, -8..=7 where there are none.
+    Four,
+    /// -128..=127.
+    Eight,
+}
+
+/// Columns that share a scale in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupColumns {
+    /// 32 columns.
+    Of32,
+    /// 64 columns.
+    Of64,
+    /// 128 columns.
+    Of128,
+}
+
+impl GroupBits {
+    /// Their number.
+    pub fn bits(self) -> usize {
+        match self {
+            GroupBits::Four => 4,
+            GroupBits::Eight => 8,
+        }
+    }
+}
+
+impl GroupColumns {
+    /// Its columns.
+    pub fn columns(self) -> usize {
+        match self {
+            GroupColumns::Of32 => 32,
+            GroupColumns::Of64 => 64,
+            GroupColumns::Of128 => 128,
+        }
+    }
 }
 
 /// Columns that share a multiplier and an offset.
@@ -50,8 +103,43 @@ impl PackedScheme {
     pub const Q4_32: PackedScheme = PackedScheme::Q4 {
         sub: SubBlock::Of32,
     };
-    /// All of them, the largest first.
-    pub const ALL: [PackedScheme; 3] = [PackedScheme::Q8, PackedScheme::Q4_16, PackedScheme::Q4_32];
+    /// Our own, which weights are packed to, the largest first. The others are for weights that
+    /// come packed.
+    pub const OWN: [PackedScheme; 3] = [PackedScheme::Q8, PackedScheme::Q4_16, PackedScheme::Q4_32];
+    /// All of them, our own first.
+    pub const ALL: [PackedScheme; 15] = {
+        let groups = [GroupColumns::Of32, GroupColumns::Of64, GroupColumns::Of128];
+        let mut all = [PackedScheme::Q8; 15];
+        let mut i = 1;
+        while i < 15 {
+            all[i] = match i {
+                1 | 2 => PackedScheme::OWN[i],
+                _ => PackedScheme::Grouped {
+                    bits: match i < 9 {
+                        true => GroupBits::Eight,
+                        false => GroupBits::Four,
+                    },
+                    group: groups[(i - 3) / 2 % 3],
+                    minimum: i % 2 == 0,
+                },
+            };
+            i += 1;
+        }
+        all
+    };
+
+    /// The grouped form that it is.
+    #[inline(always)]
+    pub(crate) fn grouped(self) -> Option<Form> {
+        match self {
+            PackedScheme::Grouped {
+                bits,
+                group,
+                minimum,
+            } => Some(Form::new(bits, group, minimum)),
+            PackedScheme::Q8 | PackedScheme::Q4 { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for PackedScheme {
@@ -64,13 +152,21 @@ impl fmt::Display for PackedScheme {
             PackedScheme::Q4 {
                 sub: SubBlock::Of32,
             } => "q4_32",
+            PackedScheme::Grouped {
+                bits,
+                group,
+                minimum,
+            } => {
+                let minimum = if *minimum { "m" } else { "" };
+                return f.pad(&format!("g{}_{}{minimum}", bits.bits(), group.columns()));
+            }
         })
     }
 }
 
 /// A name that is no packed scheme of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown packed scheme {0:?}, expected q8, q4 or q4_32")]
+#[error("unknown packed scheme {0:?}, expected q8, q4, q4_32 or one like g8_32 or g4_64m")]
 pub struct ParsePackedSchemeError(String);
 
 impl FromStr for PackedScheme {
@@ -181,9 +277,12 @@ impl PackedShape {
         self.segments() * self.segment_tiles()
     }
 
-    /// Bytes of a tile's scales, and so the offset of its values inside the tile.
+    /// Bytes of a tile's scales (and minima), and so the offset of its values inside the tile.
     pub fn scales_bytes(&self) -> usize {
-        (self.blocks() * TILE * 2).next_multiple_of(ALIGN)
+        match self.scheme.grouped() {
+            Some(form) => form.front_bytes(self.columns),
+            None => (self.blocks() * TILE * 2).next_multiple_of(ALIGN),
+        }
     }
 
     /// Bytes of a tile: tile n begins at n times as many.
@@ -196,6 +295,7 @@ impl PackedShape {
                     let last = self.padded_columns() % BLOCK;
                     full * q4::block_bytes(sub, BLOCK) + q4::block_bytes(sub, last)
                 }
+                PackedScheme::Grouped { bits, .. } => bits.bits() * 2 * self.padded_columns(),
             }
     }
 
@@ -232,5 +332,19 @@ mod tests {
             assert_eq!(scheme.to_string().parse(), Ok(scheme));
         }
         assert!("q2".parse::<PackedScheme>().is_err());
+        let name = "g4_64m".parse();
+        let expected = PackedScheme::Grouped {
+            bits: GroupBits::Four,
+            group: GroupColumns::Of64,
+            minimum: true,
+        };
+        assert_eq!(name, Ok(expected));
+    }
+
+    #[test]
+    fn all_schemes_differ() {
+        let names: std::collections::BTreeSet<String> =
+            PackedScheme::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(names.len(), PackedScheme::ALL.len());
     }
 }

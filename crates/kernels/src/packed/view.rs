@@ -189,17 +189,26 @@ impl<'a> Packed<'a> {
         (self.tile(tile), lane)
     }
 
-    /// How many of its scales are NaN or infinite, and the first row that has one; None where there
-    /// are none. Each stands for up to 256 elements. It reads the scales alone.
+    /// How many of its scales (and minima) are NaN or infinite, and the first row that has one; None
+    /// where there are none. Each stands for up to 256 elements. It reads them alone.
     pub fn non_finite(&self) -> Option<(usize, usize)> {
+        type Finite = fn(&[u8]) -> bool;
+        let (bytes, size, finite): (usize, usize, Finite) = match self.shape.scheme().grouped() {
+            None => (self.shape.blocks() * TILE * 2, 2, |x| {
+                f16::from_le_bytes([x[0], x[1]]).is_finite()
+            }),
+            Some(_) => (self.shape.scales_bytes(), 4, |x| {
+                f32::from_le_bytes([x[0], x[1], x[2], x[3]]).is_finite()
+            }),
+        };
         let mut found = None;
         for tile in (0..self.tiles()).map(|tile| self.tile(tile)) {
-            let scales = tile.bytes[..self.shape.blocks() * TILE * 2].chunks_exact(2);
+            let scales = tile.bytes[..bytes].chunks_exact(size);
             for (i, scale) in scales.enumerate() {
                 let row = tile.rows.start + i % TILE;
                 // What fills a tile up is never read.
                 let used = row < tile.rows.end;
-                if !used || f16::from_le_bytes([scale[0], scale[1]]).is_finite() {
+                if !used || finite(scale) {
                     continue;
                 }
                 let (count, first) = found.unwrap_or((0, row));

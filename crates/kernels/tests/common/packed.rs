@@ -96,7 +96,24 @@ pub(crate) fn linear_of(
     out
 }
 
-pub(crate) const SCHEMES: [PackedScheme; 3] = PackedScheme::ALL;
+/// Our own schemes, and of the grouped ones each kind of bits, columns and minima.
+pub(crate) const SCHEMES: [PackedScheme; 7] = [
+    PackedScheme::OWN[0],
+    PackedScheme::OWN[1],
+    PackedScheme::OWN[2],
+    grouped(GroupBits::Eight, GroupColumns::Of32, false),
+    grouped(GroupBits::Eight, GroupColumns::Of128, true),
+    grouped(GroupBits::Four, GroupColumns::Of64, true),
+    grouped(GroupBits::Four, GroupColumns::Of32, false),
+];
+
+pub(crate) const fn grouped(bits: GroupBits, group: GroupColumns, minimum: bool) -> PackedScheme {
+    PackedScheme::Grouped {
+        bits,
+        group,
+        minimum,
+    }
+}
 
 /// Each scheme with each of `items`.
 pub(crate) fn with_schemes<T: Copy>(items: &[T]) -> Vec<(PackedScheme, T)> {

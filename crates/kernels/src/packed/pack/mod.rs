@@ -5,11 +5,15 @@
 //! fixed order: no bit depends on the machine or on the rows beside it. Unpacked values are exact.
 //! Measured: see the schemes.
 
+mod grouped;
 mod q4;
 mod q8;
 
 use half::f16;
 
+pub use grouped::pack_grouped;
+
+use super::grouped::Form;
 use super::{BLOCK, Packed, PackedScheme, PackedShape, TILE};
 use crate::isa::Isa;
 
@@ -41,13 +45,31 @@ pub enum PackError {
         /// What stands there.
         value: f32,
     },
-    /// A weight too large for any f16 scale.
-    #[error("row {row} of the weight has {value}, too large for a scale in f16")]
+    /// A weight too large for any scale.
+    #[error("row {row} of the weight has {value}, too large for a scale")]
     TooLarge {
         /// The row, from 0.
         row: usize,
         /// The largest magnitude of the block.
         value: f32,
+    },
+    /// Groups with or without minima for a scheme that has none of these.
+    #[error("{scheme} holds no groups {}", company(.minima))]
+    Groups {
+        /// What they should be stored as.
+        scheme: PackedScheme,
+        /// Whether they have minima.
+        minima: bool,
+    },
+    /// An integer that is none of 4 bits.
+    #[error("row {row}, column {column} of the weight is the integer {value}, none of 4 bits")]
+    Quant {
+        /// The row, from 0.
+        row: usize,
+        /// The column, from 0.
+        column: usize,
+        /// What stands there.
+        value: i8,
     },
 }
 
@@ -79,6 +101,14 @@ pub fn pack(weights: &[f32], shape: PackedShape, out: &mut [u8]) -> Result<(), P
                 PackedScheme::Q4 { sub } => {
                     q4::pack_block(isa, weights, (shape, sub), tile, (lane, block))
                 }
+                PackedScheme::Grouped {
+                    bits,
+                    group,
+                    minimum,
+                } => {
+                    let form = Form::new(bits, group, minimum);
+                    grouped::pack_block(weights, (shape, form), tile, (lane, block))
+                }
             }
             .map_err(|Unfit(value)| PackError::TooLarge { row, value })?;
         }
@@ -107,6 +137,14 @@ pub(super) fn unpack_row(packed: Packed<'_>, row: usize, out: &mut [f32]) {
             PackedScheme::Q4 { sub } => {
                 q4::unpack_block(tile.bytes, (shape, sub), (lane, block), out);
             }
+            PackedScheme::Grouped {
+                bits,
+                group,
+                minimum,
+            } => {
+                let form = Form::new(bits, group, minimum);
+                grouped::unpack_block(tile.bytes, (shape, form), (lane, block), out);
+            }
         }
     }
 }
@@ -127,6 +165,13 @@ fn check(
         expected,
         found,
     })
+}
+
+fn company(minima: &bool) -> &'static str {
+    match minima {
+        true => "with minima",
+        false => "without minima",
+    }
 }
 
 /// A block whose largest magnitude is this has no scale.
