@@ -119,8 +119,22 @@ pub(crate) enum Device {
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kv {
+    /// 4 bytes a value: exact
     F32,
+    /// 2 bytes a value
     F16,
+    /// A byte a value and 2 for each token and head
+    Int8,
+}
+
+impl Kv {
+    pub(crate) fn format(self) -> KvFormat {
+        match self {
+            Self::F32 => KvFormat::F32,
+            Self::F16 => KvFormat::F16,
+            Self::Int8 => KvFormat::Int8,
+        }
+    }
 }
 
 impl Device {
@@ -173,10 +187,7 @@ impl RunArgs {
             context_tokens_max: self.context.unwrap_or(CONTEXT_TOKENS),
             batch_tokens_max: self.batch.max(1),
             output_rows_max: 16,
-            kv: self.kv.map(|kv| match kv {
-                Kv::F32 => KvFormat::F32,
-                Kv::F16 => KvFormat::F16,
-            }),
+            kv: self.kv.map(Kv::format),
             kv_tokens_max: None,
             threads: self.threads,
             isa: self.isa,
@@ -371,6 +382,9 @@ pub(crate) struct PplArgs {
     /// A second model with the same vocabulary, to hold the first one against
     #[arg(long, value_name = "BASE")]
     pub(crate) against: Option<String>,
+    /// How the second model's keys and values are kept [default: as --kv says]
+    #[arg(long, value_enum, value_name = "KV", requires = "against")]
+    pub(crate) against_kv: Option<Kv>,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,

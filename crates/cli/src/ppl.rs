@@ -13,7 +13,7 @@ use lattice_inference::tokenizer::{HfTokenizer, Prompt, Tokenizer as _};
 use lattice_inference::{Model, open_tokenizer};
 use serde_json::{Value, json};
 
-use crate::args::{Bos, PplArgs};
+use crate::args::{Bos, Kv, PplArgs};
 
 /// Logits computed at a time, in values: 64 MB of them.
 const LOGITS_MAX: usize = 16 << 20;
@@ -25,13 +25,16 @@ pub(crate) fn run(args: &PplArgs) -> anyhow::Result<ExitCode> {
         windows_max: args.chunks,
         bos: None,
     };
-    let open = |name: &str| {
+    let open = |name: &str, kv: Option<Kv>| {
         let files = args.source.resolve(Some(name))?;
-        let (open, load) = (args.source.open_options(), args.run.load_options(1));
+        let (open, mut load) = (args.source.open_options(), args.run.load_options(1));
+        load.kv = kv.map(Kv::format);
         Loaded::open(&files, open, load, args.run.device.backend(), &rule)
     };
-    let mut model = open(&args.model)?;
-    let mut base = args.against.as_deref().map(open).transpose()?;
+    let mut model = open(&args.model, args.run.kv)?;
+    let base_kv = args.against_kv.or(args.run.kv);
+    let base = args.against.as_deref().map(|base| open(base, base_kv));
+    let mut base = base.transpose()?;
     if let Some(base) = &base {
         check_same_vocabulary(&model, base)?;
     }

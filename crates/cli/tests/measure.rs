@@ -113,7 +113,7 @@ fn perplexity_is_that_of_the_rows_of_eval_logits() {
 }
 
 #[test]
-fn a_model_against_itself_shows_no_divergence() {
+fn a_model_against_itself_shows_no_divergence_but_that_of_its_keys_and_values() {
     let dir = ScratchDir::new().unwrap();
     fs::write(dir.path().join("text"), TEXT).unwrap();
     let args = [
@@ -133,6 +133,11 @@ fn a_model_against_itself_shows_no_divergence() {
     assert_eq!(against_itself["perplexity_ratio"]["value"], 1.0);
     let words = printed(&dir, &[&args[..], &against].concat());
     assert!(words.contains("same top    100.00 +- 0.00 %"), "{words}");
+    let kv = ["--kv", "int8", "--against-kv", "f32", "--json"];
+    let found = object(&dir, &[&args[..], &against, &kv].concat());
+    let kl = found["measured"]["against"]["kl_mean"]["value"].as_f64();
+    let kl = kl.unwrap();
+    assert!(kl > 0.0 && kl < 0.01, "keys and values in 8 bits cost {kl}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::backend::{self, KvFormat, LoadOptions};
 use crate::checkpoint::{Checkpoint, Config, Form, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
-use crate::plan::{Footprint, Op, Plan, Weight};
+use crate::plan::{Footprint, Op, Plan, State, Weight};
 
 /// A model, opened and checked, with nothing loaded yet.
 ///
@@ -89,8 +89,9 @@ impl Model {
     pub fn footprint(&self, options: &LoadOptions) -> Footprint {
         let bytes = |weight: &Weight| self.weight_bytes(weight);
         let (tokens, rows) = (options.batch_tokens_max, options.output_rows_max);
-        let kv_value_bytes = self.kv_format(options).value_bytes();
-        let mut footprint = self.plan.footprint(bytes, kv_value_bytes, tokens, rows);
+        let kv = self.kv_format(options);
+        let kv_bytes = |state: &State| kv.token_bytes(state);
+        let mut footprint = self.plan.footprint(bytes, kv_bytes, tokens, rows);
         footprint.scratch_bytes += (tokens * self.packed_width() * 2) as u64;
         footprint
     }

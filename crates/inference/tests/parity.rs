@@ -7,7 +7,7 @@ mod common;
 use common::{backends, feed_alone, load};
 use lattice_inference::Model;
 use lattice_inference::backend::{
-    Backend, Batch, Entry, LoadOptions, OutputRows, Runner, SequenceId,
+    Backend, Batch, Entry, KvFormat, LoadOptions, OutputRows, Runner, SequenceId, cpu::Cpu,
 };
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 use lattice_testkit::{Golden, families, lattice_tiny, nmse, tolerance};
@@ -18,9 +18,14 @@ fn open(golden: &Golden) -> Model {
 }
 
 fn runner(backend: &dyn Backend, model: &Model) -> Box<dyn Runner> {
+    runner_with(backend, model, None)
+}
+
+fn runner_with(backend: &dyn Backend, model: &Model, kv: Option<KvFormat>) -> Box<dyn Runner> {
     let options = LoadOptions {
         output_rows_max: 512,
         threads: 2,
+        kv,
         ..LoadOptions::default()
     };
     load(backend, &model.plan, &model.checkpoint, &options)
@@ -48,11 +53,15 @@ fn logits_equal_those_of_transformers() {
     }
 }
 
-#[test]
-fn the_bundled_model_in_bf16_is_close_to_transformers_in_f32() {
+fn bundled() -> Model {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/lattice-tiny");
     let files = ModelFiles::open(dir.as_ref()).unwrap();
-    let model = Model::open(&files, &OpenOptions::default()).unwrap();
+    Model::open(&files, &OpenOptions::default()).unwrap()
+}
+
+#[test]
+fn the_bundled_model_in_bf16_is_close_to_transformers_in_f32() {
+    let model = bundled();
     let mut checked = 0;
     for backend in backends() {
         let mut runner = runner(backend, &model);
@@ -71,6 +80,32 @@ fn the_bundled_model_in_bf16_is_close_to_transformers_in_f32() {
         }
     }
     assert_eq!(checked, 2 * 4);
+}
+
+#[test]
+fn keys_and_values_in_int8_stay_close_to_transformers() {
+    let check = |what: &str, expected: &[f32], rows: &[f32]| {
+        let error = nmse(expected, &rows[rows.len() - expected.len()..]);
+        println!("{what}: NMSE {error:.1e}");
+        let limit = tolerance::nmse_limit("kv int8");
+        assert!(error <= limit, "{what}: NMSE {error:e}");
+    };
+    for golden in families() {
+        let mut runner = runner_with(&Cpu, &open(&golden), Some(KvFormat::Int8));
+        for prompt in &golden.prompts {
+            let rows = feed_alone(&mut *runner, &prompt.ids, 512);
+            let what = format!("{} {}", golden.name, prompt.ids.len());
+            check(&what, &prompt.logits, &rows);
+        }
+    }
+    let mut runner = runner_with(&Cpu, &bundled(), Some(KvFormat::Int8));
+    for chat in lattice_tiny() {
+        let Some(expected) = chat.last_logits else {
+            continue;
+        };
+        let rows = feed_alone(&mut *runner, &chat.greedy.prompt, 512);
+        check("lattice-tiny", &expected, &rows);
+    }
 }
 
 /// Index of the largest value, the first among equals.

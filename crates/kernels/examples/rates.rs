@@ -80,7 +80,7 @@ fn linears(cpu: &Cpu) {
 
 /// Attention of one layer after another, as a model with six such layers has it: the keys and values
 /// of a long sequence come from memory, not from a cache.
-fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
+fn attention(cpu: &Cpu, depth: usize, rows: usize, format: &str) {
     const LAYERS: usize = 6;
     let shape = AttendShape {
         heads: 8,
@@ -89,15 +89,20 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
         scale: 0.0625,
         causal: true,
     };
-    let page = shape.layout().page_len();
+    let page = match format {
+        "int8" => shape.layout().page_len_int8(),
+        _ => shape.layout().page_len(),
+    };
     let pages: Vec<u32> = (0..depth.div_ceil(PAGE_TOKENS) as u32).collect();
     let elements = pages.len() * page * LAYERS;
-    let wide = values(if f16 { 0 } else { elements });
-    let narrow = vec![0x2e66; if f16 { elements } else { 0 }];
-    let memory = if f16 {
-        KvView::F16(&narrow)
-    } else {
-        KvView::F32(&wide)
+    let of = |its: &str| if its == format { elements } else { 0 };
+    let wide = values(of("f32"));
+    let narrow = vec![0x2e66; of("f16")];
+    let bytes = vec![0x2e; of("int8")];
+    let (memory, size) = match format {
+        "f32" => (KvView::F32(&wide), 4),
+        "f16" => (KvView::F16(&narrow), 2),
+        _ => (KvView::Int8(&bytes), 1),
     };
     let span = KvSpan {
         rows: 0..rows,
@@ -123,11 +128,10 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
             &mut out,
         );
     });
-    let bytes = elements / LAYERS * if f16 { 2 } else { 4 };
+    let bytes = elements / LAYERS * size;
     let pairs: usize = (0..rows).map(|r| depth - rows + r + 1).sum();
     println!(
-        "attend {} depth {depth:>5} rows {rows:>4}: {:>9.1} us {:>8.2} GB/s {:>8.1} GFLOP/s",
-        if f16 { "f16" } else { "f32" },
+        "attend {format:>4} depth {depth:>5} rows {rows:>4}: {:>9.1} us {:>8.2} GB/s {:>8.1} GFLOP/s",
         t * 1e6,
         bytes as f64 / t / 1e9,
         (pairs * 8 * 256 * 4) as f64 / t / 1e9
@@ -136,8 +140,9 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, f16: bool) {
 
 fn attentions(cpu: &Cpu) {
     for (depth, rows) in [(256, 1), (4096, 1), (16384, 1), (4096, 512)] {
-        attention(cpu, depth, rows, true);
-        attention(cpu, depth, rows, false);
+        for format in ["f16", "f32", "int8"] {
+            attention(cpu, depth, rows, format);
+        }
     }
 }
 

@@ -170,6 +170,8 @@ pub(crate) trait Format {
 pub(crate) struct F32;
 pub(crate) struct F16;
 pub(crate) struct Bf16;
+/// Whole numbers; what they count stands elsewhere.
+pub(crate) struct Int8;
 
 impl Format for F32 {
     type Bits = f32;
@@ -194,8 +196,8 @@ impl Format for F32 {
 /// # Safety
 /// `n` readable values at `p`.
 #[inline(always)]
-unsafe fn padded(p: *const u16, n: usize) -> [u16; LANES] {
-    let mut bits = [0u16; LANES];
+unsafe fn padded<T: Copy + Default>(p: *const T, n: usize) -> [T; LANES] {
+    let mut bits = [T::default(); LANES];
     // SAFETY: the caller's promise; `bits` has 16.
     unsafe { std::ptr::copy_nonoverlapping(p, bits.as_mut_ptr(), n.min(LANES)) };
     bits
@@ -238,6 +240,26 @@ impl Format for Bf16 {
 
     fn is_finite(bits: u16) -> bool {
         bits & 0x7f80 != 0x7f80
+    }
+}
+
+impl Format for Int8 {
+    type Bits = i8;
+
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const i8) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_i8(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_partial<L: Lanes>(p: *const i8, n: usize) -> L {
+        // SAFETY: the caller's promise; the padded array has 16.
+        unsafe { L::load_i8(padded(p, n).as_ptr()) }
+    }
+
+    fn is_finite(_: i8) -> bool {
+        true
     }
 }
 

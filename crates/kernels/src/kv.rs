@@ -1,18 +1,24 @@
 //! The key and value memory of attention: pages of 64 tokens.
 //!
 //! Layout: the page of one layer is K `[kv_heads][head_dim][64]`, then V `[kv_heads][64][head_dim]`.
-//! Keys are transposed so that the lanes of a score are keys and no horizontal sum is needed. The
-//! caller owns one slice for everything; page p of a layer begins at p * page_stride + layer_offset.
-//! Contract: f32 is kept as it is, f16 rounds to nearest even.
+//! Keys are transposed so that the lanes of a score are keys and no horizontal sum is needed. In int8
+//! an element is a byte and the scales stand behind V: those of K `[kv_heads][64]`, then those of V
+//! `[kv_heads][64]`, each an f16 of two bytes; one for each token and head. The caller owns one slice
+//! for everything; page p of a layer begins at p * page_stride + layer_offset.
+//! Contract: f32 is kept as it is, f16 rounds to nearest even, int8 to a 127th of the row's largest
+//! value, see `kv::kept`.
 //! Measured: not measured.
+
+mod kept;
 
 use std::ops::Range;
 
 use crate::cpu::Cpu;
-use crate::dense::{F16, F32, Format};
+use crate::dense::{F16, F32, Int8};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 use crate::spans::check_rows;
+pub(crate) use kept::Kept;
 
 /// Tokens of a page.
 pub const PAGE_TOKENS: usize = 64;
@@ -32,6 +38,16 @@ impl KvLayout {
         2 * self.kv_heads * self.head_len()
     }
 
+    /// Elements of one layer's page in int8, whose scales are elements too.
+    pub fn page_len_int8(&self) -> usize {
+        self.page_len_of::<Int8>()
+    }
+
+    /// Elements of one layer's page, scales and all.
+    pub(crate) fn page_len_of<F: Kept>(&self) -> usize {
+        self.page_len() + 2 * self.kv_heads * F::SCALES_LEN
+    }
+
     /// Elements of one head of a page, keys or values.
     fn head_len(&self) -> usize {
         self.head_dim * PAGE_TOKENS
@@ -46,6 +62,17 @@ impl KvLayout {
     pub(crate) fn values(&self, kv_head: usize) -> Range<usize> {
         let keys = self.keys(self.kv_heads + kv_head);
         keys.start..keys.end
+    }
+
+    /// Where the scales of a head's keys lie in a page; empty for a format without.
+    pub(crate) fn key_scales<F: Kept>(&self, kv_head: usize) -> Range<usize> {
+        let start = self.page_len() + kv_head * F::SCALES_LEN;
+        start..start + F::SCALES_LEN
+    }
+
+    /// Where the scales of a head's values lie in a page; empty for a format without.
+    pub(crate) fn value_scales<F: Kept>(&self, kv_head: usize) -> Range<usize> {
+        self.key_scales::<F>(self.kv_heads + kv_head)
     }
 }
 
@@ -71,6 +98,8 @@ pub enum KvSlice<'a> {
     F16(&'a mut [u16]),
     /// f32.
     F32(&'a mut [f32]),
+    /// int8, and the bytes of its scales.
+    Int8(&'a mut [i8]),
 }
 
 /// Key and value memory to read from.
@@ -80,6 +109,8 @@ pub enum KvView<'a> {
     F16(&'a [u16]),
     /// f32.
     F32(&'a [f32]),
+    /// int8, and the bytes of its scales.
+    Int8(&'a [i8]),
 }
 
 /// The rows of one sequence in a batch, and its pages.
@@ -139,29 +170,11 @@ pub fn kv_store(
     match memory {
         KvSlice::F16(x) => store_format::<F16>(cpu, layout, place, x, spans, [k, v]),
         KvSlice::F32(x) => store_format::<F32>(cpu, layout, place, x, spans, [k, v]),
+        KvSlice::Int8(x) => store_format::<Int8>(cpu, layout, place, x, spans, [k, v]),
     }
 }
 
-/// How an f32 becomes an element of the memory.
-trait Narrow: Format {
-    fn narrow<L: Lanes>(x: L) -> [Self::Bits; LANES];
-}
-
-impl Narrow for F16 {
-    #[inline(always)]
-    fn narrow<L: Lanes>(x: L) -> [u16; LANES] {
-        x.to_f16()
-    }
-}
-
-impl Narrow for F32 {
-    #[inline(always)]
-    fn narrow<L: Lanes>(x: L) -> [f32; LANES] {
-        x.to_array()
-    }
-}
-
-fn store_format<F: Narrow<Bits: Send>>(
+fn store_format<F: Kept<Bits: Send>>(
     cpu: &Cpu,
     layout: KvLayout,
     place: KvPlace,
@@ -190,7 +203,7 @@ fn store_format<F: Narrow<Bits: Send>>(
     });
 }
 
-struct Store<'a, F: Format> {
+struct Store<'a, F: Kept> {
     layout: KvLayout,
     place: KvPlace,
     memory: &'a Parts<'a, F::Bits>,
@@ -200,15 +213,16 @@ struct Store<'a, F: Format> {
     values: bool,
 }
 
-impl<F: Narrow> Body for Store<'_, F> {
+impl<F: Kept> Body for Store<'_, F> {
     type Out = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let KvLayout { kv_heads, head_dim } = self.layout;
-        let part = match self.values {
-            true => self.layout.values(self.kv_head),
-            false => self.layout.keys(self.kv_head),
+        let (layout, kv_head) = (&self.layout, self.kv_head);
+        let (part, scales) = match self.values {
+            true => (layout.values(kv_head), layout.value_scales::<F>(kv_head)),
+            false => (layout.keys(kv_head), layout.key_scales::<F>(kv_head)),
         };
         for span in self.spans {
             for (i, t) in span.rows.clone().enumerate() {
@@ -217,9 +231,13 @@ impl<F: Narrow> Body for Store<'_, F> {
                 let slot = position % PAGE_TOKENS;
                 // SAFETY: only this task touches this head's keys (or values), in any page.
                 let to = unsafe { self.memory.part(page + part.start..page + part.end) };
+                // SAFETY: only this task touches the scales of those, and they lie elsewhere.
+                let scales = unsafe { self.memory.part(page + scales.start..page + scales.end) };
                 let row = &self.source[(t * kv_heads + self.kv_head) * head_dim..][..head_dim];
+                let scale = F::scale::<L>(row);
+                F::put_scale(scales, slot, scale);
                 for d in (0..head_dim).step_by(LANES) {
-                    let bits = F::narrow(L::get(row, d));
+                    let bits = F::narrow(L::get(row, d), scale);
                     let n = LANES.min(head_dim - d);
                     if self.values {
                         to[slot * head_dim + d..][..n].copy_from_slice(&bits[..n]);

@@ -195,7 +195,12 @@ fn a_delta_rule_in_pieces_is_the_whole() {
 #[test]
 fn attention_in_pieces_is_the_whole() {
     let cpu = fast(3);
-    for (heads, kv_heads, f16) in [(4, 2, true), (3, 3, false), (6, 1, true)] {
+    for (heads, kv_heads, kv) in [
+        (4, 2, Kv::F16),
+        (3, 3, Kv::F32),
+        (6, 1, Kv::F16),
+        (4, 2, Kv::Int8),
+    ] {
         let shape = AttendShape {
             heads,
             kv_heads,
@@ -207,7 +212,7 @@ fn attention_in_pieces_is_the_whole() {
         let v = values(14, 150 * kv_heads * 40);
         let q = values(15, 150 * heads * 40);
         let run = |cut: &[usize]| {
-            let (mut memory, mut all) = (Memory::new(shape, 5, f16), Vec::new());
+            let (mut memory, mut all) = (Memory::new(shape, 5, kv), Vec::new());
             for piece in pieces(cut) {
                 let first_position = piece.start;
                 let range = piece.start * heads * 40..piece.end * heads * 40;
@@ -241,9 +246,9 @@ fn attention_far_into_a_sequence_is_the_whole_too() {
     };
     let (k, v) = (values(30, ROWS * 20), values(31, ROWS * 20));
     let q = values(32, ROWS * 40);
-    let run = |threads: usize, cut: &[usize]| {
+    let run = |kv: Kv, threads: usize, cut: &[usize]| {
         let (cpu, mut all) = (fast(threads), Vec::new());
-        let mut memory = Memory::new(shape, 11, true);
+        let mut memory = Memory::new(shape, 11, kv);
         for piece in pieces(cut) {
             let range = piece.start * 40..piece.end * 40;
             let span = [KvSpan {
@@ -256,10 +261,16 @@ fn attention_far_into_a_sequence_is_the_whole_too() {
         }
         bits(&all)
     };
-    let alone = run(4, &[1; ROWS]);
-    for threads in [1, 2, 7] {
-        for cut in [&[ROWS][..], &[255, 2, 254, 1, 188], &[256, 257, 17, 170]] {
-            assert_eq!(run(threads, cut), alone, "{threads} threads, {cut:?}");
+    for kv in [Kv::F16, Kv::Int8] {
+        let alone = run(kv, 4, &[1; ROWS]);
+        for threads in [1, 2, 7] {
+            for cut in [&[ROWS][..], &[255, 2, 254, 1, 188], &[256, 257, 17, 170]] {
+                assert_eq!(
+                    run(kv, threads, cut),
+                    alone,
+                    "{kv:?}, {threads} threads, {cut:?}"
+                );
+            }
         }
     }
 }
@@ -306,22 +317,24 @@ fn sequences_do_not_see_each_other() {
         })
         .collect();
 
-    let mut memory = Memory::new(shape, 4, true);
-    memory.store(&cpu, &spans, &k, &v);
-    let together = (
-        memory.attend(&cpu, &spans, &q),
-        delta.run(&cpu, &states, &mut vec![0.0; 4 * len]),
-    );
+    let together = delta.run(&cpu, &states, &mut vec![0.0; 4 * len]);
     for i in 0..4 {
-        let mut memory = Memory::new(shape, 4, true);
-        memory.store(&cpu, &spans[i..=i], &k, &v);
-        let alone = memory.attend(&cpu, &spans[i..=i], &q);
-        let range = rows[i].start * 128..rows[i].end * 128;
-        assert_eq!(bits(&alone[range.clone()]), bits(&together.0[range]));
         let alone = delta.run(&cpu, &states[i..=i], &mut vec![0.0; 4 * len]);
         let range = rows[i].start * 40..rows[i].end * 40;
-        assert_eq!(bits(&alone[range.clone()]), bits(&together.1[range]));
+        assert_eq!(bits(&alone[range.clone()]), bits(&together[range]));
     }
-    // Rows of no sequence are left alone.
-    assert!(together.0[40 * 128..42 * 128].iter().all(|&x| x == 0.0));
+    for kv in KVS {
+        let mut memory = Memory::new(shape, 4, kv);
+        memory.store(&cpu, &spans, &k, &v);
+        let together = memory.attend(&cpu, &spans, &q);
+        for i in 0..4 {
+            let mut memory = Memory::new(shape, 4, kv);
+            memory.store(&cpu, &spans[i..=i], &k, &v);
+            let alone = memory.attend(&cpu, &spans[i..=i], &q);
+            let range = rows[i].start * 128..rows[i].end * 128;
+            assert_eq!(bits(&alone[range.clone()]), bits(&together[range]));
+        }
+        // Rows of no sequence are left alone.
+        assert!(together[40 * 128..42 * 128].iter().all(|&x| x == 0.0));
+    }
 }

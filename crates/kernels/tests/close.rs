@@ -240,7 +240,7 @@ fn strong_decay_forgets_without_nan() {
 }
 
 #[test]
-fn attention_is_a_softmax_average() {
+fn attention_is_a_softmax_average_of_what_was_kept() {
     let (rows, heads, kv_heads, head_dim) = (340, 6, 2, 50);
     let (k, v) = (values(16, rows * 100), values(17, rows * 100));
     let q = values(18, rows * 300);
@@ -249,35 +249,46 @@ fn attention_is_a_softmax_average() {
         first_position: 0,
         page_table: &[2, 0, 1, 5, 3, 4],
     }];
-    for cpu in cpus() {
-        for causal in [true, false] {
-            let shape = AttendShape {
-                heads,
-                kv_heads,
-                head_dim,
-                scale: 0.25,
-                causal,
-            };
-            let mut memory = Memory::new(shape, 6, false);
+    for (kv, causal) in KVS.into_iter().flat_map(|kv| [(kv, true), (kv, false)]) {
+        let shape = AttendShape {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 0.25,
+            causal,
+        };
+        let kept = [&k, &v].map(|x| kv.kept(x, head_dim));
+        let expected = softmax_average(shape, &q, &kept);
+        for cpu in cpus() {
+            let mut memory = Memory::new(shape, 6, kv);
             memory.store(&cpu, &span, &k, &v);
             let out = memory.attend(&cpu, &span, &q);
-            let mut expected = Vec::new();
-            for (i, q) in q.chunks_exact(head_dim).enumerate() {
-                let (row, kv_head) = (i / heads, i % heads / 3);
-                let seen = if causal { row + 1 } else { rows };
-                let at = |t: usize| {
-                    (t * kv_heads + kv_head) * head_dim..(t * kv_heads + kv_head + 1) * head_dim
-                };
-                let scores: Vec<f64> = (0..seen)
-                    .map(|t| (dot(q, &k[at(t)]) * 0.25).exp())
-                    .collect();
-                let total: f64 = scores.iter().sum();
-                expected.extend((0..head_dim).map(|d| {
-                    let mixed = (0..seen).map(|t| scores[t] * f64::from(v[at(t)][d]));
-                    mixed.sum::<f64>() / total
-                }));
-            }
-            assert!(error(&out, &expected) < 2e-6, "{cpu:?} causal {causal}");
+            let error = error(&out, &expected);
+            assert!(error < 2e-6, "{cpu:?} {kv:?} causal {causal}: {error:e}");
         }
     }
+}
+
+/// Attention of one sequence in f64.
+fn softmax_average(shape: AttendShape, q: &[f32], [k, v]: &[Vec<f32>; 2]) -> Vec<f64> {
+    let (heads, kv_heads, head_dim) = (shape.heads, shape.kv_heads, shape.head_dim);
+    let rows = q.len() / (heads * head_dim);
+    let mut expected = Vec::new();
+    for (i, q) in q.chunks_exact(head_dim).enumerate() {
+        let (row, kv_head) = (i / heads, i % heads / (heads / kv_heads));
+        let seen = if shape.causal { row + 1 } else { rows };
+        let at = |t: usize| {
+            let head = t * kv_heads + kv_head;
+            head * head_dim..(head + 1) * head_dim
+        };
+        let scores: Vec<f64> = (0..seen)
+            .map(|t| (dot(q, &k[at(t)]) * f64::from(shape.scale)).exp())
+            .collect();
+        let total: f64 = scores.iter().sum();
+        expected.extend((0..head_dim).map(|d| {
+            let mixed = (0..seen).map(|t| scores[t] * f64::from(v[at(t)][d]));
+            mixed.sum::<f64>() / total
+        }));
+    }
+    expected
 }

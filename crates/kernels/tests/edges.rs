@@ -47,14 +47,18 @@ fn attention_shows_nan_of_seen_keys_and_hides_unseen_ones() {
         page_table: &[0, 1],
     }];
     for cpu in cpus() {
-        for f16 in [true, false] {
-            let (mut k, v, q) = (values(3, 70 * 20), values(4, 70 * 20), values(5, 70 * 40));
-            k[50 * 20 + 7] = f32::NAN;
-            let mut memory = Memory::new(shape, 2, f16);
-            memory.store(&cpu, &span, &k, &v);
-            let out = memory.attend(&cpu, &span, &q);
-            assert!(out[..50 * 40].iter().all(|x| x.is_finite()), "{cpu:?}");
-            assert!(out[50 * 40..].iter().all(|x| x.is_nan()), "{cpu:?}");
+        for kv in KVS {
+            for bad in [f32::NAN, f32::INFINITY] {
+                let (mut k, v, q) = (values(3, 70 * 20), values(4, 70 * 20), values(5, 70 * 40));
+                k[50 * 20 + 7] = bad;
+                let mut memory = Memory::new(shape, 2, kv);
+                memory.store(&cpu, &span, &k, &v);
+                let out = memory.attend(&cpu, &span, &q);
+                assert!(out[..50 * 40].iter().all(|x| x.is_finite()), "{cpu:?}");
+                if bad.is_nan() || kv == Kv::Int8 {
+                    assert!(out[50 * 40..].iter().all(|x| x.is_nan()), "{cpu:?} {kv:?}");
+                }
+            }
         }
     }
 }
@@ -74,7 +78,7 @@ fn extreme_scores_do_not_overflow() {
         page_table: &[0],
     }];
     let cpu = fast(1);
-    let mut memory = Memory::new(shape, 1, false);
+    let mut memory = Memory::new(shape, 1, Kv::F32);
     memory.store(&cpu, &span, &[-3e4, 0.0, 3e4], &[1.0, 2.0, 3.0]);
     let out = memory.attend(&cpu, &span, &[1e4, 1e4, 1e4]);
     assert_eq!(out, [1.0, 2.0, 3.0], "the largest score takes all");
@@ -201,7 +205,7 @@ fn empty_batches_are_nothing() {
         scale: 1.0,
         causal: true,
     };
-    let memory = Memory::new(shape, 1, true);
+    let memory = Memory::new(shape, 1, Kv::F16);
     assert!(memory.attend(&cpu, &[], &[]).is_empty());
     let span = [KvSpan {
         rows: 0..0,

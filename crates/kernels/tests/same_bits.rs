@@ -45,6 +45,10 @@ fn kind() -> impl Strategy<Value = Kind> {
     proptest::sample::select(KINDS.to_vec())
 }
 
+fn kv() -> impl Strategy<Value = Kv> {
+    proptest::sample::select(KVS.to_vec())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -150,7 +154,7 @@ proptest! {
     #[test]
     fn attention(
         kv_heads in 1usize..3, group in 1usize..7, head_dim in 1usize..90, past in 0usize..600,
-        rows in 1usize..40, f16: bool, causal: bool, seed: u64,
+        rows in 1usize..40, kv in kv(), causal: bool, seed: u64,
     ) {
         let shape = AttendShape { heads: kv_heads * group, kv_heads, head_dim, scale: 0.3, causal };
         let width = kv_heads * head_dim;
@@ -159,7 +163,7 @@ proptest! {
         let pages = [2, 0, 1, 9, 8, 3, 5, 4, 6, 7];
         let span = |rows, first_position| [KvSpan { rows, first_position, page_table: &pages }];
         same(|cpu| {
-            let mut memory = Memory::new(shape, 10, f16);
+            let mut memory = Memory::new(shape, 10, kv);
             memory.store(cpu, &span(0..past + rows, 0), &k, &v);
             memory.attend(cpu, &span(past..past + rows, past), &q)
         });
@@ -210,16 +214,61 @@ fn narrowing_to_f16_rounds_alike() {
     }];
     let zeros = vec![0.0; x.len()];
     same(|cpu| {
-        let mut memory = Memory::new(shape, 1, true);
+        let mut memory = Memory::new(shape, 1, Kv::F16);
         memory.store(cpu, &span, &zeros, &x);
         let out = memory.attend(cpu, &span, &zeros);
-        let expected: Vec<f32> = x
-            .iter()
-            .map(|&x| half::f16::from_f32_const(x).to_f32())
-            .collect();
-        for (o, e) in out.iter().zip(&expected) {
-            assert!(o == e || o.is_nan() && e.is_nan(), "{o} {e}");
+        assert_same(&out, &Kv::F16.kept(&x, x.len()));
+        out
+    });
+}
+
+#[track_caller]
+fn assert_same(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    for (f, e) in found.iter().zip(expected) {
+        assert!(f == e || f.is_nan() && e.is_nan(), "{f} {e}");
+    }
+}
+
+#[test]
+fn narrowing_to_int8_is_as_defined() {
+    // Each head of the one token is a row of its own: ordinary ones, of every size down to subnormal
+    // scales and up to infinite ones, zeros, and rows with NaN and infinities among them.
+    let head_dim = 37;
+    let mut x: Vec<f32> = (-150..=127)
+        .flat_map(|e| {
+            let row = values(e as u64, head_dim);
+            row.into_iter().map(move |x| x * f32::exp2(e as f32))
+        })
+        .collect();
+    x.extend(vec![0.0; head_dim]);
+    x.extend((0..head_dim).map(|i| i as f32 - 18.5));
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 16, 36] {
+            let mut row = values(7, head_dim);
+            row[at] = bad;
+            x.extend(row);
         }
+    }
+    let heads = x.len() / head_dim;
+    let shape = AttendShape {
+        heads,
+        kv_heads: heads,
+        head_dim,
+        scale: 0.0,
+        causal: true,
+    };
+    let span = [KvSpan {
+        rows: 0..1,
+        first_position: 0,
+        page_table: &[0],
+    }];
+    let zeros = vec![0.0; x.len()];
+    same(|cpu| {
+        let mut memory = Memory::new(shape, 1, Kv::Int8);
+        memory.store(cpu, &span, &zeros, &x);
+        let out = memory.attend(cpu, &span, &zeros);
+        assert_same(&out, &Kv::Int8.kept(&x, head_dim));
         out
     });
 }
@@ -285,16 +334,20 @@ fn the_bits_are_those_of_every_machine() {
         first_position: 0,
         page_table: &[1, 0],
     }];
-    let mut memory = Memory::new(shape, 2, true);
-    memory.store(&cpu, &span, &values(4, 90 * 48), &values(5, 90 * 48));
-    let attended = memory.attend(&cpu, &span, &values(6, 90 * 96));
-    let found = [product, gated, turned, rule, attended].map(|x| fingerprint(&x));
+    let [attended, attended_int8] = [Kv::F16, Kv::Int8].map(|kv| {
+        let mut memory = Memory::new(shape, 2, kv);
+        memory.store(&cpu, &span, &values(4, 90 * 48), &values(5, 90 * 48));
+        memory.attend(&cpu, &span, &values(6, 90 * 96))
+    });
+    let all = [product, gated, turned, rule, attended, attended_int8];
+    let found = all.map(|x| fingerprint(&x));
     let recorded = [
         0x7ba7_b610_0d46_3bd9,
         0x5df0_7cfd_0916_c6e4,
         0xeb86_60b7_a775_e201,
         0x18d6_fcc4_6d56_77f4,
         0xf7c8_e6c6_923d_c02e,
+        0x1b82_37d3_bdb0_5aaf,
     ];
     assert_eq!(found, recorded, "{found:#x?}");
 }

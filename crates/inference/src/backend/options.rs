@@ -4,7 +4,7 @@ use lattice_kernels::{Bf16Isa, IntIsa, Isa};
 
 use super::Limits;
 use crate::checkpoint::{Checkpoint, Dtype, Form};
-use crate::plan::Plan;
+use crate::plan::{Plan, State};
 
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum KvFormat {
     F32,
     /// 2 bytes a value, widened to f32 for use.
     F16,
+    /// A byte a value and 2 bytes for the scale of each token's keys, and of its values, in each head.
+    Int8,
 }
 
 impl KvFormat {
@@ -21,14 +23,25 @@ impl KvFormat {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Int8 => "int8",
         }
     }
 
-    /// Bytes of one value.
-    pub fn value_bytes(self) -> usize {
+    /// Bytes that `state` takes for each token of a sequence; 0 for recurrent state.
+    pub fn token_bytes(self, state: &State) -> usize {
+        let scales = match self {
+            Self::F32 | Self::F16 => 0,
+            Self::Int8 => 2 * state.rows_per_token(),
+        };
+        state.len_per_token() * self.element_bytes() + scales
+    }
+
+    /// Bytes of an element of the memory: of a value.
+    pub(super) fn element_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
+            Self::Int8 => 1,
         }
     }
 }
@@ -110,5 +123,25 @@ impl LoadOptions {
             vocab: plan.vocab,
             rewinds: plan.rewinds(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_takes_its_values_and_in_int8_a_scale_a_row() {
+        let state = State::Kv {
+            kv_heads: 3,
+            head_dim: 40,
+        };
+        let bytes = [KvFormat::F32, KvFormat::F16, KvFormat::Int8].map(|kv| kv.token_bytes(&state));
+        assert_eq!(bytes, [2 * 3 * 160, 2 * 3 * 80, 2 * 3 * (40 + 2)]);
+        let fixed = State::Conv {
+            channels: 8,
+            taps: 3,
+        };
+        assert_eq!(KvFormat::Int8.token_bytes(&fixed), 0);
     }
 }

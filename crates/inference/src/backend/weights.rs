@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lattice_kernels::unpack;
 
-use crate::checkpoint::{Checkpoint, Dtype, LoadError, Tensor, Wanted};
+use crate::checkpoint::{Checkpoint, LoadError, Tensor, Wanted};
 use crate::plan::{Fold, Part, Plan, Weight, packing};
 
 /// What the plan needs of a checkpoint.
@@ -100,25 +100,9 @@ fn widened(tensor: &Tensor<'_>, checkpoint: &Checkpoint) -> Vec<f32> {
     let Some(dtype) = tensor.form.dtype() else {
         return unpacked(tensor, checkpoint);
     };
-    let pairs = tensor.bytes.as_chunks::<2>().0.iter().copied();
-    if dtype == Dtype::F32 {
-        tensor
-            .bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .copied()
-            .map(f32::from_le_bytes)
-            .collect()
-    } else if dtype == Dtype::F16 {
-        pairs
-            .map(|bytes| half::f16::from_le_bytes(bytes).to_f32())
-            .collect()
-    } else {
-        pairs
-            .map(|bytes| half::bf16::from_le_bytes(bytes).to_f32())
-            .collect()
-    }
+    let mut values = Vec::with_capacity(tensor.count());
+    dtype.widen(tensor.bytes, &mut values);
+    values
 }
 
 fn unpacked(tensor: &Tensor<'_>, checkpoint: &Checkpoint) -> Vec<f32> {

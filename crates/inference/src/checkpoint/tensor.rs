@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use half::{bf16, f16};
 use lattice_kernels::{Packed, PackedShape};
 
 use super::mmap::FileBytes;
@@ -121,6 +122,20 @@ impl Dtype {
     /// Whether a model's weights can be stored so: F32, F16 and BF16.
     pub fn is_weight(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)
+    }
+
+    /// Appends stored weights to `values`, exactly, as f32.
+    pub(crate) fn widen(self, stored: &[u8], values: &mut Vec<f32>) {
+        debug_assert!(self.is_weight(), "{self}");
+        let pairs = stored.as_chunks::<2>().0.iter().copied();
+        if self == Self::F32 {
+            let words = stored.as_chunks::<4>().0.iter().copied();
+            values.extend(words.map(f32::from_le_bytes));
+        } else if self == Self::F16 {
+            values.extend(pairs.map(|bytes| f16::from_le_bytes(bytes).to_f32()));
+        } else {
+            values.extend(pairs.map(|bytes| bf16::from_le_bytes(bytes).to_f32()));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a plan costs, from a dry run over it: no weights are needed.
 
-use super::{Arena, Op, Plan, Step, Weight};
+use super::{Arena, Op, Plan, State, Step, Weight};
 
 /// What one step costs for one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,19 +38,19 @@ impl Footprint {
 
 impl Plan {
     /// Memory for batches of `batch_tokens` with `output_rows`, with `weight_bytes` per weight and
-    /// `kv_value_bytes` per cached key or value.
+    /// `kv_bytes` per token of a state.
     pub fn footprint(
         &self,
         weight_bytes: impl Fn(&Weight) -> u64,
-        kv_value_bytes: usize,
+        kv_bytes: impl Fn(&State) -> usize,
         batch_tokens: usize,
         output_rows: usize,
     ) -> Footprint {
-        let per_token: usize = self.states.iter().map(|state| state.len_per_token()).sum();
+        let per_token: usize = self.states.iter().map(kv_bytes).sum();
         let fixed: usize = self.states.iter().map(|state| state.fixed_len()).sum();
         Footprint {
             weights_bytes: self.weights.iter().map(weight_bytes).sum(),
-            kv_bytes_per_token: (per_token * kv_value_bytes) as u64,
+            kv_bytes_per_token: per_token as u64,
             state_bytes: (fixed * 4) as u64,
             scratch_bytes: Arena::of(self).bytes(batch_tokens, output_rows),
         }

@@ -195,6 +195,14 @@ impl State {
             Self::Conv { .. } | Self::Delta { .. } => 0,
         }
     }
+
+    /// Rows of `head_dim` values a sequence keeps per token, of keys and of values; 0 for recurrent state.
+    pub fn rows_per_token(&self) -> usize {
+        match *self {
+            Self::Kv { kv_heads, .. } => 2 * kv_heads,
+            Self::Conv { .. } | Self::Delta { .. } => 0,
+        }
+    }
 }
 
 /// The whole computation of a model, independent of device and weight format.

@@ -6,7 +6,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use half::{bf16, f16};
 use lattice_kernels::{Cpu, PackError, PackedShape, pack};
 
 use super::QuantizeError;
@@ -138,7 +137,8 @@ fn fill(bench: &Mutex<Bench>, (tensor, dtype): (&Tensor<'_>, Dtype), piece: &Pie
     let shape = piece.shape;
     let row_bytes = shape.columns() * dtype.bits() / 8;
     let stored = &tensor.bytes[piece.first_row * row_bytes..][..shape.rows() * row_bytes];
-    widen(dtype, stored, &mut bench.values);
+    bench.values.clear();
+    dtype.widen(stored, &mut bench.values);
     bench.packed.resize(shape.bytes(), 0);
     bench.failed = pack(&bench.values, shape, &mut bench.packed)
         .err()
@@ -154,20 +154,6 @@ fn dense(tensor: &Tensor<'_>) -> Result<Dtype, QuantizeError> {
             file: tensor.file.to_owned(),
             tensor: tensor.name.to_owned(),
         })
-}
-
-/// Stored values, exactly, as f32.
-fn widen(dtype: Dtype, stored: &[u8], values: &mut Vec<f32>) {
-    values.clear();
-    let pairs = stored.as_chunks::<2>().0.iter().copied();
-    if dtype == Dtype::F32 {
-        let words = stored.as_chunks::<4>().0.iter().copied();
-        values.extend(words.map(f32::from_le_bytes));
-    } else if dtype == Dtype::F16 {
-        values.extend(pairs.map(|bytes| f16::from_le_bytes(bytes).to_f32()));
-    } else {
-        values.extend(pairs.map(|bytes| bf16::from_le_bytes(bytes).to_f32()));
-    }
 }
 
 /// The packer's refusal, with the place in the whole tensor.
@@ -215,7 +201,7 @@ pub(super) fn check_finite(tensor: &Tensor<'_>) -> Result<(), QuantizeError> {
     let dtype = dense(tensor)?;
     let bytes = dtype.bits() / 8;
     let mut value = Vec::new();
-    widen(dtype, &tensor.bytes[first * bytes..][..bytes], &mut value);
+    dtype.widen(&tensor.bytes[first * bytes..][..bytes], &mut value);
     Err(QuantizeError::NonFinite {
         file: tensor.file.to_owned(),
         tensor: tensor.name.to_owned(),

@@ -9,7 +9,8 @@
 //! are multiplied by exp(m_old - m_new); then l += p lane by lane and acc = fma(p, V, acc) key by
 //! key, p being exp(score - m). Then the blocks that the row sees join the first one in order: both
 //! sides are multiplied by exp(m - m_new) and added. In the end out = acc / l, l added along the
-//! tree. So a row's bits depend on its own position and past alone, never on the rows or heads
+//! tree. In int8, K and V are the elements, widened; the chain is multiplied by the key's scale before
+//! `scale`, and p by that of the row of V after l has it. So a row's bits depend on its own position and past alone, never on the rows or heads
 //! computed beside it, nor on which thread had which block.
 //! A task has the query heads of one key head for a tile of rows; up to four queries share each load
 //! of K and V. Where that makes too few tasks for the threads, one block of it is a task, and a
@@ -24,8 +25,8 @@ mod page;
 mod tile;
 
 use crate::cpu::Cpu;
-use crate::dense::{F16, F32, Format};
-use crate::kv::{KvLayout, KvPlace, KvSpan, KvView, PAGE_TOKENS, check_spans};
+use crate::dense::{F16, F32, Int8};
+use crate::kv::{Kept, KvLayout, KvPlace, KvSpan, KvView, PAGE_TOKENS, check_spans};
 use crate::parts::Parts;
 use crate::scratch;
 use tile::{Finish, Join, Sums, Tile, Walk};
@@ -102,6 +103,7 @@ pub fn attend(
     match memory {
         KvView::F16(x) => attend_format::<F16>(call, x, q, out),
         KvView::F32(x) => attend_format::<F32>(call, x, q, out),
+        KvView::Int8(x) => attend_format::<Int8>(call, x, q, out),
     }
 }
 
@@ -124,7 +126,7 @@ impl<'a> Call<'a> {
     }
 
     /// Tile `i / kv_heads` of all spans, for key head `i % kv_heads`.
-    fn tile<F: Format>(&self, i: usize, memory: &'a [F::Bits], q: &'a [f32]) -> Tile<'a, F> {
+    fn tile<F: Kept>(&self, i: usize, memory: &'a [F::Bits], q: &'a [f32]) -> Tile<'a, F> {
         let (kv_head, mut i) = (i % self.shape.kv_heads, i / self.shape.kv_heads);
         let holds = |span: &&KvSpan<'_>| {
             let n = self.tiles_of(span);
@@ -147,7 +149,7 @@ impl<'a> Call<'a> {
     }
 }
 
-fn attend_format<F: Format>(call: Call<'_>, memory: &[F::Bits], q: &[f32], out: &mut [f32]) {
+fn attend_format<F: Kept>(call: Call<'_>, memory: &[F::Bits], q: &[f32], out: &mut [f32]) {
     let Call {
         cpu, shape, spans, ..
     } = call;
@@ -189,7 +191,7 @@ fn attend_format<F: Format>(call: Call<'_>, memory: &[F::Bits], q: &[f32], out: 
 }
 
 /// All blocks of a tile, one after the other. `sums`: two slots.
-fn whole<F: Format>(cpu: &Cpu, tile: &Tile<'_, F>, sums: &mut [f32], out: &Parts<'_, f32>) {
+fn whole<F: Kept>(cpu: &Cpu, tile: &Tile<'_, F>, sums: &mut [f32], out: &Parts<'_, f32>) {
     let (total, part) = sums.split_at_mut(sums.len() / 2);
     for block in 0..tile.blocks() {
         let sums = if block == 0 { &mut *total } else { &mut *part };
@@ -201,13 +203,7 @@ fn whole<F: Format>(cpu: &Cpu, tile: &Tile<'_, F>, sums: &mut [f32], out: &Parts
     cpu.isa().run(Finish { tile, total, out });
 }
 
-fn join<F: Format>(
-    cpu: &Cpu,
-    tile: &Tile<'_, F>,
-    block: usize,
-    total: &mut [f32],
-    part: &mut [f32],
-) {
+fn join<F: Kept>(cpu: &Cpu, tile: &Tile<'_, F>, block: usize, total: &mut [f32], part: &mut [f32]) {
     cpu.isa().run(Join {
         tile,
         block,

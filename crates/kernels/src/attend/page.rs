@@ -8,8 +8,7 @@
 //! Measured: see `attend`.
 
 use super::tile::Sums;
-use crate::dense::Format;
-use crate::kv::PAGE_TOKENS;
+use crate::kv::{Kept, PAGE_TOKENS};
 use crate::lanes::{LANES, Lanes};
 use crate::linear::{LINE_BYTES, prefetch};
 use crate::math;
@@ -29,18 +28,24 @@ impl Scores {
 }
 
 /// What one page gives to a run of queries.
-pub(super) struct Page<'a, F: Format> {
+pub(super) struct Page<'a, F: Kept> {
     /// `[head_dim][64]`.
     pub(super) keys: &'a [F::Bits],
+    /// Of each key; empty for a format without scales, as are the others.
+    pub(super) key_scales: &'a [F::Bits],
     /// `[64][head_dim]`.
     pub(super) values: &'a [F::Bits],
+    /// Of each row of values.
+    pub(super) value_scales: &'a [F::Bits],
     pub(super) head_dim: usize,
     pub(super) scale: f32,
     /// What is read after this page: the next one's keys.
     pub(super) next: &'a [F::Bits],
+    /// Of the next page's keys.
+    pub(super) next_scales: &'a [F::Bits],
 }
 
-impl<F: Format> Page<'_, F> {
+impl<F: Kept> Page<'_, F> {
     /// Adds the first `visible` keys of this page to queries `first..first + Q`.
     #[inline(always)]
     pub(super) fn join<L: Lanes, const Q: usize>(
@@ -53,6 +58,10 @@ impl<F: Format> Page<'_, F> {
     ) {
         // The first queries bring the page in; for the others it is there.
         let ask = usize::from(first == 0);
+        if first == 0 {
+            ask_for_all::<F>(self.value_scales);
+            ask_for_all::<F>(self.next_scales);
+        }
         let p = &mut p.0[..Q * PAGE_TOKENS];
         self.scores::<L, Q>(q, p, ask);
         let mut factors = [0.0; Q];
@@ -61,6 +70,11 @@ impl<F: Format> Page<'_, F> {
             scores[visible..].fill(f32::NEG_INFINITY);
             let l = &mut sums.l[(first + i) * LANES..(first + i + 1) * LANES];
             *factor = soften::<L>(scores, &mut sums.m[first + i], l);
+            for j in (0..PAGE_TOKENS).step_by(LANES) {
+                if let Some(scales) = F::scales::<L>(self.value_scales, j) {
+                    L::get(scores, j).mul(scales).put(scores, j);
+                }
+            }
         }
         let padded = self.head_dim.next_multiple_of(LANES);
         let acc = &mut sums.acc[first * padded..(first + Q) * padded];
@@ -131,16 +145,24 @@ fn vectors<L: Lanes, const Q: usize>() -> usize {
 
 /// Asks for element `at`, of the v-th vector of a run that begins on a line: once a line.
 #[inline(always)]
-fn ask_for<F: Format>(from: &[F::Bits], at: usize, v: usize) {
+fn ask_for<F: Kept>(from: &[F::Bits], at: usize, v: usize) {
     if (v * LANES * size_of::<F::Bits>()).is_multiple_of(LINE_BYTES) {
         prefetch(from.as_ptr().wrapping_add(at));
+    }
+}
+
+/// Asks for every line of `from`, which begins on one.
+#[inline(always)]
+fn ask_for_all<F: Kept>(from: &[F::Bits]) {
+    for line in from.chunks(LINE_BYTES / size_of::<F::Bits>()) {
+        prefetch(line.as_ptr());
     }
 }
 
 /// # Safety
 /// As [`Page::scores`] asserts; `j + V * 16 <= 64`.
 #[inline(always)]
-unsafe fn scores_of<L: Lanes, F: Format, const Q: usize, const V: usize>(
+unsafe fn scores_of<L: Lanes, F: Kept, const Q: usize, const V: usize>(
     page: &Page<'_, F>,
     q: [&[f32]; Q],
     j: usize,
@@ -162,6 +184,14 @@ unsafe fn scores_of<L: Lanes, F: Format, const Q: usize, const V: usize>(
             for v in 0..V {
                 sums[i][v] = k[v].fma(x, sums[i][v]);
             }
+        }
+    }
+    for v in 0..V {
+        let Some(scales) = F::scales::<L>(page.key_scales, j + v * LANES) else {
+            continue;
+        };
+        for sums in &mut sums {
+            sums[v] = sums[v].mul(scales);
         }
     }
     for i in 0..Q {
@@ -195,7 +225,7 @@ fn soften<L: Lanes>(scores: &mut [f32], m: &mut f32, l: &mut [f32]) -> f32 {
 /// # Safety
 /// As [`Page::mix`] asserts; `d + V * 16 <= head_dim`, or V is 1 and `d < head_dim`.
 #[inline(always)]
-unsafe fn mix_of<L: Lanes, F: Format, const Q: usize, const V: usize>(
+unsafe fn mix_of<L: Lanes, F: Kept, const Q: usize, const V: usize>(
     page: &Page<'_, F>,
     visible: usize,
     p: &[f32],

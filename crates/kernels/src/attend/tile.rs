@@ -9,8 +9,7 @@ use std::ops::Range;
 
 use super::page::{Page, QUERIES, Scores};
 use super::{AttendShape, BLOCK_TOKENS};
-use crate::dense::Format;
-use crate::kv::{KvPlace, KvSpan, PAGE_TOKENS};
+use crate::kv::{Kept, KvPlace, KvSpan, PAGE_TOKENS};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::math;
 use crate::parts::Parts;
@@ -18,7 +17,7 @@ use crate::parts::Parts;
 const BLOCK_PAGES: usize = BLOCK_TOKENS / PAGE_TOKENS;
 
 /// The query heads of one key head for a run of a span's rows.
-pub(super) struct Tile<'a, F: Format> {
+pub(super) struct Tile<'a, F: Kept> {
     pub(super) shape: AttendShape,
     pub(super) place: KvPlace,
     pub(super) memory: &'a [F::Bits],
@@ -29,7 +28,7 @@ pub(super) struct Tile<'a, F: Format> {
     pub(super) q: &'a [f32],
 }
 
-impl<F: Format> Tile<'_, F> {
+impl<F: Kept> Tile<'_, F> {
     /// Blocks that its last row sees.
     pub(super) fn blocks(&self) -> usize {
         self.limit(self.queries() - 1).div_ceil(BLOCK_TOKENS)
@@ -75,13 +74,17 @@ impl<F: Format> Tile<'_, F> {
         let layout = self.shape.layout();
         let of = |page: usize| {
             let start = self.place.page(self.span.page_table[page]);
-            &self.memory[start..start + layout.page_len()]
+            &self.memory[start..start + layout.page_len_of::<F>()]
         };
         let pages = self.span.positions().div_ceil(PAGE_TOKENS);
+        let (page, next) = (of(page), of((page + 1).min(pages - 1)));
         Page {
-            keys: &of(page)[layout.keys(self.kv_head)],
-            values: &of(page)[layout.values(self.kv_head)],
-            next: &of((page + 1).min(pages - 1))[layout.keys(self.kv_head)],
+            keys: &page[layout.keys(self.kv_head)],
+            key_scales: &page[layout.key_scales::<F>(self.kv_head)],
+            values: &page[layout.values(self.kv_head)],
+            value_scales: &page[layout.value_scales::<F>(self.kv_head)],
+            next: &next[layout.keys(self.kv_head)],
+            next_scales: &next[layout.key_scales::<F>(self.kv_head)],
             head_dim: self.shape.head_dim,
             scale: self.shape.scale,
         }
@@ -106,7 +109,7 @@ impl<'a> Sums<'a> {
     }
 
     #[inline(always)]
-    fn of<F: Format>(tile: &Tile<'_, F>, slot: &'a mut [f32]) -> Sums<'a> {
+    fn of<F: Kept>(tile: &Tile<'_, F>, slot: &'a mut [f32]) -> Sums<'a> {
         let queries = tile.queries();
         let padded = tile.shape.head_dim.next_multiple_of(LANES);
         let (acc, rest) = slot.split_at_mut(queries * padded);
@@ -117,13 +120,13 @@ impl<'a> Sums<'a> {
 }
 
 /// Sums over block `block` alone, to a slot.
-pub(super) struct Walk<'a, F: Format> {
+pub(super) struct Walk<'a, F: Kept> {
     pub(super) tile: &'a Tile<'a, F>,
     pub(super) block: usize,
     pub(super) sums: &'a mut [f32],
 }
 
-impl<F: Format> Body for Walk<'_, F> {
+impl<F: Kept> Body for Walk<'_, F> {
     type Out = ();
 
     #[inline(always)]
@@ -171,14 +174,14 @@ impl<F: Format> Body for Walk<'_, F> {
 }
 
 /// Adds the slot of block `block` to that of all blocks before it.
-pub(super) struct Join<'a, F: Format> {
+pub(super) struct Join<'a, F: Kept> {
     pub(super) tile: &'a Tile<'a, F>,
     pub(super) block: usize,
     pub(super) total: &'a mut [f32],
     pub(super) part: &'a mut [f32],
 }
 
-impl<F: Format> Body for Join<'_, F> {
+impl<F: Kept> Body for Join<'_, F> {
     type Out = ();
 
     #[inline(always)]
@@ -210,13 +213,13 @@ impl<F: Format> Body for Join<'_, F> {
 }
 
 /// Writes the outputs of a tile.
-pub(super) struct Finish<'a, F: Format> {
+pub(super) struct Finish<'a, F: Kept> {
     pub(super) tile: &'a Tile<'a, F>,
     pub(super) total: &'a mut [f32],
     pub(super) out: &'a Parts<'a, f32>,
 }
 
-impl<F: Format> Body for Finish<'_, F> {
+impl<F: Kept> Body for Finish<'_, F> {
     type Out = ();
 
     #[inline(always)]

@@ -66,6 +66,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        unsafe { Avx2(widen_i8(p), widen_i8(p.add(8))) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller promises 16 writable floats.
         unsafe {
@@ -177,6 +183,14 @@ unsafe fn widen_bf16(p: *const u16) -> __m256 {
         let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
     }
+}
+
+/// # Safety
+/// 8 readable bytes at `p`.
+#[inline(always)]
+unsafe fn widen_i8(p: *const i8) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
 }
 
 #[inline(always)]

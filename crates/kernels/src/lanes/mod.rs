@@ -63,6 +63,10 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_bf16(p: *const u16) -> Self;
 
     /// # Safety
+    /// 16 readable bytes at `p`.
+    unsafe fn load_i8(p: *const i8) -> Self;
+
+    /// # Safety
     /// 16 writable floats at `p`.
     unsafe fn store(self, p: *mut f32);
 

@@ -72,6 +72,19 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        let x = unsafe { vld1q_s8(p) };
+        let (low, high) = ops!((vmovl_s8(vget_low_s8(x)), vmovl_s8(vget_high_s8(x))));
+        ops!(Neon([
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+            vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+            vcvtq_f32_s32(vmovl_s16(vget_high_s16(high))),
+        ]))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller promises 16 writable floats.
         unsafe {

@@ -57,6 +57,13 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        let values = unsafe { p.cast::<[i8; LANES]>().read_unaligned() };
+        Scalar(values.map(f32::from))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller promises 16 writable floats.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(self.0) };

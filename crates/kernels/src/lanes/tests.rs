@@ -83,6 +83,11 @@ impl Body for Everything {
             b.max_lane(),
         ]);
         out.extend(L::sum4([near_one, n, c, near_one.neg()]));
+        let bytes: Vec<i8> = (i8::MIN..=i8::MAX).collect();
+        for bytes in bytes.chunks_exact(LANES) {
+            // SAFETY: a chunk has 16 bytes.
+            out.extend(unsafe { L::load_i8(bytes.as_ptr()) }.to_array());
+        }
         let x: Vec<f32> = (0..40).map(|i| i as f32 * 0.37).collect();
         for n in 0..40 {
             let mut copy = [0.0; 40];

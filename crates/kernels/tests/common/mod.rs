@@ -124,49 +124,88 @@ impl Weight {
     }
 }
 
-/// Paged keys and values of f16 or f32, stored and attended to.
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kv {
+    F32,
+    F16,
+    Int8,
+}
+
+pub(crate) const KVS: [Kv; 3] = [Kv::F32, Kv::F16, Kv::Int8];
+
+impl Kv {
+    /// What is left of rows of `head_dim` values.
+    pub(crate) fn kept(self, rows: &[f32], head_dim: usize) -> Vec<f32> {
+        match self {
+            Kv::F32 => rows.to_vec(),
+            Kv::F16 => {
+                let kept = rows.iter().map(|&x| half::f16::from_f32_const(x).to_f32());
+                kept.collect()
+            }
+            Kv::Int8 => rows.chunks_exact(head_dim).flat_map(kept_int8).collect(),
+        }
+    }
+}
+
+/// The definition of int8, in plain words.
+fn kept_int8(row: &[f32]) -> Vec<f32> {
+    let most = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    let scale = half::f16::from_f32_const(most / 127.0).to_f32();
+    let kept = row.iter().map(|x| match scale {
+        _ if !row.iter().all(|x| x.is_finite()) || scale.is_infinite() => f32::NAN,
+        0.0 => 0.0,
+        _ => (x / scale).round_ties_even().clamp(-127.0, 127.0) * scale,
+    });
+    kept.collect()
+}
+
+/// Paged keys and values, stored and attended to.
 pub(crate) struct Memory {
     pub(crate) shape: AttendShape,
     pub(crate) place: KvPlace,
-    wide: Vec<f32>,
-    narrow: Vec<u16>,
-    f16: bool,
+    f32: Vec<f32>,
+    f16: Vec<u16>,
+    int8: Vec<i8>,
+    kv: Kv,
 }
 
 impl Memory {
-    /// `pages` pages of two layers of which the second is used, full of NaN.
-    pub(crate) fn new(shape: AttendShape, pages: usize, f16: bool) -> Memory {
-        let len = shape.layout().page_len();
+    /// `pages` pages of two layers of which the second is used, full of NaN (in int8, of scales that are).
+    pub(crate) fn new(shape: AttendShape, pages: usize, kv: Kv) -> Memory {
+        let len = match kv {
+            Kv::F32 | Kv::F16 => shape.layout().page_len(),
+            Kv::Int8 => shape.layout().page_len_int8(),
+        };
         let place = KvPlace {
             page_stride: 2 * len,
             layer_offset: len,
         };
-        let (wide, narrow) = if f16 {
-            (0, pages * 2 * len)
-        } else {
-            (pages * 2 * len, 0)
-        };
+        let of = |its: Kv| if its == kv { pages * 2 * len } else { 0 };
         Memory {
             shape,
             place,
-            wide: vec![f32::NAN; wide],
-            narrow: vec![0x7e00; narrow],
-            f16,
+            f32: vec![f32::NAN; of(Kv::F32)],
+            f16: vec![0x7e00; of(Kv::F16)],
+            int8: vec![0x7e; of(Kv::Int8)],
+            kv,
         }
     }
 
     pub(crate) fn store(&mut self, cpu: &Cpu, spans: &[KvSpan<'_>], k: &[f32], v: &[f32]) {
-        let memory = match self.f16 {
-            true => KvSlice::F16(&mut self.narrow),
-            false => KvSlice::F32(&mut self.wide),
+        let memory = match self.kv {
+            Kv::F32 => KvSlice::F32(&mut self.f32),
+            Kv::F16 => KvSlice::F16(&mut self.f16),
+            Kv::Int8 => KvSlice::Int8(&mut self.int8),
         };
         kv_store(cpu, self.shape.layout(), self.place, memory, spans, k, v);
     }
 
     pub(crate) fn attend(&self, cpu: &Cpu, spans: &[KvSpan<'_>], q: &[f32]) -> Vec<f32> {
-        let memory = match self.f16 {
-            true => KvView::F16(&self.narrow),
-            false => KvView::F32(&self.wide),
+        let memory = match self.kv {
+            Kv::F32 => KvView::F32(&self.f32),
+            Kv::F16 => KvView::F16(&self.f16),
+            Kv::Int8 => KvView::Int8(&self.int8),
         };
         let mut out = vec![0.0; q.len()];
         attend(cpu, self.shape, self.place, memory, spans, q, &mut out);

@@ -23,9 +23,9 @@ pub(super) struct SequenceMemory {
 pub(super) struct KvPool {
     data: MmapMut,
     format: KvFormat,
-    /// Values of a page.
+    /// Elements of a page.
     page_stride: usize,
-    /// Where each state's part of a page starts, in values.
+    /// Where each state's part of a page starts, in elements.
     offsets: Vec<usize>,
     free: Vec<u32>,
     /// Sequences that use each page.
@@ -96,7 +96,7 @@ impl KvPool {
         let mut page_stride = 0;
         for state in &plan.states {
             offsets.push(page_stride);
-            page_stride += state.len_per_token() * PAGE_TOKENS;
+            page_stride += format.token_bytes(state) / format.element_bytes() * PAGE_TOKENS;
         }
         let pages = if page_stride == 0 {
             0
@@ -105,7 +105,7 @@ impl KvPool {
         };
         let bytes = pages
             .saturating_mul(page_stride)
-            .saturating_mul(format.value_bytes());
+            .saturating_mul(format.element_bytes());
         let data = MmapOptions::new()
             .len(bytes.max(1))
             .no_reserve_swap()
@@ -145,6 +145,7 @@ impl KvPool {
         match self.format {
             KvFormat::F32 => KvSlice::F32(bytemuck::cast_slice_mut(bytes)),
             KvFormat::F16 => KvSlice::F16(bytemuck::cast_slice_mut(bytes)),
+            KvFormat::Int8 => KvSlice::Int8(bytemuck::cast_slice_mut(bytes)),
         }
     }
 
@@ -154,11 +155,12 @@ impl KvPool {
         match self.format {
             KvFormat::F32 => KvView::F32(bytemuck::cast_slice(bytes)),
             KvFormat::F16 => KvView::F16(bytemuck::cast_slice(bytes)),
+            KvFormat::Int8 => KvView::Int8(bytemuck::cast_slice(bytes)),
         }
     }
 
     fn len_bytes(&self) -> usize {
-        self.users.len() * self.page_stride * self.format.value_bytes()
+        self.users.len() * self.page_stride * self.format.element_bytes()
     }
 
     /// Makes room for every span: own pages from its first position on. On an error nothing has changed but
@@ -188,7 +190,7 @@ impl KvPool {
             return Ok(());
         }
         let copy = self.take()?;
-        let bytes = self.page_stride * self.format.value_bytes();
+        let bytes = self.page_stride * self.format.element_bytes();
         let from = *page as usize * bytes;
         self.data
             .copy_within(from..from + bytes, copy as usize * bytes);
