@@ -73,6 +73,28 @@ pub fn check_model_name(name: &str) -> Result<(), &'static str> {
     check_plain(name)
 }
 
+/// Whether `text` is `pattern`, in which `*` stands for any text.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let Some((front, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(front) else {
+        return false;
+    };
+    // The leftmost place of each middle part leaves the most for those behind it.
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
 fn check_part(part: &str) -> Result<(), &'static str> {
     let known = |c: char| c.is_alphanumeric() || " -_.+@".contains(c);
     let begins = |c: char| c.is_alphanumeric() || c == '_';
