@@ -5,6 +5,7 @@
 //! from https to plain http. Nothing is taken in a compressed form.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -234,9 +235,7 @@ impl Client<'_> {
             {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            let response = request
-                .call()
-                .map_err(|error| HubError::network(&url, words(&error)))?;
+            let response = request.call().map_err(|error| failure(&url, &error))?;
             let (parts, body) = response.into_parts();
             let answer = Answer {
                 url,
@@ -275,15 +274,22 @@ impl Client<'_> {
     }
 }
 
-/// What ureq says, in words that name no library.
-fn words(error: &ureq::Error) -> String {
-    match error {
+/// What ureq says, in words that name no library. Who is not believed will not be a moment later.
+fn failure(url: &str, error: &ureq::Error) -> HubError {
+    let words = match error {
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
+            return HubError::answer(url, format!("https: {error}"));
+        }
+        ureq::Error::Io(reason) if reason.kind() == ErrorKind::InvalidData => {
+            return HubError::answer(url, format!("https: {reason}"));
+        }
         ureq::Error::Io(reason) => reason.to_string(),
         ureq::Error::HostNotFound => "no server of that name was found".to_owned(),
         ureq::Error::Timeout(_) => "the server was silent too long".to_owned(),
         ureq::Error::ConnectionFailed => "no connection".to_owned(),
         other => other.to_string(),
-    }
+    };
+    HubError::network(url, words)
 }
 
 /// An answer, its body unread.

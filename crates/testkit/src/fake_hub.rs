@@ -286,7 +286,7 @@ fn reply(shared: &Shared, request: &FakeRequest) -> FakeReply {
     let models = lock(&shared.models);
     if let Some(sha256) = path.strip_prefix("/storage/") {
         let mut files = models.iter().flat_map(|model| &model.files);
-        let found = files.find(|(_, bytes)| sha256_of(bytes) == sha256);
+        let found = files.find(|(_, bytes)| sha256_hex(bytes) == sha256);
         return found.map_or_else(not_found, |(_, bytes)| ranged(request, bytes, sha256));
     }
     let api = path
@@ -314,7 +314,7 @@ fn reply(shared: &Shared, request: &FakeRequest) -> FakeReply {
             if bytes.len() < LARGE_BYTES {
                 return ranged(request, bytes, &git_hash(bytes));
             }
-            let sha256 = sha256_of(bytes);
+            let sha256 = sha256_hex(bytes);
             let storage = shared.storage.as_deref().unwrap_or_default();
             FakeReply::new(302, "text/plain", "Found")
                 .with(
@@ -340,7 +340,7 @@ fn entry((path, bytes): &(String, Vec<u8>)) -> Value {
     let mut entry =
         json!({"type": "file", "path": path, "size": bytes.len(), "oid": git_hash(bytes)});
     if bytes.len() >= LARGE_BYTES {
-        entry["lfs"] = json!({"oid": sha256_of(bytes), "size": bytes.len(), "pointerSize": 134});
+        entry["lfs"] = json!({"oid": sha256_hex(bytes), "size": bytes.len(), "pointerSize": 134});
     }
     entry
 }
@@ -377,7 +377,8 @@ fn ranged(request: &FakeRequest, bytes: &[u8], tag: &str) -> FakeReply {
         )
 }
 
-fn sha256_of(bytes: &[u8]) -> String {
+/// SHA-256 in lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

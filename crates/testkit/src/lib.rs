@@ -18,7 +18,7 @@ mod scratch;
 pub mod tolerance;
 
 pub use compare::{max_abs_error, nmse};
-pub use fake_hub::{FakeHub, FakeModel, FakeReply, FakeRequest};
+pub use fake_hub::{FakeHub, FakeModel, FakeReply, FakeRequest, sha256_hex};
 pub use golden::{ChatGolden, Golden, Greedy, PromptGolden, families, lattice_tiny};
 pub use packed::{PackedFile, StoredTensor};
 pub use rng::SplitMix64;
