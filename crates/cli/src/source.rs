@@ -15,6 +15,7 @@ impl ModelArgs {
         let root = root.or_else(|| Some(args::home()?.join(".lattice/models")));
         ModelStore {
             root: root.unwrap_or_else(|| PathBuf::from(".lattice/models")),
+            hub_cache: None,
         }
     }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 /// Why a directory cannot be had, filled or named. Each one's words are whole: reasons stand in them.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum FilesError {
     /// Something is in the way.
     #[error("{path}: {reason}")]

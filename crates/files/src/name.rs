@@ -224,4 +224,34 @@ mod tests {
             assert_eq!(check_plain(name), Ok(()), "{name:?}");
         }
     }
+
+    #[test]
+    fn a_star_is_any_text() {
+        let name = "model.layers.3.mlp.down_proj.weight";
+        for pattern in [
+            name,
+            "*",
+            "**",
+            "model.*",
+            "*.weight",
+            "*.down_proj.*",
+            "model.layers.*.mlp.*.weight",
+            "*model.layers.3.mlp.down_proj.weight*",
+        ] {
+            assert!(matches(pattern, name), "{pattern}");
+        }
+        for pattern in [
+            "",
+            "model",
+            "*.bias",
+            "layers.*",
+            "*down_proj",
+            "*.3.*.3.*",
+            "model.*model.*",
+        ] {
+            assert!(!matches(pattern, name), "{pattern}");
+        }
+        // What one star took, the next part cannot have too.
+        assert!(!matches("ab*ba", "aba") && matches("ab*ba", "abba"));
+    }
 }

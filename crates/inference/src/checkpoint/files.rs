@@ -6,13 +6,12 @@
 //! It does not know: what stands in the files.
 
 use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+pub(crate) use lattice_files::check_relative;
 
 use super::LoadError;
 use super::mmap::{self, FileBytes, Mapping, Opened};
-
-/// Bytes of one part of a file or model name: what file systems accept.
-const PART_BYTES_MAX: usize = 255;
 
 /// The files of one model.
 #[derive(Debug, Clone)]
@@ -270,37 +269,6 @@ impl Directory {
     }
 }
 
-/// Refuses a name that is not a plain relative path on any system: rooted, with a drive, with `..`,
-/// `.` or empty parts.
-pub(crate) fn check_relative(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("the name is empty");
-    }
-    if name.starts_with('/') {
-        return Err("an absolute path is no name");
-    }
-    if name.contains(['\\', ':', '\0']) {
-        return Err("a name holds no backslash, colon or NUL");
-    }
-    for part in name.split('/') {
-        match part {
-            "" => return Err("a part of the name is empty"),
-            "." | ".." => return Err("a name does not go up or stay"),
-            _ if part.len() > PART_BYTES_MAX => return Err("a part of the name is too long"),
-            _ => {}
-        }
-    }
-    // What the rules above let through is plain to this system's own reading of paths, too.
-    let plain = Path::new(name)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if plain {
-        Ok(())
-    } else {
-        Err("the name is no plain relative path")
-    }
-}
-
 /// The repository folder of a hub cache if `real` is one of its `snapshots/<revision>` folders.
 fn hub_repository(real: &Path) -> Option<&Path> {
     let snapshots = real.parent()?;
@@ -312,7 +280,7 @@ fn hub_repository(real: &Path) -> Option<&Path> {
 }
 
 /// `org/name` from `models--org--name`.
-fn hub_name(repository: &Path) -> Option<String> {
+pub(super) fn hub_name(repository: &Path) -> Option<String> {
     let name = repository.file_name()?.to_str()?.strip_prefix("models--")?;
     Some(name.replacen("--", "/", 1))
 }

@@ -5,6 +5,7 @@
 
 use std::time::UNIX_EPOCH;
 
+use lattice_files::PULL_RECORD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -47,11 +48,15 @@ impl Copied {
     }
 }
 
-/// The files that a packed model takes along as they are: all that hold no weights.
+/// The files that a packed model takes along as they are: all that hold no weights. What a download wrote down is about
+/// its source, not about it.
 pub(super) fn copied(source: &Source) -> Result<Vec<Copied>, Error> {
     let mut copied = Vec::new();
     for name in source.files().names()? {
-        if name == FILE || WEIGHT_ENDINGS.iter().any(|end| name.ends_with(end)) {
+        if name == FILE
+            || name == PULL_RECORD
+            || WEIGHT_ENDINGS.iter().any(|end| name.ends_with(end))
+        {
             continue;
         }
         if let Some(bytes) = source.files().bytes(&name)?

@@ -85,61 +85,9 @@ impl Recipe {
     }
 }
 
-/// Whether `text` is `pattern`, in which `*` stands for any text.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let Some((front, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(mut text) = text.strip_prefix(front) else {
-        return false;
-    };
-    // The leftmost place of each middle part leaves the most for those behind it.
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return text.ends_with(part);
-        }
-        match text.find(part) {
-            Some(at) => text = &text[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_is_any_text() {
-        let name = "model.layers.3.mlp.down_proj.weight";
-        for pattern in [
-            name,
-            "*",
-            "**",
-            "model.*",
-            "*.weight",
-            "*.down_proj.*",
-            "model.layers.*.mlp.*.weight",
-            "*model.layers.3.mlp.down_proj.weight*",
-        ] {
-            assert!(matches(pattern, name), "{pattern}");
-        }
-        for pattern in [
-            "",
-            "model",
-            "*.bias",
-            "layers.*",
-            "*down_proj",
-            "*.3.*.3.*",
-            "model.*model.*",
-        ] {
-            assert!(!matches(pattern, name), "{pattern}");
-        }
-        // What one star took, the next part cannot have too.
-        assert!(!matches("ab*ba", "aba") && matches("ab*ba", "abba"));
-    }
 
     #[test]
     fn schemes_have_words() {

@@ -65,7 +65,7 @@ pub struct Staged {
 impl Staged {
     /// The directory where it can be looked at, and loaded.
     pub fn path(&self) -> &Path {
-        &self.place.partial
+        self.place.partial()
     }
 
     /// What was made.
@@ -80,7 +80,7 @@ impl Staged {
     pub fn publish(mut self, measured: Option<Value>) -> Result<Report, QuantizeError> {
         self.manifest["measured"] = measured.unwrap_or(Value::Null);
         let text = format!("{:#}\n", self.manifest);
-        write_file(&self.place.partial.join(manifest::FILE), text.as_bytes())?;
+        write_file(&self.place.partial().join(manifest::FILE), text.as_bytes())?;
         self.place.publish()?;
         Ok(self.report)
     }

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lattice_files::matches;
 use lattice_kernels::{PackedScheme, PackedShape};
 
-use super::recipe::matches;
 use super::{QuantizeError, Recipe, Scheme};
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Dtype, Form, ModelFiles, OpenOptions, Renamed};

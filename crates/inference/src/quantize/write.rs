@@ -95,7 +95,7 @@ pub fn write(
     let targets = plan_tensors(source, recipe, options.keep_unused)?;
     let place = Place::take(source.files().path(), out, options.force)?;
     let work = manifest::work(source, recipe, &targets.tensors)?;
-    let (journal, found) = Journal::open(&place.partial, &work)?;
+    let (journal, found) = Journal::open(place.partial(), &work)?;
     let cpu = Cpu::new(CpuOptions {
         threads: options.threads,
         ..CpuOptions::default()
@@ -105,7 +105,7 @@ pub fn write(
         source,
         options,
         layout: Layout::of(&targets.tensors),
-        output: Output::open(&place.partial.join(FILE))?,
+        output: Output::open(&place.partial().join(FILE))?,
         hashes: Vec::new(),
         targets,
         journal,
@@ -119,7 +119,7 @@ pub fn write(
         source.stored.unchanged()?;
         writer.tensor(index)?;
     }
-    let report = Report::of(place.out.clone(), &writer.targets, resumed);
+    let report = Report::of(place.out().to_owned(), &writer.targets, resumed);
     writer.finish(place, recipe, report)
 }
 
@@ -177,7 +177,7 @@ impl Writer<'_, '_> {
         let needed = self.layout.file_bytes - end.unwrap_or(0);
         match place.available_bytes() {
             Some(available) if available < needed => Err(QuantizeError::NoSpace {
-                path: place.partial.display().to_string(),
+                path: place.partial().display().to_string(),
                 needed,
                 available,
             }),
@@ -288,7 +288,7 @@ impl Writer<'_, '_> {
         self.output.finish(&head, self.layout.file_bytes)?;
         let copied = manifest::copied(self.source)?;
         for file in &copied {
-            write_file(&place.partial.join(&file.name), &file.bytes)?;
+            write_file(&place.partial().join(&file.name), &file.bytes)?;
         }
         report.copied_files = copied.len();
         let (done, count) = (self.hashes.len(), self.targets.tensors.len());

@@ -14,7 +14,11 @@ fn store() -> (Folder, ModelStore) {
     folder.write("root/file", "");
     folder.write("outside/config.json", "{}");
     let root = folder.0.join("root");
-    (folder, ModelStore { root })
+    let store = ModelStore {
+        root,
+        hub_cache: None,
+    };
+    (folder, store)
 }
 
 fn names(store: &ModelStore) -> Vec<String> {
@@ -70,6 +74,7 @@ fn an_unknown_name_says_what_is_there() {
     );
     let nowhere = ModelStore {
         root: store.root.join("absent"),
+        hub_cache: None,
     };
     assert_eq!(names(&nowhere), [""; 0]);
     says(
@@ -79,6 +84,53 @@ fn an_unknown_name_says_what_is_there() {
             .to_string(),
         &["there are none"],
     );
+}
+
+#[test]
+fn unfinished_work_is_no_model() {
+    let (folder, store) = store();
+    folder.write("root/org/new.partial/config.json", "{}");
+    folder.write("root/old.replaced/config.json", "{}");
+    assert_eq!(names(&store), ["org/Some Model-1.5", "tiny"]);
+    let error = store.resolve("org/new.partial").expect_err("it is half");
+    assert!(matches!(error, LoadError::UnknownModel { .. }), "{error}");
+}
+
+#[test]
+fn a_cache_of_other_programs_is_read_where_it_is_complete() {
+    let (folder, mut store) = store();
+    store.hub_cache = Some(folder.0.join("hub"));
+    let whole = "hub/models--org--whole";
+    folder.write(&format!("{whole}/refs/main"), "0123");
+    folder.write(&format!("{whole}/snapshots/0123/config.json"), "{}");
+    folder.write(&format!("{whole}/snapshots/0123/model.safetensors"), [0; 8]);
+    folder.write(&format!("{whole}/snapshots/4567/config.json"), "{}");
+    let half = "hub/models--org--half";
+    folder.write(&format!("{half}/refs/main"), "0123");
+    folder.write(&format!("{half}/snapshots/0123/config.json"), "{}");
+    let shard = "model-00001-of-00002.safetensors";
+    folder.write(&format!("{half}/snapshots/0123/{shard}"), [0; 8]);
+    let away = "hub/models--org--away";
+    folder.write(&format!("{away}/refs/main"), "../../../outside");
+    folder.write("hub/models--org--tiny/refs/main", "0");
+    folder.write("hub/version.txt", "1");
+    assert_eq!(names(&store), ["org/Some Model-1.5", "org/whole", "tiny"]);
+    let list = store.list().expect("the root can be read");
+    assert_eq!((list[1].shared, list[1].bytes), (true, 10));
+    assert!(!list[0].shared && !list[2].shared);
+    for name in ["org/whole", "org/whole@main", "org/whole@0123"] {
+        let files = store.resolve(name).expect("it is there");
+        assert_eq!(files.revision().as_deref(), Some("0123"), "{name}");
+        assert_eq!(files.name(), "org/whole");
+    }
+    for name in ["org/half", "org/away", "org/whole@4567", "org/whole@none"] {
+        let error = store.resolve(name).expect_err("it is not complete");
+        assert!(matches!(error, LoadError::UnknownModel { .. }), "{error}");
+    }
+    // Ours wins over theirs.
+    folder.write("root/org/whole/config.json", "{}");
+    let list = store.list().expect("the root can be read");
+    assert!(list.iter().all(|model| !model.shared));
 }
 
 #[test]
