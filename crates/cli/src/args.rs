@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu, reference::Reference};
-use lattice_inference::checkpoint::{LoadError, Mapping, ModelFiles, OpenOptions};
+use lattice_inference::checkpoint::{Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
+use crate::pull::PullArgs;
 use crate::quantize::QuantizeArgs;
+use crate::source::{SourceError, StoreArgs};
+use crate::store::{LsArgs, RmArgs, VerifyArgs};
 
 /// Chat with, inspect and measure transformer models. Pure Rust, on your own machine.
 #[derive(Debug, Parser)]
@@ -41,6 +44,14 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a packed copy of a model: its weights in 8 or 4 bits
     Quantize(QuantizeArgs),
+    /// Get a model from the hub, whole and checked, or go on getting it
+    Pull(PullArgs),
+    /// List the models that are here
+    Ls(LsArgs),
+    /// Remove models that are here
+    Rm(RmArgs),
+    /// Check a model that is here: hashes, shapes, values
+    Verify(VerifyArgs),
     /// Measure a model against the truth
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -58,9 +69,8 @@ pub(crate) struct Positional {
 /// Where models come from.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct ModelArgs {
-    /// Where models lie that are called by name [default: $LATTICE_MODEL_CACHE, else ~/.lattice/models]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     /// Read the weights into memory instead of mapping the files, so that nobody can change them under us
     #[arg(long)]
     pub(crate) no_mmap: bool,
@@ -154,7 +164,7 @@ const SNAPSHOTS_MAX: usize = 2;
 const CONTEXT_TOKENS: usize = 32_768;
 
 impl Positional {
-    pub(crate) fn files(&self) -> Result<ModelFiles, LoadError> {
+    pub(crate) fn files(&self) -> Result<ModelFiles, SourceError> {
         self.source.resolve(self.model.as_deref())
     }
 }

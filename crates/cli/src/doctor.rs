@@ -52,7 +52,7 @@ impl Report {
         let isa = args.run.isa.unwrap_or_else(Isa::detect);
         let int_isa = args.run.int_isa.unwrap_or_else(|| IntIsa::beside(isa));
         let bf16_isa = args.run.bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
-        let store = args.model.source.store();
+        let store = args.model.source.store.store();
         let mut report = Self {
             processor: processor(),
             features: lattice_kernels::features()

@@ -1,6 +1,7 @@
 //! `lattice`: the one binary. Arguments in, words and figures out; what a model does is the library's business.
 
 mod args;
+mod bar;
 mod bench;
 mod bundled;
 mod chat;
@@ -9,9 +10,12 @@ mod eval;
 mod npy;
 mod plan;
 mod ppl;
+mod pull;
 mod quantize;
 mod show;
 mod source;
+mod stop;
+mod store;
 mod visible;
 
 use std::io::{ErrorKind, Write as _};
@@ -29,6 +33,10 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Pull(args) => pull::run(&args),
+        Command::Ls(args) => store::ls::run(&args),
+        Command::Rm(args) => store::rm::run(&args),
+        Command::Verify(args) => store::verify::run(&args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits(&args),
         Command::Eval(EvalCommand::Ppl(args)) => ppl::run(&args),
     };

@@ -17,10 +17,12 @@ const LOCK: &str = "lock";
 /// Ends of the names beside the output.
 const PARTIAL: &str = ".partial";
 const REPLACED: &str = ".replaced";
+const REMOVED: &str = ".removed";
 
-/// Whether a directory of that name is work that is not finished, or an old output that stepped aside.
+/// Whether a directory of that name is work that is not finished, or an old output that stepped aside or is being removed.
 pub fn is_unfinished(name: &str) -> bool {
-    name.ends_with(PARTIAL) || name.ends_with(REPLACED)
+    let ends = [PARTIAL, REPLACED, REMOVED];
+    ends.iter().any(|end| name.ends_with(end))
 }
 
 /// The three names of an output.
@@ -159,6 +161,30 @@ impl Stage {
         Ok(out)
     }
 
+    /// Removes the output and the working directory. The output loses its name before its first file, so no part of it is
+    /// ever taken for the whole.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove_out(self) -> Result<(), FilesError> {
+        let Paths {
+            out,
+            partial,
+            parent,
+            ..
+        } = &self.paths;
+        let mut name = out.file_name().unwrap_or_default().to_owned();
+        name.push(REMOVED);
+        let removed = parent.join(name);
+        remove(&removed)?;
+        if exists(out) {
+            fs::rename(out, &removed).map_err(FilesError::io(out, "rename"))?;
+            folder::sync_dir(parent)?;
+            remove(&removed)?;
+        }
+        remove(partial)
+    }
+
     /// Throws the working directory away.
     ///
     /// # Errors
@@ -265,6 +291,20 @@ mod tests {
         assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "old");
         stage.discard().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_removed_leaves_nothing() {
+        let dir = ScratchDir::new().unwrap();
+        let out = dir.path().join("out");
+        for left in ["out", "out.removed", "out.partial"] {
+            fs::create_dir(dir.path().join(left)).unwrap();
+            fs::write(dir.path().join(left).join("file"), "x").unwrap();
+        }
+        take(&out).unwrap().remove_out().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        take(&out).unwrap().remove_out().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -135,6 +135,11 @@ fn may_be_replaced(out: &Path) -> Result<Option<Record>, HubError> {
 }
 
 impl Pull<'_> {
+    /// What the hub has.
+    pub fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
     /// What is fetched.
     pub fn choice(&self) -> &Choice {
         &self.choice

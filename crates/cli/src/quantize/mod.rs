@@ -10,18 +10,15 @@ use std::process::ExitCode;
 
 use lattice_inference::Error;
 use lattice_inference::quantize::{QuantizeError, Source, write};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(crate) use args::QuantizeArgs;
 use screen::Screen;
 
-use crate::chat::interrupt::{EXIT_CODE, Interrupt};
-
-/// The exit code of a program that SIGTERM ended: 128 and the signal's number.
-const TERM_EXIT_CODE: u8 = 143;
+use crate::stop::Stop;
 
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::install()?;
+    stop.hold();
     let mut screen = Screen::new(args.json);
     let result = pack(args, &stop, &mut screen);
     let Err(error) = result else {
@@ -81,41 +78,4 @@ fn pack(args: &QuantizeArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result
     let report = staged.publish(measured.clone())?;
     screen.done(&report, measured.as_ref())?;
     Ok(())
-}
-
-/// The two signals that ask to stop.
-struct Stop {
-    interrupt: Interrupt,
-    term: Interrupt,
-}
-
-impl Stop {
-    fn install() -> io::Result<Self> {
-        let stop = Self {
-            interrupt: Interrupt::on(SIGINT, EXIT_CODE)?,
-            term: Interrupt::on(SIGTERM, TERM_EXIT_CODE)?,
-        };
-        stop.interrupt.hold();
-        stop.term.hold();
-        Ok(stop)
-    }
-
-    fn asked(&self) -> bool {
-        self.interrupt.pressed() || self.term.pressed()
-    }
-
-    /// From here a signal ends the program.
-    fn release(&self) {
-        self.interrupt.release();
-        self.term.release();
-    }
-
-    /// What the program ends with, if it was asked to stop.
-    fn exit_code(&self) -> Option<u8> {
-        if self.interrupt.pressed() {
-            Some(EXIT_CODE)
-        } else {
-            self.term.pressed().then_some(TERM_EXIT_CODE)
-        }
-    }
 }
