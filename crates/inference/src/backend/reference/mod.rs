@@ -44,6 +44,8 @@ impl Backend for Reference {
                 values,
             });
         }
+        // From here on all of it is in our own memory.
+        checkpoint.unchanged()?;
         let limits = options.limits(&plan);
         Ok(Box::new(ReferenceRunner {
             weights: matrices,
