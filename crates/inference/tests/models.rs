@@ -255,6 +255,11 @@ fn sizes_beyond_any_model_are_refused_before_anything_is_made_of_them() {
             "partial_rotary_factor",
         ),
         ("llama", r#"{"hidden_size": 2147483648}"#, "hidden_size"),
+        (
+            "qwen3_5_moe",
+            r#"{"num_experts": 16777216, "moe_intermediate_size": 16777216, "hidden_size": 16777216}"#,
+            "more than 17592186044416 values",
+        ),
     ] {
         let mut model = Spoiled::of(family);
         let wrong: serde_json::Map<String, Value> = serde_json::from_str(wrong).unwrap();
