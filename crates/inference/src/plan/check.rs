@@ -234,6 +234,9 @@ impl Checker<'_> {
         same("width of q", shape.heads * shape.head_dim, self.width(q))?;
         same("width of k", shape.kv_heads * shape.head_dim, self.width(k))?;
         same("width of v", shape.kv_heads * shape.head_dim, self.width(v))?;
+        if mask == Mask::Window(0) {
+            return Err("a window of no keys".to_owned());
+        }
         if state.is_some() && mask == Mask::Bidirectional {
             return Err("a row cannot see keys that are still to come".to_owned());
         }
