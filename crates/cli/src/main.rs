@@ -23,10 +23,15 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use lattice_inference::checkpoint::guard_truncation;
+
 use args::{Cli, Command, EvalCommand};
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // Without it a model file that is cut short under us ends the program without words; that is no reason not to start.
+    let _ = guard_truncation();
+    let result = match command {
         Command::Chat(args) => chat::run(args),
         Command::Show(args) => show::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -7,10 +7,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::backends;
+use common::{backends, feed_alone, load};
 use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
+use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::checkpoint::{Checkpoint, Mapping, ModelFiles, OpenOptions};
+use lattice_inference::plan::{Mask, Op, Step};
 use lattice_testkit::{ScratchDir, TensorBytes, families, write_checkpoint};
 use serde_json::{Value, json};
 
@@ -78,7 +80,7 @@ impl Spoiled {
 }
 
 /// Family, what is put over its fields (JSON), and words of the refusal.
-const WRONG: [(&str, &str, &[&str]); 16] = [
+const WRONG: [(&str, &str, &[&str]); 19] = [
     (
         "qwen3_5",
         r#"{"hidden_size": 0}"#,
@@ -142,14 +144,29 @@ const WRONG: [(&str, &str, &[&str]); 16] = [
     ),
     (
         "qwen3",
-        r#"{"use_sliding_window": true}"#,
-        &["use_sliding_window"],
+        r#"{"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"]}"#,
+        &["layer_types", "no window"],
+    ),
+    (
+        "qwen3",
+        r#"{"use_sliding_window": true, "sliding_window": 0}"#,
+        &["sliding_window"],
+    ),
+    (
+        "llama",
+        r#"{"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}"#,
+        &["short_factor", "4 numbers"],
+    ),
+    (
+        "llama",
+        r#"{"rope_scaling": {"type": "yarn", "factor": 2.0}, "rope_theta": 1.0}"#,
+        &["rope_theta", "above 1"],
     ),
     ("llama", r#"{"pretraining_tp": 2}"#, &["pretraining_tp"]),
     (
         "llama",
-        r#"{"rope_scaling": {"type": "yarn", "factor": 2.0}}"#,
-        &["yarn"],
+        r#"{"rope_scaling": {"type": "su", "factor": 2.0}}"#,
+        &["su", "longrope"],
     ),
 ];
 
@@ -255,10 +272,132 @@ fn sizes_beyond_any_model_are_refused_before_anything_is_made_of_them() {
             "partial_rotary_factor",
         ),
         ("llama", r#"{"hidden_size": 2147483648}"#, "hidden_size"),
+        (
+            "qwen3_5_moe",
+            r#"{"num_experts": 16777216, "moe_intermediate_size": 16777216, "hidden_size": 16777216}"#,
+            "more than 17592186044416 values",
+        ),
     ] {
         let mut model = Spoiled::of(family);
         let wrong: serde_json::Map<String, Value> = serde_json::from_str(wrong).unwrap();
         model.fields().as_object_mut().unwrap().extend(wrong);
         model.refused(&[words]);
     }
+}
+
+/// The last row of the logits of a few tokens.
+fn logits(model: &Model) -> Vec<f32> {
+    let (plan, weights) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+    let mut runner = load(&Cpu, &plan, &weights, &LoadOptions::default());
+    feed_alone(&mut *runner, &[3, 1, 4, 1, 5], 5)
+}
+
+#[test]
+fn base_models_without_a_prefix_are_the_same_models() {
+    for (family, prefixes) in [
+        ("qwen3", &[""][..]),
+        ("llama_bias", &[""]),
+        ("mistral", &[""]),
+        // As the parts of a larger model go by, as text models do, and as some tools put it.
+        (
+            "qwen3_5",
+            &["", "model.", "language_model.", "language_model.model."],
+        ),
+    ] {
+        let full = Spoiled::of(family);
+        let expected = logits(&full.open().unwrap());
+        for prefix in prefixes {
+            let mut base = Spoiled::of(family);
+            base.tensors = full
+                .tensors
+                .clone()
+                .into_iter()
+                .map(|(name, tensor)| {
+                    let inner = name.strip_prefix("model.").unwrap_or(&name);
+                    let inner = inner.strip_prefix("language_model.").unwrap_or(inner);
+                    let name = if inner.starts_with("lm_head") {
+                        inner.to_owned()
+                    } else {
+                        format!("{prefix}{inner}")
+                    };
+                    (name, tensor)
+                })
+                .collect();
+            let base = base.open().unwrap();
+            assert!(base.all_notes().next().is_none(), "{family} {prefix:?}");
+            assert!(logits(&base) == expected, "{family} {prefix:?}");
+        }
+    }
+    let mut both = Spoiled::of("qwen3");
+    let norm = both.tensors["model.norm.weight"].clone();
+    both.tensors.insert("norm.weight".to_owned(), norm);
+    both.refused(&["model.norm.weight", "stands in", "norm.weight"]);
+}
+
+#[test]
+fn a_base_that_grows_with_the_sequence_is_plain_in_the_trained_context() {
+    let plain = Spoiled::of("llama").open().unwrap();
+    let mut model = Spoiled::of("llama");
+    model.fields()["rope_scaling"] = json!({"rope_type": "dynamic", "factor": 4.0});
+    let model = model.open().unwrap();
+    assert!(model.notes.is_empty(), "{:?}", model.notes);
+    assert_eq!(model.plan.steps.len(), plain.plan.steps.len());
+    let same = |(a, b): (&Step, &Step)| a.op == b.op;
+    assert!(model.plan.steps.iter().zip(&plain.plan.steps).all(same));
+    assert_eq!(model.plan.context_tokens_max, plain.plan.context_tokens_max);
+}
+
+#[test]
+fn a_stretched_context_is_as_long_as_its_angles_hold() {
+    let context = |family: &str, fields: Value| {
+        let mut model = Spoiled::of(family);
+        let fields = fields.as_object().unwrap().clone();
+        model.fields().as_object_mut().unwrap().extend(fields);
+        model.open().unwrap().plan.context_tokens_max
+    };
+    assert_eq!(context("qwen3_yarn", json!({})), 512);
+    assert_eq!(context("llama_longrope", json!({})), 512);
+    let huge = json!({"rope_scaling": {"type": "yarn", "factor": 1e300}});
+    assert_eq!(context("llama", huge), 1 << 24);
+}
+
+#[test]
+fn a_window_is_said_by_its_family() {
+    let windows = |family: &str, fields: Value| -> Vec<Option<usize>> {
+        let mut model = Spoiled::of(family);
+        let fields = fields.as_object().unwrap().clone();
+        model.fields().as_object_mut().unwrap().extend(fields);
+        let plan = Arc::clone(&model.open().unwrap().plan);
+        let window = |step: &Step| match step.op {
+            Op::Attention { mask, .. } => Some(match mask {
+                Mask::Window(keys) => Some(keys),
+                _ => None,
+            }),
+            _ => None,
+        };
+        plan.steps.iter().filter_map(window).collect()
+    };
+    let some = |keys| Some(keys);
+    assert_eq!(
+        windows("qwen2", json!({})),
+        [None, None, some(40), some(40)]
+    );
+    assert_eq!(
+        windows("qwen2", json!({"use_sliding_window": false})),
+        [None; 4]
+    );
+    assert_eq!(windows("qwen2", json!({"sliding_window": null})), [None; 4]);
+    let kinds = [
+        "sliding_attention",
+        "full_attention",
+        "full_attention",
+        "sliding_attention",
+    ];
+    let mixed = json!({"layer_types": kinds, "use_sliding_window": true, "sliding_window": 7});
+    assert_eq!(windows("qwen3", mixed), [some(7), None, None, some(7)]);
+    assert_eq!(windows("mistral", json!({})), [some(24); 3]);
+    assert_eq!(
+        windows("mistral", json!({"sliding_window": null})),
+        [None; 3]
+    );
 }

@@ -18,7 +18,7 @@ const VOCAB: usize = 50;
 /// Name, width of the embedding that the operation reads, the operation.
 type Case = (&'static str, usize, fn(&mut Builder, Val) -> Val);
 
-fn cases() -> [Case; 18] {
+fn cases() -> [Case; 21] {
     [
         ("embed", 37, |_, x| x),
         ("rms_norm row", 37, |b, x| {
@@ -38,7 +38,21 @@ fn cases() -> [Case; 18] {
         ("rope part of head", 96, |b, x| {
             b.rope("rope", x, angles(2, 48, 6))
         }),
+        ("rope with a factor", 96, |b, x| {
+            let plain = b.rope("plain", x, angles(2, 48, 6));
+            let factor = 1.3;
+            b.rope(
+                "rope",
+                plain,
+                RopeShape {
+                    factor,
+                    ..angles(2, 48, 6)
+                },
+            )
+        }),
         ("attention causal", 80, |b, x| attention(b, x, true)),
+        ("attention in a window", 80, |b, x| windowed(b, x, 37)),
+        ("attention to itself", 80, |b, x| windowed(b, x, 1)),
         ("attention bidirectional", 80, |b, x| attention(b, x, false)),
         ("conv1d", 70, |b, x| b.conv1d(x, "c", 4, Some(Act::Silu))),
         ("conv1d bare", 16, |b, x| b.conv1d(x, "c", 3, None)),
@@ -74,7 +88,20 @@ fn angles(heads: usize, head_dim: usize, pairs: usize) -> RopeShape {
         heads,
         head_dim,
         inv_freq,
+        factor: 1.0,
     }
+}
+
+fn windowed(b: &mut Builder, x: Val, window: usize) -> Val {
+    let shape = HeadShape {
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 24,
+    };
+    let q = b.linear(x, "q", 144, None);
+    let k = b.linear(x, "k", 48, None);
+    let v = b.linear(x, "v", 48, None);
+    b.attention_window("attention", (q, k, v), shape, 0.2, window)
 }
 
 fn attention(b: &mut Builder, x: Val, causal: bool) -> Val {

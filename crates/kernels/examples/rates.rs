@@ -87,7 +87,7 @@ fn attention(cpu: &Cpu, depth: usize, rows: usize, format: &str) {
         kv_heads: 2,
         head_dim: 256,
         scale: 0.0625,
-        causal: true,
+        sees: Sees::Past,
     };
     let page = match format {
         "int8" => shape.layout().page_len_int8(),

@@ -45,7 +45,7 @@ mod scratch;
 mod softmax;
 mod spans;
 
-pub use attend::{AttendShape, attend};
+pub use attend::{AttendShape, Sees, attend};
 pub use bf16::{Bf16Isa, ParseBf16IsaError};
 pub use conv::{ConvShape, conv1d_causal};
 pub use cpu::{Cpu, CpuError, CpuOptions};

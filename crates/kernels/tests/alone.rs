@@ -195,18 +195,21 @@ fn a_delta_rule_in_pieces_is_the_whole() {
 #[test]
 fn attention_in_pieces_is_the_whole() {
     let cpu = fast(3);
-    for (heads, kv_heads, kv) in [
-        (4, 2, Kv::F16),
-        (3, 3, Kv::F32),
-        (6, 1, Kv::F16),
-        (4, 2, Kv::Int8),
+    for (heads, kv_heads, kv, sees) in [
+        (4, 2, Kv::F16, Sees::Past),
+        (3, 3, Kv::F32, Sees::Past),
+        (6, 1, Kv::F16, Sees::Past),
+        (4, 2, Kv::Int8, Sees::Past),
+        (4, 2, Kv::F16, Sees::Last(1)),
+        (6, 1, Kv::F32, Sees::Last(17)),
+        (3, 3, Kv::Int8, Sees::Last(70)),
     ] {
         let shape = AttendShape {
             heads,
             kv_heads,
             head_dim: 40,
             scale: 0.2,
-            causal: true,
+            sees,
         };
         let k = values(13, 150 * kv_heads * 40);
         let v = values(14, 150 * kv_heads * 40);
@@ -237,18 +240,18 @@ fn attention_far_into_a_sequence_is_the_whole_too() {
     // Deep enough for several blocks of keys, which few rows share out over the threads.
     const ROWS: usize = 700;
     let pages = [4, 1, 3, 0, 2, 5, 10, 9, 8, 7, 6];
-    let shape = AttendShape {
+    let shape = |sees| AttendShape {
         heads: 2,
         kv_heads: 1,
         head_dim: 20,
         scale: 0.2,
-        causal: true,
+        sees,
     };
     let (k, v) = (values(30, ROWS * 20), values(31, ROWS * 20));
     let q = values(32, ROWS * 40);
-    let run = |kv: Kv, threads: usize, cut: &[usize]| {
+    let run = |kv: Kv, sees: Sees, threads: usize, cut: &[usize]| {
         let (cpu, mut all) = (fast(threads), Vec::new());
-        let mut memory = Memory::new(shape, 11, kv);
+        let mut memory = Memory::new(shape(sees), 11, kv);
         for piece in pieces(cut) {
             let range = piece.start * 40..piece.end * 40;
             let span = [KvSpan {
@@ -261,14 +264,20 @@ fn attention_far_into_a_sequence_is_the_whole_too() {
         }
         bits(&all)
     };
-    for kv in [Kv::F16, Kv::Int8] {
-        let alone = run(kv, 4, &[1; ROWS]);
+    for (kv, sees) in [
+        (Kv::F16, Sees::Past),
+        (Kv::Int8, Sees::Past),
+        (Kv::F16, Sees::Last(3)),
+        (Kv::F32, Sees::Last(256)),
+        (Kv::Int8, Sees::Last(300)),
+    ] {
+        let alone = run(kv, sees, 4, &[1; ROWS]);
         for threads in [1, 2, 7] {
             for cut in [&[ROWS][..], &[255, 2, 254, 1, 188], &[256, 257, 17, 170]] {
                 assert_eq!(
-                    run(kv, threads, cut),
+                    run(kv, sees, threads, cut),
                     alone,
-                    "{kv:?}, {threads} threads, {cut:?}"
+                    "{kv:?}, {sees:?}, {threads} threads, {cut:?}"
                 );
             }
         }
@@ -290,7 +299,7 @@ fn sequences_do_not_see_each_other() {
         kv_heads: 2,
         head_dim: 32,
         scale: 0.2,
-        causal: true,
+        sees: Sees::Past,
     };
     let width = 64;
     let (k, v, q) = (

@@ -249,13 +249,14 @@ fn attention_is_a_softmax_average_of_what_was_kept() {
         first_position: 0,
         page_table: &[2, 0, 1, 5, 3, 4],
     }];
-    for (kv, causal) in KVS.into_iter().flat_map(|kv| [(kv, true), (kv, false)]) {
+    let kinds = [Sees::Past, Sees::All, Sees::Last(1), Sees::Last(270)];
+    for (kv, sees) in KVS.into_iter().flat_map(|kv| kinds.map(|sees| (kv, sees))) {
         let shape = AttendShape {
             heads,
             kv_heads,
             head_dim,
             scale: 0.25,
-            causal,
+            sees,
         };
         let kept = [&k, &v].map(|x| kv.kept(x, head_dim));
         let expected = softmax_average(shape, &q, &kept);
@@ -264,7 +265,7 @@ fn attention_is_a_softmax_average_of_what_was_kept() {
             memory.store(&cpu, &span, &k, &v);
             let out = memory.attend(&cpu, &span, &q);
             let error = error(&out, &expected);
-            assert!(error < 2e-6, "{cpu:?} {kv:?} causal {causal}: {error:e}");
+            assert!(error < 2e-6, "{cpu:?} {kv:?} {sees:?}: {error:e}");
         }
     }
 }
@@ -276,17 +277,23 @@ fn softmax_average(shape: AttendShape, q: &[f32], [k, v]: &[Vec<f32>; 2]) -> Vec
     let mut expected = Vec::new();
     for (i, q) in q.chunks_exact(head_dim).enumerate() {
         let (row, kv_head) = (i / heads, i % heads / (heads / kv_heads));
-        let seen = if shape.causal { row + 1 } else { rows };
+        let seen = match shape.sees {
+            Sees::All => 0..rows,
+            Sees::Past => 0..row + 1,
+            Sees::Last(keys) => (row + 1).saturating_sub(keys)..row + 1,
+        };
         let at = |t: usize| {
             let head = t * kv_heads + kv_head;
             head * head_dim..(head + 1) * head_dim
         };
-        let scores: Vec<f64> = (0..seen)
+        let scores: Vec<f64> = seen
+            .clone()
             .map(|t| (dot(q, &k[at(t)]) * f64::from(shape.scale)).exp())
             .collect();
         let total: f64 = scores.iter().sum();
         expected.extend((0..head_dim).map(|d| {
-            let mixed = (0..seen).map(|t| scores[t] * f64::from(v[at(t)][d]));
+            let values = seen.clone().map(|t| f64::from(v[at(t)][d]));
+            let mixed = scores.iter().zip(values).map(|(score, v)| score * v);
             mixed.sum::<f64>() / total
         }));
     }

@@ -39,7 +39,7 @@ fn attention_shows_nan_of_seen_keys_and_hides_unseen_ones() {
         kv_heads: 1,
         head_dim: 20,
         scale: 1.0,
-        causal: true,
+        sees: Sees::Past,
     };
     let span = [KvSpan {
         rows: 0..70,
@@ -70,7 +70,7 @@ fn extreme_scores_do_not_overflow() {
         kv_heads: 1,
         head_dim: 1,
         scale: 1.0,
-        causal: true,
+        sees: Sees::Past,
     };
     let span = [KvSpan {
         rows: 0..3,
@@ -203,7 +203,7 @@ fn empty_batches_are_nothing() {
         kv_heads: 1,
         head_dim: 4,
         scale: 1.0,
-        causal: true,
+        sees: Sees::Past,
     };
     let memory = Memory::new(shape, 1, Kv::F16);
     assert!(memory.attend(&cpu, &[], &[]).is_empty());

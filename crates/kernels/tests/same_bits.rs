@@ -22,6 +22,14 @@ fn same(run: impl Fn(&Cpu) -> Vec<f32>) {
     }
 }
 
+fn sees() -> impl Strategy<Value = Sees> {
+    prop_oneof![
+        Just(Sees::All),
+        Just(Sees::Past),
+        (1usize..700).prop_map(Sees::Last)
+    ]
+}
+
 /// Ordinary numbers with rare infinities, NaNs, huge and subnormal ones among them.
 fn wild(seed: u64, n: usize) -> Vec<f32> {
     let strange = [
@@ -154,9 +162,9 @@ proptest! {
     #[test]
     fn attention(
         kv_heads in 1usize..3, group in 1usize..7, head_dim in 1usize..90, past in 0usize..600,
-        rows in 1usize..40, kv in kv(), causal: bool, seed: u64,
+        rows in 1usize..40, kv in kv(), sees in sees(), seed: u64,
     ) {
-        let shape = AttendShape { heads: kv_heads * group, kv_heads, head_dim, scale: 0.3, causal };
+        let shape = AttendShape { heads: kv_heads * group, kv_heads, head_dim, scale: 0.3, sees };
         let width = kv_heads * head_dim;
         let (k, v) = (values(seed, (past + rows) * width), values(seed ^ 1, (past + rows) * width));
         let q = values(seed ^ 2, (past + rows) * group * width);
@@ -205,7 +213,7 @@ fn narrowing_to_f16_rounds_alike() {
         kv_heads: 1,
         head_dim: x.len(),
         scale: 0.0,
-        causal: true,
+        sees: Sees::Past,
     };
     let span = [KvSpan {
         rows: 0..1,
@@ -256,7 +264,7 @@ fn narrowing_to_int8_is_as_defined() {
         kv_heads: heads,
         head_dim,
         scale: 0.0,
-        causal: true,
+        sees: Sees::Past,
     };
     let span = [KvSpan {
         rows: 0..1,
@@ -327,7 +335,7 @@ fn the_bits_are_those_of_every_machine() {
         kv_heads: 2,
         head_dim: 24,
         scale: 0.3,
-        causal: true,
+        sees: Sees::Past,
     };
     let span = [KvSpan {
         rows: 0..90,

@@ -67,6 +67,7 @@ def faint_last_key_head(c):
 
 
 def attention_shapes(prefix, c, gated, head_norms, bias):
+    """`bias` names the projections that have one: "qkvo", "qkv" or none."""
     h, d = c["hidden_size"], c.get("head_dim", c["hidden_size"] // c["num_attention_heads"])
     q, kv = c["num_attention_heads"] * d, c["num_key_value_heads"] * d
     out = {
@@ -77,8 +78,9 @@ def attention_shapes(prefix, c, gated, head_norms, bias):
     }
     if head_norms:
         out |= {f"{prefix}q_norm.weight": (d,), f"{prefix}k_norm.weight": (d,)}
-    if bias:
-        out |= {w.replace(".weight", ".bias"): s[:1] for w, s in list(out.items()) if "_proj" in w}
+    for p in bias:
+        rows = out[f"{prefix}{p}_proj.weight"][0]
+        out[f"{prefix}{p}_proj.bias"] = (rows,)
     return out
 
 
@@ -133,7 +135,7 @@ def decoder_shapes(config, prefix, layer):
 def qwen3_5_shapes(config):
     def layer(p, c, i):
         if c["layer_types"][i] == "full_attention":
-            out = attention_shapes(f"{p}self_attn.", c, gated=True, head_norms=True, bias=False)
+            out = attention_shapes(f"{p}self_attn.", c, gated=True, head_norms=True, bias="")
         else:
             out = delta_shapes(f"{p}linear_attn.", c)
         if "num_experts" in c:
@@ -145,7 +147,8 @@ def qwen3_5_shapes(config):
 
 def dense_shapes(head_norms):
     def layer(p, c, _):
-        out = attention_shapes(f"{p}self_attn.", c, False, head_norms, c.get("attention_bias", False))
+        bias = "qkv" if c["model_type"] == "qwen2" else "qkvo" if c.get("attention_bias") else ""
+        out = attention_shapes(f"{p}self_attn.", c, False, head_norms, bias)
         return out | mlp_shapes(f"{p}mlp.", c["hidden_size"], c["intermediate_size"])
 
     return lambda config: decoder_shapes(config, "model.", layer)
@@ -304,6 +307,61 @@ FAMILIES = {
             hidden_size=56, intermediate_size=76, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
             max_position_embeddings=2048, pretraining_tp=1, rms_norm_eps=1e-5,
             rope_parameters={"rope_theta": 500000.0, "rope_type": "default"}, dtype="float32",
+        ),
+        model_class="LlamaForCausalLM",
+        shapes=dense_shapes(head_norms=False),
+    ),
+    # Biases on q, k and v alone; the last two of four layers see 40 tokens.
+    "qwen2": Family(
+        config=dense(
+            "Qwen2ForCausalLM", "qwen2", True,
+            hidden_size=48, intermediate_size=76, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=2048, max_window_layers=2, sliding_window=40, use_sliding_window=True,
+            rms_norm_eps=1e-6, rope_theta=1000000.0, torch_dtype="float32",
+        ),
+        model_class="Qwen2ForCausalLM",
+        shapes=dense_shapes(head_norms=False),
+    ),
+    # Every layer sees 24 tokens; a head is not hidden_size / heads wide.
+    "mistral": Family(
+        config=dense(
+            "MistralForCausalLM", "mistral", False,
+            hidden_size=44, intermediate_size=60, num_attention_heads=4, num_key_value_heads=2, head_dim=14,
+            num_hidden_layers=3, max_position_embeddings=2048, sliding_window=24,
+            rms_norm_eps=1e-5, rope_theta=10000.0, torch_dtype="float32",
+        ),
+        model_class="MistralForCausalLM",
+        shapes=dense_shapes(head_norms=False),
+    ),
+    # Original context of 64 stretched four times: some angles are kept, some divided, some blended.
+    "qwen3_yarn": Family(
+        config=dense(
+            "Qwen3ForCausalLM", "qwen3", True, attention_bias=False,
+            hidden_size=48, intermediate_size=60, num_attention_heads=4, num_key_value_heads=2, head_dim=20,
+            num_hidden_layers=2, max_position_embeddings=64, max_window_layers=2, sliding_window=None,
+            use_sliding_window=False, rms_norm_eps=1e-6,
+            rope_scaling={
+                "factor": 8.0, "original_max_position_embeddings": 64, "rope_type": "yarn",
+                "beta_fast": 8.0, "beta_slow": 1.0,
+            },
+            rope_theta=10000.0, torch_dtype="float32",
+        ),
+        model_class="Qwen3ForCausalLM",
+        shapes=dense_shapes(head_norms=True),
+    ),
+    # Within the original context, where the short factors hold; the factor of the angles follows from the two contexts.
+    "llama_longrope": Family(
+        config=dense(
+            "LlamaForCausalLM", "llama", False, attention_bias=False, mlp_bias=False,
+            hidden_size=48, intermediate_size=60, num_attention_heads=3, num_key_value_heads=1,
+            num_hidden_layers=2, max_position_embeddings=4096, original_max_position_embeddings=512,
+            rms_norm_eps=1e-5,
+            rope_scaling={
+                "rope_type": "longrope",
+                "short_factor": [1.0, 1.02, 1.05, 1.1, 1.2, 1.4, 1.8, 2.5],
+                "long_factor": [1.1, 1.3, 1.7, 2.5, 4.0, 6.0, 8.0, 8.0],
+            },
+            rope_theta=10000.0, torch_dtype="float32",
         ),
         model_class="LlamaForCausalLM",
         shapes=dense_shapes(head_norms=False),

@@ -98,6 +98,9 @@ def as_float64(model):
             rule = ROPE_INIT_FUNCTIONS.get(kind, getattr(module, "compute_default_rope_parameters", None))
             module.inv_freq = rule(module.config)[0]
             assert module.inv_freq.dtype == torch.float64
+            # What angles that depend on the length fall back to.
+            if hasattr(module, "original_inv_freq"):
+                module.original_inv_freq = module.inv_freq.clone()
     return model
 
 

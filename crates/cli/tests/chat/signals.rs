@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Home, QUESTION, events, words};
 
 /// Choices under which an answer has no end in sight: at this temperature an end token is one of thousands.
-const ENDLESS: [&str; 6] = ["--temperature", "100", "--top-k", "0", "--top-p", "1"];
+pub(crate) const ENDLESS: [&str; 6] = ["--temperature", "100", "--top-k", "0", "--top-p", "1"];
 
 /// Stands in every event of a token that is not the last.
 const TOKEN: &str = "\"done\":false";

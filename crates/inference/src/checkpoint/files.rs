@@ -248,7 +248,7 @@ impl Directory {
         if !metadata.is_file() {
             return Err(not_a_file(kind_of(metadata.file_type())));
         }
-        let file = File::open(&real).map_err(io("open"))?;
+        let file = open(&real).map_err(io("open"))?;
         let metadata = file.metadata().map_err(io("look at"))?;
         if !metadata.is_file() {
             return Err(not_a_file(kind_of(metadata.file_type())));
@@ -267,6 +267,19 @@ impl Directory {
                 .as_ref()
                 .is_some_and(|blobs| real.parent() == Some(blobs))
     }
+}
+
+/// Opens what was found to be a regular file. If it has become a link or a pipe since, it is not followed and not
+/// waited for.
+fn open(real: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        libc::O_NOFOLLOW | libc::O_NONBLOCK,
+    );
+    options.open(real)
 }
 
 /// The repository folder of a hub cache if `real` is one of its `snapshots/<revision>` folders.

@@ -16,6 +16,10 @@ use std::time::SystemTime;
 use memmap2::{Mmap, MmapMut, MmapOptions};
 
 use super::LoadError;
+use guard::Watched;
+
+#[cfg_attr(not(unix), path = "mmap/unguarded.rs")]
+mod guard;
 
 /// How a checkpoint's files come into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +27,8 @@ pub enum Mapping {
     /// Memory-mapped: nothing is read before it is used, and the page cache is shared with other
     /// processes.
     /// If another program truncates the file while it is mapped, touching the lost part ends this
-    /// process with SIGBUS (see [`Checkpoint::unchanged`](super::Checkpoint::unchanged)).
+    /// process with SIGBUS, unless it called [`guard_truncation`]; see
+    /// [`Checkpoint::unchanged`](super::Checkpoint::unchanged).
     #[default]
     Mapped,
     /// Read into memory of our own: costs the file's size, and later changes of the file do no
@@ -47,9 +52,25 @@ enum Bytes {
         len: usize,
     },
     Mapped {
+        /// Dropped before the map it watches.
+        watched: Watched,
         map: Mmap,
         origin: Origin,
     },
+}
+
+/// Keeps this process alive when another program cuts a file short that is mapped here: the lost part reads as zeros,
+/// and [`Checkpoint::unchanged`](super::Checkpoint::unchanged) refuses from then on. Runners ask it before and after every
+/// batch, so nothing computed from the zeros comes out.
+///
+/// It is the whole process's: a handler of SIGBUS, which hands every signal that is not about a file of ours to the handler
+/// that was there before. Programs call it once, at their start; a library leaves the choice to its program. Where mapped
+/// files cannot be cut short (Windows), it does nothing.
+///
+/// # Errors
+/// The system's answer, if no handler can be set.
+pub fn guard_truncation() -> std::io::Result<()> {
+    guard::install()
 }
 
 /// The file behind a mapping, as it was when it was mapped.
@@ -88,6 +109,7 @@ impl FileBytes {
             let map = map(&opened)?;
             let stamp = Stamp::of(&opened.metadata);
             Bytes::Mapped {
+                watched: Watched::new(&map),
                 map,
                 origin: Origin {
                     file: opened.file,
@@ -140,10 +162,14 @@ impl FileBytes {
     /// are.
     ///
     /// # Errors
-    /// [`LoadError::Changed`] if the open file has another length or time of change. A path that now leads elsewhere
+    /// [`LoadError::Changed`] if the open file has another length or time of change, or if a part of it was read as
+    /// zeros (see [`guard_truncation`]). A path that now leads elsewhere
     /// is no error: the mapped file lives as long as it is mapped.
     pub fn unchanged(&self) -> Result<(), LoadError> {
-        let Bytes::Mapped { origin, .. } = &self.bytes else {
+        let Bytes::Mapped {
+            origin, watched, ..
+        } = &self.bytes
+        else {
             return Ok(());
         };
         let changed = |how: String| LoadError::Changed {
@@ -163,6 +189,11 @@ impl FileBytes {
         }
         if found.modified != then.modified {
             return Err(changed("its time of change moved".to_owned()));
+        }
+        if watched.is_lost() {
+            return Err(changed(
+                "a part of it could not be read any more".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -262,6 +293,7 @@ fn map(opened: &Opened) -> Result<Mmap, LoadError> {
     // SAFETY: the map is read-only, and nobody in this process writes to a model's files. That no
     // other program does is the user's promise; the system cannot give it. `Mapping` says what
     // breaking it does, and `unchanged` finds it out. Places and sizes come from a copy of the
-    // header, and every bit pattern is a number, so changed bytes are other weights and no more.
+    // header, and every bit pattern is a number, so changed bytes are other weights and no more;
+    // so are the zeros that `guard` puts in the place of lost ones.
     unsafe { MmapOptions::new().len(len).map(&opened.file) }.map_err(io)
 }

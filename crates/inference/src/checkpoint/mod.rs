@@ -45,11 +45,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use config::{Config, Expected, RopeConfig, RopeScaling};
+pub use config::{Config, Expected, RopeConfig, RopeScaling, Yarn};
 pub use error::LoadError;
 pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
-pub use mmap::{FileBytes, Mapping};
+pub use mmap::{FileBytes, Mapping, guard_truncation};
 pub use store::{Installed, ModelStore};
 pub use tensor::{AlignedBytes, Dtype, Form, Tensor};
 
@@ -457,14 +457,15 @@ impl Checkpoint {
             .sum()
     }
 
-    /// Looks whether the mapped files are still as they were opened: their length and time of change. Cheap: a system
-    /// call a file.
+    /// Looks whether the mapped files are still as they were opened: their length and time of change, and whether all that
+    /// was read of them was there. Cheap: a system call a file.
     ///
-    /// It notices a file that was truncated or written in place, and so keeps a program from *going on* with such
-    /// weights when called between steps. It is no guard: a file truncated between this call and the next read of
-    /// its lost part ends the process with SIGBUS, and one rewritten within the clock's grain at the same length is not
-    /// noticed. A file removed, or replaced by renaming another over it, does no harm to the running program, as the old
-    /// one lives as long as it is mapped. Who cannot trust the other programs on the machine opens with [`Mapping::Copied`].
+    /// Called before a step it keeps a program from going on with a file that was truncated or written in place; called
+    /// after it, what was computed from such a file from being used. One rewritten within the clock's grain at the same
+    /// length is not noticed. A file truncated while it is read ends the process with SIGBUS, unless the program called
+    /// [`guard_truncation`]; then it is noticed here. A file removed, or replaced by renaming another over it, does no
+    /// harm to the running program, as the old one lives as long as it is mapped. Who cannot trust the other programs on the
+    /// machine opens with [`Mapping::Copied`].
     ///
     /// # Errors
     /// [`LoadError::Changed`] for the first file that is different.

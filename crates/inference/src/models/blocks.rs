@@ -3,7 +3,7 @@
 use crate::checkpoint::{Config, LoadError};
 use crate::plan::{Act, Builder, Fold, HeadShape, RopeShape, Val};
 
-use super::rope::inv_freq;
+use super::rope::{Turns, turns};
 
 /// Refuses two fields of which the first must divide the second.
 pub(super) fn divides(
@@ -35,6 +35,35 @@ pub(super) fn layer_kinds(
     }
 }
 
+/// The window of each layer, of families that say it as Qwen does: `layer_types`, or else all layers from
+/// `max_window_layers` on; none where `use_sliding_window` is false.
+pub(super) fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>, LoadError> {
+    config.known(&["sliding_window", "max_window_layers"]);
+    let active = config.flag_or("use_sliding_window", false)? && !config.is_null("sliding_window");
+    let window = if active {
+        // What transformers means where the fields are left out.
+        Some(config.size_or("sliding_window", 4096)?)
+    } else {
+        None
+    };
+    let Some(kinds) = layer_kinds(config, layers)? else {
+        let from = config.count_or("max_window_layers", 28)?;
+        return Ok((0..layers)
+            .map(|layer| window.filter(|_| layer >= from))
+            .collect());
+    };
+    let of = |kind: &String| match (kind.as_str(), window) {
+        ("full_attention", _) => Ok(None),
+        ("sliding_attention", Some(window)) => Ok(Some(window)),
+        ("sliding_attention", None) => {
+            let reason = "has sliding_attention, and no window is in use";
+            Err(config.refuse("layer_types", reason))
+        }
+        (other, _) => Err(config.refuse("layer_types", format!("`{other}` is not supported"))),
+    };
+    kinds.iter().map(of).collect()
+}
+
 /// Refuses any activation but the one these families have.
 pub(super) fn silu_only(config: &Config) -> Result<(), LoadError> {
     config.must_be("hidden_act", "silu", "no other activation is supported")
@@ -47,10 +76,12 @@ const HEAD_DIM_MAX: usize = 2048;
 pub(super) struct Attention {
     /// Heads.
     pub(super) shape: HeadShape,
-    /// Radians per token.
-    pub(super) inv_freq: Vec<f64>,
-    /// Whether the projections have biases.
+    /// How they turn.
+    pub(super) turns: Turns,
+    /// Whether the projections of queries, keys and values have biases.
     pub(super) bias: bool,
+    /// Whether the output projection has one.
+    pub(super) out_bias: bool,
 }
 
 impl Attention {
@@ -70,8 +101,12 @@ impl Attention {
         if head_dim > HEAD_DIM_MAX {
             return Err(config.refuse("head_dim", format!("is more than {HEAD_DIM_MAX}")));
         }
-        let angles = inv_freq(&config.rope(theta)?, head_dim);
-        if angles.is_empty() {
+        let context_tokens = config.size("max_position_embeddings")?;
+        let turns = turns(&config.rope(theta)?, head_dim, context_tokens).map_err(|pairs| {
+            let reason = format!("short_factor must have {pairs} numbers");
+            config.refuse("rope_scaling", reason)
+        })?;
+        if turns.inv_freq.is_empty() {
             return Err(config.refuse("head_dim", "leaves no dimension to the rotary embedding"));
         }
         let shape = HeadShape {
@@ -79,17 +114,19 @@ impl Attention {
             kv_heads,
             head_dim,
         };
+        let bias = config.flag_or("attention_bias", false)?;
         Ok(Self {
             shape,
-            inv_freq: angles,
-            bias: config.flag_or("attention_bias", false)?,
+            turns,
+            bias,
+            out_bias: bias,
         })
     }
 
     /// Refuses a configuration that turns part of each head: the reference of these families turns all of it, whatever
     /// the file says, so one of the two is not what was trained.
     pub(super) fn whole_heads(self, config: &Config) -> Result<Self, LoadError> {
-        if 2 * self.inv_freq.len() == self.shape.head_dim {
+        if 2 * self.turns.inv_freq.len() == self.shape.head_dim {
             return Ok(self);
         }
         Err(config.refuse("partial_rotary_factor", "this family turns whole heads"))
@@ -97,38 +134,51 @@ impl Attention {
 
     /// Turns every head of `x`, which holds `heads` of them.
     pub(super) fn rope(&self, b: &mut Builder, name: &str, x: Val, heads: usize) -> Val {
-        let (head_dim, inv_freq) = (self.shape.head_dim, self.inv_freq.clone());
-        b.rope(
-            name,
-            x,
-            RopeShape {
-                heads,
-                head_dim,
-                inv_freq,
-            },
-        )
+        let shape = RopeShape {
+            heads,
+            head_dim: self.shape.head_dim,
+            inv_freq: self.turns.inv_freq.clone(),
+            factor: self.turns.factor,
+        };
+        b.rope(name, x, shape)
     }
 
-    /// `softmax(q k^T / sqrt(head_dim)) v`
-    pub(super) fn attend(&self, b: &mut Builder, path: &str, qkv: (Val, Val, Val)) -> Val {
-        let scale = 1.0 / (self.shape.head_dim as f64).sqrt();
-        b.attention(&format!("{path}.attention"), qkv, self.shape, scale as f32)
+    /// `softmax(q k^T / sqrt(head_dim)) v`, over the last `window` keys or over all.
+    pub(super) fn attend(
+        &self,
+        b: &mut Builder,
+        path: &str,
+        qkv: (Val, Val, Val),
+        window: Option<usize>,
+    ) -> Val {
+        let scale = (1.0 / (self.shape.head_dim as f64).sqrt()) as f32;
+        let name = format!("{path}.attention");
+        match window {
+            None => b.attention(&name, qkv, self.shape, scale),
+            Some(window) => b.attention_window(&name, qkv, self.shape, scale, window),
+        }
     }
 
-    /// `out` columns of `x` through the projection `path.name`.
+    /// `out` columns of `x` through the projection of queries, keys or values at `path`.
     pub(super) fn project(&self, b: &mut Builder, path: &str, x: Val, out: usize) -> Val {
-        let bias = format!("{path}.bias");
-        b.linear(
-            x,
-            &format!("{path}.weight"),
-            out,
-            self.bias.then_some(bias.as_str()),
-        )
+        linear(b, path, x, out, self.bias)
+    }
+
+    /// `out` columns of `x` through the output projection at `path`.
+    pub(super) fn project_out(&self, b: &mut Builder, path: &str, x: Val, out: usize) -> Val {
+        linear(b, path, x, out, self.out_bias)
     }
 
     /// A whole attention mixer at `path`: projections, optional norm of each query and key head, rope, attention,
-    /// output projection. `norm_eps` is given where the family normalises heads.
-    pub(super) fn mixer(&self, b: &mut Builder, path: &str, x: Val, norm_eps: Option<f32>) -> Val {
+    /// output projection. `norm_eps` is given where the family normalises heads, `window` where a layer has one.
+    pub(super) fn mixer(
+        &self,
+        b: &mut Builder,
+        path: &str,
+        x: Val,
+        norm_eps: Option<f32>,
+        window: Option<usize>,
+    ) -> Val {
         let HeadShape {
             heads,
             kv_heads,
@@ -156,33 +206,25 @@ impl Attention {
         }
         let q = self.rope(b, &format!("{path}.q_rope"), q, heads);
         let k = self.rope(b, &format!("{path}.k_rope"), k, kv_heads);
-        let context = self.attend(b, path, (q, k, v));
-        self.project(b, &format!("{path}.o_proj"), context, hidden)
+        let context = self.attend(b, path, (q, k, v), window);
+        self.project_out(b, &format!("{path}.o_proj"), context, hidden)
     }
+}
+
+/// `out` columns of `x` through the weight at `path`, and its bias if it has one.
+fn linear(b: &mut Builder, path: &str, x: Val, out: usize, bias: bool) -> Val {
+    let tensor = format!("{path}.bias");
+    let bias = bias.then_some(tensor.as_str());
+    b.linear(x, &format!("{path}.weight"), out, bias)
 }
 
 /// `down(silu(gate x) * up x)`
 pub(super) fn gated_mlp(b: &mut Builder, path: &str, x: Val, ffn: usize, bias: bool) -> Val {
     let hidden = b.width(x);
-    let mut linear = |name: &str, x: Val, out: usize| {
-        let tensor = format!("{path}.{name}.bias");
-        b.linear(
-            x,
-            &format!("{path}.{name}.weight"),
-            out,
-            bias.then_some(tensor.as_str()),
-        )
-    };
-    let gate = linear("gate_proj", x, ffn);
-    let up = linear("up_proj", x, ffn);
+    let gate = linear(b, &format!("{path}.gate_proj"), x, ffn, bias);
+    let up = linear(b, &format!("{path}.up_proj"), x, ffn, bias);
     let product = b.glu(&format!("{path}.act"), Act::Silu, gate, up);
-    let bias = bias.then(|| format!("{path}.down_proj.bias"));
-    b.linear(
-        product,
-        &format!("{path}.down_proj.weight"),
-        hidden,
-        bias.as_deref(),
-    )
+    linear(b, &format!("{path}.down_proj"), product, hidden, bias)
 }
 
 /// Names and sizes around the layers of a decoder.

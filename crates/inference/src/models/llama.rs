@@ -1,31 +1,100 @@
-//! Llama and its relatives (SmolLM2, TinyLlama): grouped-query attention, rotary over whole heads, gated MLP.
+//! Llama and its relatives (SmolLM2, TinyLlama, Mistral, Qwen2): grouped-query attention, rotary over whole heads, gated MLP.
 //!
-//! Reference: transformers `modeling_llama.py`.
+//! Reference: transformers `modeling_llama.py`, `modeling_mistral.py`, `modeling_qwen2.py`.
 
 use crate::Error;
 use crate::checkpoint::{Config, LoadError, Renamed};
 use crate::plan::{Builder, Fold, Plan};
 
 use super::Family;
-use super::blocks::{Attention, Ends, gated_mlp, silu_only};
+use super::blocks::{Attention, Ends, gated_mlp, silu_only, windows};
 
-pub(super) const FAMILY: Family = Family {
+pub(super) const LLAMA: Family = Family {
     name: "llama",
     model_types: &["llama"],
-    plan,
+    plan: llama,
     sanitize,
 };
 
-/// What transformers' `LlamaConfig` means where the field is left out, as its own saver does for default values.
-const ROPE_THETA: f64 = 10_000.0;
+pub(super) const MISTRAL: Family = Family {
+    name: "mistral",
+    model_types: &["mistral"],
+    plan: mistral,
+    sanitize,
+};
 
-fn plan(config: &Config) -> Result<Plan, Error> {
-    silu_only(config)?;
+pub(super) const QWEN2: Family = Family {
+    name: "qwen2",
+    model_types: &["qwen2"],
+    plan: qwen2,
+    sanitize,
+};
+
+/// What transformers' configurations mean where the field is left out, as their own saver does for default values.
+const ROPE_THETA: f64 = 10_000.0;
+const MISTRAL_WINDOW: usize = 4096;
+
+/// What tells one relative from another.
+pub(super) struct Decoder {
+    /// The family's name.
+    pub(super) family: &'static str,
+    /// Its attention.
+    pub(super) attention: Attention,
+    /// Whether each query and key head is normalised.
+    pub(super) head_norms: bool,
+    /// The window of each layer.
+    pub(super) windows: Vec<Option<usize>>,
+    /// Whether the MLP has biases.
+    pub(super) mlp_bias: bool,
+}
+
+fn llama(config: &Config) -> Result<Plan, Error> {
     config.must_be("pretraining_tp", 1, "split weights are not supported")?;
-    let (hidden, heads) = (
-        config.size("hidden_size")?,
-        config.size("num_attention_heads")?,
-    );
+    Decoder {
+        family: "llama",
+        attention: attention(config, head_dim(config)?)?,
+        head_norms: false,
+        windows: vec![None; config.layers("num_hidden_layers")?],
+        mlp_bias: config.flag_or("mlp_bias", false)?,
+    }
+    .plan(config)
+}
+
+fn mistral(config: &Config) -> Result<Plan, Error> {
+    let window = if config.is_null("sliding_window") {
+        None
+    } else {
+        Some(config.size_or("sliding_window", MISTRAL_WINDOW)?)
+    };
+    Decoder {
+        family: "mistral",
+        attention: attention(config, head_dim(config)?)?,
+        head_norms: false,
+        windows: vec![window; config.layers("num_hidden_layers")?],
+        mlp_bias: false,
+    }
+    .plan(config)
+}
+
+fn qwen2(config: &Config) -> Result<Plan, Error> {
+    Decoder {
+        family: "qwen2",
+        attention: Attention {
+            bias: true,
+            out_bias: false,
+            ..attention(config, head_dim(config)?)?
+        },
+        head_norms: false,
+        windows: windows(config, config.layers("num_hidden_layers")?)?,
+        mlp_bias: false,
+    }
+    .plan(config)
+}
+
+/// The width of a head: as it stands, or as heads share the hidden size.
+fn head_dim(config: &Config) -> Result<usize, LoadError> {
+    let hidden = config.size("hidden_size")?;
+    let heads = config.size("num_attention_heads")?;
     let head_dim = config.size_or("head_dim", hidden / heads)?;
     if head_dim * heads != hidden {
         config.size("head_dim").map_err(|_missing| {
@@ -35,43 +104,61 @@ fn plan(config: &Config) -> Result<Plan, Error> {
             )
         })?;
     }
-    let attention = Attention::of(config, head_dim, Some(ROPE_THETA))?.whole_heads(config)?;
-    let ffn = config.size("intermediate_size")?;
-    let mlp_bias = config.flag_or("mlp_bias", false)?;
-    let layers = config.layers("num_hidden_layers")?;
-    let ends = ends(config)?;
-    let mut builder = Builder::new("llama", ends.vocab, config.size("max_position_embeddings")?);
-    let b = &mut builder;
-    let mut h = ends.embed(b);
-    for layer in 0..layers {
-        let path = format!("model.layers.{layer}");
-        let x = ends.norm(b, h, &format!("{path}.input_layernorm.weight"));
-        let mixed = attention.mixer(b, &format!("{path}.self_attn"), x, None);
-        h = b.add(&format!("{path}.residual"), h, mixed);
-        let x = ends.norm(b, h, &format!("{path}.post_attention_layernorm.weight"));
-        let mlp = gated_mlp(b, &format!("{path}.mlp"), x, ffn, mlp_bias);
-        h = b.add(&format!("{path}.mlp.residual"), h, mlp);
+    Ok(head_dim)
+}
+
+/// Attention whose whole heads turn.
+pub(super) fn attention(config: &Config, head_dim: usize) -> Result<Attention, LoadError> {
+    Attention::of(config, head_dim, Some(ROPE_THETA))?.whole_heads(config)
+}
+
+impl Decoder {
+    /// The whole plan.
+    pub(super) fn plan(&self, config: &Config) -> Result<Plan, Error> {
+        silu_only(config)?;
+        let ffn = config.size("intermediate_size")?;
+        let ends = Ends {
+            prefix: "model",
+            hidden: config.size("hidden_size")?,
+            vocab: config.size("vocab_size")?,
+            tied: config.flag_or("tie_word_embeddings", false)?,
+            fold: Fold::None,
+            eps: config.positive("rms_norm_eps")? as f32,
+        };
+        let context_tokens = self.attention.turns.context_tokens;
+        let mut builder = Builder::new(self.family, ends.vocab, context_tokens);
+        let b = &mut builder;
+        let mut h = ends.embed(b);
+        let norm_eps = self.head_norms.then_some(ends.eps);
+        for (layer, window) in self.windows.iter().enumerate() {
+            let path = format!("model.layers.{layer}");
+            let x = ends.norm(b, h, &format!("{path}.input_layernorm.weight"));
+            let mixer = format!("{path}.self_attn");
+            let mixed = self.attention.mixer(b, &mixer, x, norm_eps, *window);
+            h = b.add(&format!("{path}.residual"), h, mixed);
+            let x = ends.norm(b, h, &format!("{path}.post_attention_layernorm.weight"));
+            let mlp = gated_mlp(b, &format!("{path}.mlp"), x, ffn, self.mlp_bias);
+            h = b.add(&format!("{path}.mlp.residual"), h, mlp);
+        }
+        let logits = ends.logits(b, h);
+        Ok(builder.finish(logits)?)
     }
-    let logits = ends.logits(b, h);
-    Ok(builder.finish(logits)?)
 }
 
-/// Embedding, norms and head of a decoder whose tensors start with `model.` and whose gains are plain.
-pub(super) fn ends(config: &Config) -> Result<Ends<'static>, LoadError> {
-    Ok(Ends {
-        prefix: "model",
-        hidden: config.size("hidden_size")?,
-        vocab: config.size("vocab_size")?,
-        tied: config.flag_or("tie_word_embeddings", false)?,
-        fold: Fold::None,
-        eps: config.positive("rms_norm_eps")? as f32,
-    })
-}
-
-/// Older checkpoints carry the rotary table as a tensor; it follows from the configuration.
+/// Older checkpoints carry the rotary table as a tensor; it follows from the configuration. Base models leave `model.` out.
 pub(super) fn sanitize(name: &str) -> Renamed<'_> {
     if name.ends_with(".rotary_emb.inv_freq") {
         return Renamed::Ignore("computed from the configuration");
     }
+    if is_of_decoder(name) {
+        return Renamed::Keep(format!("model.{name}").into());
+    }
     Renamed::Keep(name.into())
+}
+
+/// Whether a name is that of a tensor of the decoder, without the decoder's own name before it.
+pub(super) fn is_of_decoder(name: &str) -> bool {
+    ["embed_tokens.", "layers.", "norm."]
+        .iter()
+        .any(|start| name.starts_with(start))
 }

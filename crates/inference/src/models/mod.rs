@@ -29,7 +29,14 @@ pub struct Family {
 }
 
 /// Every family there is.
-pub const FAMILIES: &[Family] = &[qwen3_5::DENSE, qwen3_5::MOE, qwen3::FAMILY, llama::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    qwen3_5::DENSE,
+    qwen3_5::MOE,
+    qwen3::FAMILY,
+    llama::QWEN2,
+    llama::LLAMA,
+    llama::MISTRAL,
+];
 
 /// The family of a configuration.
 pub fn family_of(config: &Config) -> Result<&'static Family, LoadError> {

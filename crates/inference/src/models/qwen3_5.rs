@@ -7,10 +7,10 @@ use crate::Error;
 use crate::checkpoint::{Config, LoadError, Renamed};
 use crate::plan::{Act, Builder, Fold, HeadShape, Part, Plan, Val, Weight, WeightId};
 
-use super::Family;
 use super::blocks::{Attention, Ends, gated_mlp, layer_kinds, silu_only};
 use super::delta::Delta;
 use super::experts::SparseMlp;
+use super::{Family, llama};
 
 pub(super) const DENSE: Family = Family {
     name: "qwen3_5",
@@ -71,7 +71,7 @@ fn plan(
     let attention = Attention::of(config, config.size("head_dim")?, None)?;
     let delta = Delta::of(config, ends.eps)?;
     let full = full_layers(config)?;
-    let mut builder = Builder::new(family, ends.vocab, config.size("max_position_embeddings")?);
+    let mut builder = Builder::new(family, ends.vocab, attention.turns.context_tokens);
     let b = &mut builder;
     let mut h = ends.embed(b);
     for (layer, full) in full.into_iter().enumerate() {
@@ -144,9 +144,9 @@ fn gated_attention(b: &mut Builder, path: &str, x: Val, attention: &Attention, e
     );
     let q = attention.rope(b, &format!("{path}.q_rope"), q, heads);
     let k = attention.rope(b, &format!("{path}.k_rope"), k, kv_heads);
-    let context = attention.attend(b, path, (q, k, v));
+    let context = attention.attend(b, path, (q, k, v), None);
     let gated = b.glu(&format!("{path}.gate"), Act::Sigmoid, gate, context);
-    attention.project(b, &format!("{path}.o_proj"), gated, hidden)
+    attention.project_out(b, &format!("{path}.o_proj"), gated, hidden)
 }
 
 /// The half of `q_proj` that starts at row `start` of each head's `2 * head_dim` rows.
@@ -174,8 +174,8 @@ fn interleaved(b: &mut Builder, path: &str, x: Val, attention: &Attention, start
     b.linear_of(x, weight, bias)
 }
 
-/// Text-only checkpoints say `model.` where the full ones say `model.language_model.`; draft heads and image
-/// towers are other models in the same files.
+/// Text-only checkpoints say `model.` where the full ones say `model.language_model.`, base models leave `model.` out,
+/// and some tools put it last; draft heads and image towers are other models in the same files.
 fn sanitize(name: &str) -> Renamed<'_> {
     if name.starts_with("mtp.") {
         return Renamed::Ignore("multi-token prediction head, not run");
@@ -183,10 +183,14 @@ fn sanitize(name: &str) -> Renamed<'_> {
     if name.starts_with("model.visual.") || name.starts_with("visual.") {
         return Renamed::Ignore("image tower, not run");
     }
-    match name.strip_prefix("model.") {
-        Some(rest) if !rest.starts_with("language_model.") => {
-            Renamed::Keep(format!("{PREFIX}.{rest}").into())
-        }
-        _ => Renamed::Keep(name.into()),
+    let inner = name.strip_prefix("model.").unwrap_or(name);
+    let inner = inner.strip_prefix("language_model.").unwrap_or(inner);
+    let inner = inner.strip_prefix("model.").unwrap_or(inner);
+    if llama::is_of_decoder(inner) {
+        return Renamed::Keep(format!("{PREFIX}.{inner}").into());
     }
+    if inner.starts_with("lm_head.") {
+        return Renamed::Keep(inner.into());
+    }
+    Renamed::Keep(name.into())
 }

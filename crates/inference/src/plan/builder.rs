@@ -136,9 +136,32 @@ impl Builder {
     pub fn attention(
         &mut self,
         name: &str,
+        qkv: (Val, Val, Val),
+        shape: HeadShape,
+        scale: f32,
+    ) -> Val {
+        self.attention_masked(name, qkv, shape, scale, Mask::Causal)
+    }
+
+    /// [`Self::attention`] of each row to the last `window` keys, its own included. All keys are kept.
+    pub fn attention_window(
+        &mut self,
+        name: &str,
+        qkv: (Val, Val, Val),
+        shape: HeadShape,
+        scale: f32,
+        window: usize,
+    ) -> Val {
+        self.attention_masked(name, qkv, shape, scale, Mask::Window(window))
+    }
+
+    fn attention_masked(
+        &mut self,
+        name: &str,
         (q, k, v): (Val, Val, Val),
         shape: HeadShape,
         scale: f32,
+        mask: Mask,
     ) -> Val {
         let HeadShape {
             kv_heads, head_dim, ..
@@ -152,7 +175,7 @@ impl Builder {
             state,
             shape,
             scale,
-            mask: Mask::Causal,
+            mask,
         };
         self.push(name, op, value)
     }

@@ -68,6 +68,34 @@ struct Checker<'a> {
     defined: &'a [bool],
 }
 
+/// Values of one weight, one row or one piece of state: more than any model has, and the sums over a plan still fit.
+const VALUES_MAX: u64 = 1 << 44;
+
+/// Refuses sizes whose product is beyond [`VALUES_MAX`], before anything multiplies them.
+fn countable(what: &str, sizes: &[usize]) -> Result<(), String> {
+    let max = VALUES_MAX.min(isize::MAX as u64 / 8);
+    let values = sizes
+        .iter()
+        .try_fold(1u64, |values, size| values.checked_mul(*size as u64));
+    if values.is_some_and(|values| values <= max) {
+        return Ok(());
+    }
+    Err(format!("{what} {sizes:?} is more than {max} values"))
+}
+
+fn countable_state(state: State) -> Result<(), String> {
+    let what = "sequence memory of";
+    match state {
+        State::Kv { kv_heads, head_dim } => countable(what, &[2, kv_heads, head_dim]),
+        State::Conv { channels, taps } => countable(what, &[channels, taps]),
+        State::Delta {
+            heads,
+            key_dim,
+            value_dim,
+        } => countable(what, &[heads, key_dim, value_dim]),
+    }
+}
+
 fn same(what: &str, expected: usize, found: usize) -> Result<(), String> {
     if expected == found {
         return Ok(());
@@ -93,6 +121,7 @@ impl Checker<'_> {
 
     fn step(&self, used: &mut [bool]) -> Result<(), String> {
         let out = self.plan.value(self.step.out);
+        countable("a row of", &[out.width])?;
         if self.defined[self.step.out.index()] {
             return Err("its value is defined twice".to_owned());
         }
@@ -109,6 +138,7 @@ impl Checker<'_> {
             check_weight(self.plan.weight(id))?;
         }
         if let Some(state) = self.step.op.state() {
+            countable_state(self.plan.state(state))?;
             self.token_rows(out.rows)?;
             if std::mem::replace(&mut used[state.index()], true) {
                 return Err("its sequence memory belongs to another step".to_owned());
@@ -204,6 +234,9 @@ impl Checker<'_> {
         same("width of q", shape.heads * shape.head_dim, self.width(q))?;
         same("width of k", shape.kv_heads * shape.head_dim, self.width(k))?;
         same("width of v", shape.kv_heads * shape.head_dim, self.width(v))?;
+        if mask == Mask::Window(0) {
+            return Err("a window of no keys".to_owned());
+        }
         if state.is_some() && mask == Mask::Bidirectional {
             return Err("a row cannot see keys that are still to come".to_owned());
         }
@@ -287,6 +320,9 @@ impl Checker<'_> {
 }
 
 fn check_weight(weight: &Weight) -> Result<(), String> {
+    for shape in [&weight.stored, &weight.shape] {
+        countable(&format!("`{}`: shape", weight.tensor), shape)?;
+    }
     if weight.is_empty() || weight.stored.is_empty() {
         return Err(format!("`{}` is empty", weight.tensor));
     }

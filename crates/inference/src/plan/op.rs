@@ -19,6 +19,8 @@ pub enum Act {
 pub enum Mask {
     /// Keys up to its own position.
     Causal,
+    /// The last so many keys up to its own position, that one included.
+    Window(usize),
     /// All keys of its sequence in this batch (encoders).
     Bidirectional,
 }
@@ -44,6 +46,8 @@ pub struct RopeShape {
     /// Angle per position of pair `i`, that is of dimensions `i` and `i + inv_freq.len()`; the dimensions from
     /// `2 * inv_freq.len()` on pass unchanged. Unit: radians per token.
     pub inv_freq: Vec<f64>,
+    /// Multiplies every cosine and sine: 1 but for some stretched contexts.
+    pub factor: f64,
 }
 
 /// Heads of a gated delta rule step.

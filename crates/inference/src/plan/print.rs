@@ -120,15 +120,20 @@ impl Plan {
             }
             Op::Rope { shape, .. } => {
                 let turned = 2 * shape.inv_freq.len();
-                format!("heads {} dims {turned} of {}", shape.heads, shape.head_dim)
+                let factor = match shape.factor {
+                    1.0 => String::new(),
+                    factor => format!(" times {factor}"),
+                };
+                let (heads, head_dim) = (shape.heads, shape.head_dim);
+                format!("heads {heads} dims {turned} of {head_dim}{factor}")
             }
             Op::Attention {
                 shape, scale, mask, ..
             } => {
-                let mask = if *mask == Mask::Causal {
-                    "causal"
-                } else {
-                    "bidirectional"
+                let mask = match mask {
+                    Mask::Causal => "causal".to_owned(),
+                    Mask::Window(tokens) => format!("causal in {tokens}"),
+                    Mask::Bidirectional => "bidirectional".to_owned(),
                 };
                 let (heads, kv, dim) = (shape.heads, shape.kv_heads, shape.head_dim);
                 format!("{mask} heads {heads}/{kv} x {dim} scale {scale}")

@@ -289,6 +289,7 @@ impl Writer<'_, '_> {
         let copied = manifest::copied(self.source)?;
         for file in &copied {
             write_file(&place.partial().join(&file.name), &file.bytes)?;
+            file.bytes.unchanged()?;
         }
         report.copied_files = copied.len();
         let (done, count) = (self.hashes.len(), self.targets.tensors.len());

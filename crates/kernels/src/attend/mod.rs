@@ -2,12 +2,12 @@
 //!
 //! Layout: see `kv`. Query and output rows are `[heads, head_dim]`; query head h reads key head
 //! h / (heads / kv_heads).
-//! Contract: a row at position p sees keys 0..=p (causal) or all the sequence holds. The keys are cut
+//! Contract: a row at position p sees keys 0..=p, the last so many of these, or all the sequence holds. The keys are cut
 //! into blocks of 256 by their position, each with running sums of its own. In a block pages are
 //! walked in order; in a page: score = (fused chain of q\[d\] K\[d\] over d ascending) * scale; lanes
 //! are keys and hidden ones are -inf; the page's maximum joins the running one m; the running sums
 //! are multiplied by exp(m_old - m_new); then l += p lane by lane and acc = fma(p, V, acc) key by
-//! key, p being exp(score - m). Then the blocks that the row sees join the first one in order: both
+//! key, p being exp(score - m). Then the blocks that the row sees join the first of them in order: both
 //! sides are multiplied by exp(m - m_new) and added. In the end out = acc / l, l added along the
 //! tree. In int8, K and V are the elements, widened; the chain is multiplied by the key's scale before
 //! `scale`, and p by that of the row of V after l has it. So a row's bits depend on its own position and past alone, never on the rows or heads
@@ -53,8 +53,19 @@ pub struct AttendShape {
     pub head_dim: usize,
     /// Multiplies every score.
     pub scale: f32,
-    /// Whether a row sees only positions up to its own; else it sees all its sequence holds.
-    pub causal: bool,
+    /// Which keys a row sees.
+    pub sees: Sees,
+}
+
+/// Which keys of its sequence a row sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// All that the sequence holds.
+    All,
+    /// Those up to its own position.
+    Past,
+    /// The last so many up to its own position, that one included; at least 1.
+    Last(usize),
 }
 
 impl AttendShape {
@@ -89,6 +100,7 @@ pub fn attend(
     let width = shape.heads * shape.head_dim;
     assert!(width > 0 && shape.kv_heads > 0, "{shape:?}");
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
+    assert!(shape.sees != Sees::Last(0), "{shape:?}");
     assert!(
         q.len().is_multiple_of(width),
         "rows of {width} in {} queries",
@@ -173,7 +185,7 @@ fn attend_format<F: Kept>(call: Call<'_>, memory: &[F::Bits], q: &[f32], out: &m
         let sums = Parts::new(sums);
         cpu.run(tasks * blocks, &|i| {
             let (tile, block) = (&call.tile::<F>(i / blocks, memory, q), i % blocks);
-            if block < tile.blocks() {
+            if tile.blocks().contains(&block) {
                 // SAFETY: one block of a tile and head is one task, with a slot of its own.
                 let sums = unsafe { sums.part(i * slot..(i + 1) * slot) };
                 cpu.isa().run(Walk { tile, block, sums });
@@ -183,8 +195,9 @@ fn attend_format<F: Kept>(call: Call<'_>, memory: &[F::Bits], q: &[f32], out: &m
             let tile = &call.tile::<F>(i, memory, q);
             // SAFETY: the slots of a tile and head belong to one task.
             let sums = unsafe { sums.part(i * blocks * slot..(i + 1) * blocks * slot) };
-            let (total, parts) = sums.split_at_mut(slot);
-            for (part, block) in parts.chunks_mut(slot).zip(1..tile.blocks()) {
+            let seen = tile.blocks();
+            let (total, parts) = sums[seen.start * slot..].split_at_mut(slot);
+            for (part, block) in parts.chunks_mut(slot).zip(seen.start + 1..seen.end) {
                 join(cpu, tile, block, total, part);
             }
             cpu.isa().run(Finish { tile, total, out });
@@ -195,10 +208,12 @@ fn attend_format<F: Kept>(call: Call<'_>, memory: &[F::Bits], q: &[f32], out: &m
 /// All blocks of a tile, one after the other. `sums`: two slots.
 fn whole<F: Kept>(cpu: &Cpu, tile: &Tile<'_, F>, sums: &mut [f32], out: &Parts<'_, f32>) {
     let (total, part) = sums.split_at_mut(sums.len() / 2);
-    for block in 0..tile.blocks() {
-        let sums = if block == 0 { &mut *total } else { &mut *part };
+    let seen = tile.blocks();
+    for block in seen.clone() {
+        let first = block == seen.start;
+        let sums = if first { &mut *total } else { &mut *part };
         cpu.isa().run(Walk { tile, block, sums });
-        if block > 0 {
+        if !first {
             join(cpu, tile, block, total, part);
         }
     }

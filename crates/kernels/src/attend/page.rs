@@ -46,11 +46,11 @@ pub(super) struct Page<'a, F: Kept> {
 }
 
 impl<F: Kept> Page<'_, F> {
-    /// Adds the first `visible` keys of this page to queries `first..first + Q`.
+    /// Adds the keys from `visible.0` up to `visible.1` of this page to queries `first..first + Q`.
     #[inline(always)]
     pub(super) fn join<L: Lanes, const Q: usize>(
         &self,
-        visible: usize,
+        visible: (usize, usize),
         sums: &mut Sums<'_>,
         p: &mut Scores,
         first: usize,
@@ -67,7 +67,8 @@ impl<F: Kept> Page<'_, F> {
         let mut factors = [0.0; Q];
         for (i, factor) in factors.iter_mut().enumerate() {
             let scores = &mut p[i * PAGE_TOKENS..(i + 1) * PAGE_TOKENS];
-            scores[visible..].fill(f32::NEG_INFINITY);
+            scores[..visible.0].fill(f32::NEG_INFINITY);
+            scores[visible.1..].fill(f32::NEG_INFINITY);
             let l = &mut sums.l[(first + i) * LANES..(first + i + 1) * LANES];
             *factor = soften::<L>(scores, &mut sums.m[first + i], l);
             for j in (0..PAGE_TOKENS).step_by(LANES) {
@@ -103,21 +104,21 @@ impl<F: Kept> Page<'_, F> {
     #[inline(always)]
     fn mix<L: Lanes, const Q: usize>(
         &self,
-        visible: usize,
+        visible: (usize, usize),
         p: &[f32],
         factors: [f32; Q],
         acc: &mut [f32],
         ask: usize,
     ) {
         let padded = self.head_dim.next_multiple_of(LANES);
-        assert!(self.values.len() == self.head_dim * PAGE_TOKENS && visible <= PAGE_TOKENS);
+        assert!(self.values.len() == self.head_dim * PAGE_TOKENS && visible.1 <= PAGE_TOKENS);
         assert!(acc.len() == Q * padded && p.len() >= Q * PAGE_TOKENS);
         let step = vectors::<L, Q>();
         let mut d = 0;
         while d < self.head_dim {
             let full = d + step * LANES <= self.head_dim;
             let (n, ask) = (if full { step } else { 1 }, ask);
-            // SAFETY: `values` is [64][head_dim] with at least `visible` rows, `acc` [Q, padded],
+            // SAFETY: `values` is [64][head_dim], all of `visible` in it, `acc` [Q, padded],
             // `p` [Q, 64]; d and its vectors stay inside head_dim, or one vector is cut to it.
             unsafe {
                 match n {
@@ -227,7 +228,7 @@ fn soften<L: Lanes>(scores: &mut [f32], m: &mut f32, l: &mut [f32]) -> f32 {
 #[inline(always)]
 unsafe fn mix_of<L: Lanes, F: Kept, const Q: usize, const V: usize>(
     page: &Page<'_, F>,
-    visible: usize,
+    visible: (usize, usize),
     p: &[f32],
     factors: [f32; Q],
     acc: &mut [f32],
@@ -244,7 +245,7 @@ unsafe fn mix_of<L: Lanes, F: Kept, const Q: usize, const V: usize>(
             sums[i][v] = old.mul(L::splat(factors[i]));
         }
     }
-    for j in 0..visible {
+    for j in visible.0..visible.1 {
         let mut x = [L::zero(); V];
         for (v, x) in x.iter_mut().enumerate() {
             ask_for::<F>(page.next, (d * PAGE_TOKENS + (j * V + v) * LANES) * ask, v);

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::page::{Page, QUERIES, Scores};
-use super::{AttendShape, BLOCK_TOKENS};
+use super::{AttendShape, BLOCK_TOKENS, Sees};
 use crate::kv::{Kept, KvPlace, KvSpan, PAGE_TOKENS};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::math;
@@ -29,9 +29,10 @@ pub(super) struct Tile<'a, F: Kept> {
 }
 
 impl<F: Kept> Tile<'_, F> {
-    /// Blocks that its last row sees.
-    pub(super) fn blocks(&self) -> usize {
-        self.limit(self.queries() - 1).div_ceil(BLOCK_TOKENS)
+    /// Blocks that its rows see, from the first one of its first row to the last one of its last.
+    pub(super) fn blocks(&self) -> Range<usize> {
+        let (first, last) = (self.seen(0), self.seen(self.queries() - 1));
+        first.start / BLOCK_TOKENS..last.end.div_ceil(BLOCK_TOKENS)
     }
 
     #[inline(always)]
@@ -39,14 +40,15 @@ impl<F: Kept> Tile<'_, F> {
         self.rows.len() * self.shape.group()
     }
 
-    /// Keys that query `query` of the tile sees.
+    /// Keys that query `query` of the tile sees; at least one.
     #[inline(always)]
-    fn limit(&self, query: usize) -> usize {
-        if self.shape.causal {
-            let row = self.rows.start - self.span.rows.start + query / self.shape.group();
-            self.span.first_position + row + 1
-        } else {
-            self.span.positions()
+    fn seen(&self, query: usize) -> Range<usize> {
+        let row = self.rows.start - self.span.rows.start + query / self.shape.group();
+        let end = self.span.first_position + row + 1;
+        match self.shape.sees {
+            Sees::All => 0..self.span.positions(),
+            Sees::Past => 0..end,
+            Sees::Last(keys) => end.saturating_sub(keys)..end,
         }
     }
 
@@ -138,11 +140,16 @@ impl<F: Kept> Body for Walk<'_, F> {
         sums.l.fill(0.0);
         sums.m.fill(f32::NEG_INFINITY);
         let mut p = Scores::new();
-        let first_page = self.block * BLOCK_PAGES;
-        let pages = tile.limit(queries - 1).div_ceil(PAGE_TOKENS);
-        for page in first_page..pages.min(first_page + BLOCK_PAGES) {
+        let block = self.block * BLOCK_PAGES;
+        let first_page = block.max(tile.seen(0).start / PAGE_TOKENS);
+        let pages = tile.seen(queries - 1).end.div_ceil(PAGE_TOKENS);
+        for page in first_page..pages.min(block + BLOCK_PAGES) {
             let from = page * PAGE_TOKENS;
-            let seen = |query: usize| tile.limit(query).saturating_sub(from).min(PAGE_TOKENS);
+            let inside = |key: usize| key.saturating_sub(from).min(PAGE_TOKENS);
+            let seen = |query: usize| {
+                let Range { start, end } = tile.seen(query);
+                (inside(start), inside(end))
+            };
             let page = tile.page(page);
             let mut first = 0;
             while first < queries {
@@ -152,7 +159,7 @@ impl<F: Kept> Body for Walk<'_, F> {
                 while n < QUERIES && first + n < queries && seen(first + n) == visible {
                     n += 1;
                 }
-                match if visible == 0 { 0 } else { n } {
+                match if visible.0 == visible.1 { 0 } else { n } {
                     0 => (),
                     1 => {
                         page.join::<L, 1>(visible, &mut sums, &mut p, first, tile.query_rows(first))
@@ -186,13 +193,18 @@ impl<F: Kept> Body for Join<'_, F> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let (total, part) = (
-            Sums::of(self.tile, self.total),
-            Sums::of(self.tile, self.part),
-        );
+        let mut total = Sums::of(self.tile, self.total);
+        let part = Sums::of(self.tile, self.part);
         let padded = self.tile.shape.head_dim.next_multiple_of(LANES);
         for query in 0..self.tile.queries() {
-            if self.tile.limit(query) <= self.block * BLOCK_TOKENS {
+            let Range { start, end } = self.tile.seen(query);
+            let block = self.block * BLOCK_TOKENS;
+            if end <= block || start >= block + BLOCK_TOKENS {
+                continue;
+            }
+            if start >= block {
+                // The first block that it sees: nothing to join, whatever its neighbours have seen before.
+                take(&mut total, &part, query, padded);
                 continue;
             }
             let (old, new) = (total.m[query], part.m[query]);
@@ -210,6 +222,14 @@ impl<F: Kept> Body for Join<'_, F> {
             }
         }
     }
+}
+
+/// Copies the sums of a query.
+fn take(total: &mut Sums<'_>, part: &Sums<'_>, query: usize, padded: usize) {
+    let (acc, l) = (query * padded, query * LANES);
+    total.acc[acc..acc + padded].copy_from_slice(&part.acc[acc..acc + padded]);
+    total.l[l..l + LANES].copy_from_slice(&part.l[l..l + LANES]);
+    total.m[query] = part.m[query];
 }
 
 /// Writes the outputs of a tile.

@@ -18,7 +18,7 @@ use super::{
     Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot,
 };
 use crate::Error;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, LoadError};
 use crate::plan::Plan;
 use memory::Memory;
 use steps::Work;
@@ -101,6 +101,14 @@ struct CpuRunner {
     work: Work,
 }
 
+impl CpuRunner {
+    /// The weights lie in files, which other programs can change.
+    fn look_at_files(&self) -> Result<(), RunError> {
+        let changed = |error: LoadError| RunError::FileChanged(error.to_string());
+        self.checkpoint.unchanged().map_err(changed)
+    }
+}
+
 impl Runner for CpuRunner {
     fn limits(&self) -> Limits {
         self.memory.table.limits()
@@ -136,11 +144,11 @@ impl Runner for CpuRunner {
 
     fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError> {
         self.memory.table.lay_out(batch, &mut self.work.layout)?;
-        self.checkpoint
-            .unchanged()
-            .map_err(|error| RunError::FileChanged(error.to_string()))?;
+        self.look_at_files()?;
         self.memory.reserve(&self.work.layout.spans)?;
         self.work.run(&self.plan, &self.device, &mut self.memory)?;
+        // Of weights that changed meanwhile no row may come out.
+        self.look_at_files()?;
         self.memory.table.commit(&self.work.layout.spans);
         let width = self.plan.value(self.plan.output).width;
         Ok(Outputs {

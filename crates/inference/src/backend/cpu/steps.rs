@@ -1,7 +1,8 @@
 //! Runs the steps of a plan over a batch: finds each step's inputs, output buffer, weights and memory, and calls its kernel.
 
 use lattice_kernels::{
-    self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, KvSpan, RopeTable, StateSpan,
+    self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, KvSpan, RopeTable, Sees,
+    StateSpan,
 };
 
 use super::super::table::{Layout, SequenceTable};
@@ -10,12 +11,19 @@ use super::Device;
 use super::matrix::{Input, Integers};
 use super::memory::{FixedState, KvPool, Memory, SequenceMemory, Within, page_stretch};
 use super::mixture::Mixture;
-use crate::plan::{Act, Arena, Mask, Op, Plan, Rows, StateId, Step, Val, Value};
+use crate::plan::{Act, Arena, Mask, Op, Plan, RopeShape, Rows, StateId, Step, Val, Value};
 
 /// The angles of the rope steps that share them.
 pub(super) struct Rope {
     inv_freq: Vec<f64>,
+    factor: f64,
     table: RopeTable,
+}
+
+impl Rope {
+    fn fits(&self, shape: &RopeShape) -> bool {
+        self.inv_freq == shape.inv_freq && self.factor == shape.factor
+    }
 }
 
 /// One table for each set of angles in the plan, for positions below `positions`.
@@ -23,11 +31,12 @@ pub(super) fn rope_tables(plan: &Plan, positions: usize) -> Vec<Rope> {
     let mut ropes: Vec<Rope> = Vec::new();
     for step in &plan.steps {
         if let Op::Rope { shape, .. } = &step.op
-            && !ropes.iter().any(|rope| rope.inv_freq == shape.inv_freq)
+            && !ropes.iter().any(|rope| rope.fits(shape))
         {
-            let table = RopeTable::new(&shape.inv_freq, positions);
+            let table = RopeTable::scaled(&shape.inv_freq, positions, shape.factor);
             ropes.push(Rope {
                 inv_freq: shape.inv_freq.clone(),
+                factor: shape.factor,
                 table,
             });
         }
@@ -284,7 +293,7 @@ impl Running<'_> {
             }
             Op::Linear { .. } => self.linear(op, out),
             Op::Rope { x, shape } => {
-                let rope = ropes.iter().find(|rope| rope.inv_freq == shape.inv_freq);
+                let rope = ropes.iter().find(|rope| rope.fits(shape));
                 let table = &rope.expect("a table was made for every rope step").table;
                 let (heads, head_dim) = (shape.heads, shape.head_dim);
                 let rotary_dim = 2 * shape.inv_freq.len();
@@ -361,7 +370,11 @@ impl Running<'_> {
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
             scale: *scale,
-            causal: *mask == Mask::Causal,
+            sees: match mask {
+                Mask::Causal => Sees::Past,
+                Mask::Window(keys) => Sees::Last(*keys),
+                Mask::Bidirectional => Sees::All,
+            },
         };
         let (cpu, layout) = (&self.device.cpu, shape.layout());
         let values = self.work.values(self.plan);

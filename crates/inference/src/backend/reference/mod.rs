@@ -44,6 +44,8 @@ impl Backend for Reference {
                 values,
             });
         }
+        // From here on all of it is in our own memory.
+        checkpoint.unchanged()?;
         let limits = options.limits(&plan);
         Ok(Box::new(ReferenceRunner {
             weights: matrices,
@@ -299,14 +301,15 @@ impl ReferenceRunner {
         let mut out = Vec::new();
         for span in &self.layout.spans {
             for row in span.rows.clone() {
-                let end = if mask == Mask::Causal {
-                    row + 1
-                } else {
-                    span.rows.end
+                let start = span.rows.start;
+                let keys = match mask {
+                    Mask::Causal => start..row + 1,
+                    Mask::Window(keys) => start.max((row + 1).saturating_sub(keys))..row + 1,
+                    Mask::Bidirectional => span.rows.clone(),
                 };
                 let seen = |val: Val| {
                     let width = self.plan.value(val).width;
-                    &self.values[val.index()][span.rows.start * width..end * width]
+                    &self.values[val.index()][keys.start * width..keys.end * width]
                 };
                 out.extend(ops::attend(
                     self.row(q, row),
@@ -345,12 +348,22 @@ impl ReferenceRunner {
                     v,
                     shape,
                     scale,
+                    mask,
                     ..
                 },
-                Memory::Kv { keys, values, .. },
+                Memory::Kv {
+                    keys,
+                    values,
+                    row: width,
+                },
             ) => {
                 keys.extend_from_slice(self.row(*k, row));
                 values.extend_from_slice(self.row(*v, row));
+                let hidden = match mask {
+                    Mask::Window(seen) => (keys.len() / *width).saturating_sub(*seen) * *width,
+                    Mask::Causal | Mask::Bidirectional => 0,
+                };
+                let (keys, values) = (&keys[hidden..], &values[hidden..]);
                 ops::attend(self.row(*q, row), keys, values, *shape, *scale)
             }
             (Op::Conv1d { x, weight, act, .. }, Memory::Fixed(state)) => {

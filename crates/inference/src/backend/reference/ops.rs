@@ -70,7 +70,8 @@ pub(super) fn rope(x: &[f32], shape: &RopeShape, position: usize) -> Vec<f32> {
     for head in out.chunks_mut(shape.head_dim) {
         for (i, freq) in shape.inv_freq.iter().enumerate() {
             let angle = position as f64 * freq;
-            let (sin, cos) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
+            let sin = (libm::sin(angle) * shape.factor) as f32;
+            let cos = (libm::cos(angle) * shape.factor) as f32;
             let (x, y) = (head[i], head[i + half]);
             head[i] = x * cos - y * sin;
             head[i + half] = y * cos + x * sin;

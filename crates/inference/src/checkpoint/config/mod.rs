@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
-pub use rope::{RopeConfig, RopeScaling};
+pub use rope::{RopeConfig, RopeScaling, Yarn};
 
 use super::generation::ids;
 use super::json::{self, expected};
@@ -215,6 +215,11 @@ impl Config {
     pub fn text_or(&self, key: &str, default: &str) -> Result<String, LoadError> {
         let text = self.typed(key, "a text", |value| value.as_str().map(str::to_owned))?;
         Ok(text.unwrap_or_else(|| default.to_owned()))
+    }
+
+    /// Whether a field stands with the value null, and nowhere with another: for fields whose absence means a number.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.find(key).is_none() && self.levels().any(|(_, fields)| fields.contains_key(key))
     }
 
     /// A list of texts (`layer_types`), or `None` where the field is absent.

@@ -7,6 +7,8 @@
 //! position, so they do not matter.
 //! It does not know: frequencies, tables, head sizes.
 
+mod stretched;
+
 use serde_json::{Map, Value};
 
 use super::{Config, Found, field, positive};
@@ -18,7 +20,7 @@ const PLAIN: [&str; 3] = ["rope_theta", "partial_rotary_factor", ORIGINAL];
 const ORIGINAL: &str = "original_max_position_embeddings";
 
 /// How positions turn queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
     /// The base of the frequencies.
     pub theta: f64,
@@ -29,7 +31,7 @@ pub struct RopeConfig {
 }
 
 /// How a model was stretched beyond the context it was first trained at.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// Not at all.
     None,
@@ -49,6 +51,36 @@ pub enum RopeScaling {
         /// Tokens of the original context.
         original_max_position: usize,
     },
+    /// Low frequencies divided by `factor`, high ones kept, those between blended by their place (YaRN).
+    Yarn(Yarn),
+    /// The base grows with the length of the sequence, from the trained context on. Within it nothing is scaled.
+    Dynamic,
+    /// Each frequency divided by a number of its own, and by another one beyond the original context (LongRoPE).
+    LongRope {
+        /// For sequences within the original context; one for each pair.
+        short_factor: Vec<f64>,
+        /// Tokens of the original context.
+        original_max_position: usize,
+        /// Multiplies cosine and sine.
+        attention_factor: f64,
+    },
+}
+
+/// The numbers of YaRN (Peng et al. 2023).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// At least 1.
+    pub factor: f64,
+    /// Tokens of the original context.
+    pub original_max_position: usize,
+    /// Multiplies cosine and sine.
+    pub attention_factor: f64,
+    /// What turns more often than this in the original context is kept.
+    pub beta_fast: f64,
+    /// What turns less often is divided.
+    pub beta_slow: f64,
+    /// Whether the places between which is blended are whole numbers.
+    pub truncate: bool,
 }
 
 /// Whether a field holds an object of rotary numbers.
@@ -82,18 +114,20 @@ pub(super) fn gather(config: &Config, default_theta: Option<f64>) -> Result<Rope
         "a number above 0, at most 1",
         share,
     )?;
+    let scaling = scaling(&rope)?;
+    if matches!(scaling, RopeScaling::Yarn(_)) && theta <= 1.0 {
+        return Err(config.refuse("rope_theta", "must be above 1 for yarn"));
+    }
     Ok(RopeConfig {
         theta,
         partial: partial.unwrap_or(1.0),
-        scaling: scaling(&rope)?,
+        scaling,
     })
 }
 
 fn scaling(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
-    let factor = || {
-        let one_up = |value: &Value| positive(value).filter(|factor| *factor >= 1.0);
-        rope.required("factor", "a number from 1 up", one_up)
-    };
+    let one_up = |value: &Value| positive(value).filter(|factor| *factor >= 1.0);
+    let factor = || rope.required("factor", "a number from 1 up", one_up);
     let Some((path, kind)) = rope.kind()? else {
         // A factor without a kind is a wish that cannot be heard right.
         return match rope.find("factor")? {
@@ -105,9 +139,15 @@ fn scaling(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: factor()? }),
         "llama3" => llama3(rope, factor()?),
+        "yarn" => stretched::yarn(rope),
+        "dynamic" => factor().map(|_within_the_context_it_is_none| RopeScaling::Dynamic),
+        "longrope" => stretched::longrope(rope),
         other => Err(field(
             &path,
-            format!("rope type {other:?} is not supported; default, linear and llama3 are"),
+            format!(
+                "rope type {other:?} is not supported; default, linear, llama3, yarn, dynamic and \
+                 longrope are"
+            ),
         )),
     }
 }
@@ -117,18 +157,19 @@ fn llama3(rope: &Places<'_>, factor: f64) -> Result<RopeScaling, LoadError> {
     let high = |value: &Value| positive(value).filter(|high| *high > low_freq_factor);
     let above_low = format!("a number above low_freq_factor ({low_freq_factor})");
     let high_freq_factor = rope.required("high_freq_factor", &above_low, high)?;
-    let original_max_position = rope.required(ORIGINAL, "an integer above 0", |value| {
-        let tokens = value
-            .as_u64()
-            .and_then(|tokens| usize::try_from(tokens).ok());
-        tokens.filter(|tokens| (1..=1 << 31).contains(tokens))
-    })?;
+    let original_max_position = rope.required(ORIGINAL, "an integer above 0", tokens)?;
     Ok(RopeScaling::Llama3 {
         factor,
         low_freq_factor,
         high_freq_factor,
         original_max_position,
     })
+}
+
+/// Tokens of a context.
+fn tokens(value: &Value) -> Option<usize> {
+    let tokens = usize::try_from(value.as_u64()?).ok()?;
+    (1..=1 << 31).contains(&tokens).then_some(tokens)
 }
 
 /// The objects of rotary numbers there are.

@@ -1,0 +1,298 @@
+//! What is done with bytes that nobody vouches for: one function for each kind of file.
+//!
+//! In: any bytes. Out: nothing; a target panics where a law of the reader is broken. The test beside this file replays
+//! the corpus with them, and the fuzzer in `fuzz/` calls the very same ones.
+
+use std::hint::black_box;
+use std::sync::LazyLock;
+
+use lattice_inference::checkpoint::{Checkpoint, Config, GenerationDefaults, ModelFiles, Renamed};
+use lattice_inference::models::{self, FAMILIES};
+use lattice_inference::tokenizer::{
+    ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, Role, TemplateFiles, Tokenizer,
+};
+use serde_json::Value;
+
+/// The files of a model in memory, as long as a target needs them.
+pub(crate) type Files = &'static [(&'static str, &'static [u8])];
+
+/// A kind of file: its name, the file's name in a model, and what is done with a model that has it.
+pub(crate) struct Target {
+    /// As the folder of its corpus is called.
+    pub(crate) name: &'static str,
+    /// What the bytes are called.
+    pub(crate) file: &'static str,
+    /// Files that stand beside it.
+    pub(crate) beside: fn() -> Files,
+    /// Reads the model.
+    pub(crate) run: fn(&ModelFiles),
+}
+
+/// Every target there is.
+pub(crate) const TARGETS: &[Target] = &[
+    Target {
+        name: "safetensors",
+        file: "model.safetensors",
+        beside: || &[],
+        run: weights,
+    },
+    Target {
+        name: "index",
+        file: "model.safetensors.index.json",
+        beside: || &SHARDS[1..],
+        run: weights,
+    },
+    Target {
+        name: "manifest",
+        file: "lattice.json",
+        beside: || &SHARDS[..1],
+        run: weights,
+    },
+    Target {
+        name: "config",
+        file: "config.json",
+        beside: || &[],
+        run: config,
+    },
+    Target {
+        name: "generation",
+        file: "generation_config.json",
+        beside: || &[],
+        run: |files| drop(black_box(GenerationDefaults::open(files))),
+    },
+    Target {
+        name: "tokenizer",
+        file: "tokenizer.json",
+        beside: || &[],
+        run: tokenizer,
+    },
+    Target {
+        name: "tokenizer_config",
+        file: "tokenizer_config.json",
+        beside: || &[],
+        run: tokenizer_config,
+    },
+    Target {
+        name: "template",
+        file: "chat_template.jinja",
+        beside: || &[],
+        run: template,
+    },
+    Target {
+        name: "messages",
+        file: "messages.json",
+        beside: || &[],
+        run: messages,
+    },
+    Target {
+        name: "text",
+        file: "text.txt",
+        beside: || &[],
+        run: text,
+    },
+];
+
+/// Longer inputs of these kinds only cost time.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// A right file of weights, under the names that the targets beside it look for.
+const SHARDS: Files = &[("model.safetensors", SHARD), ("1.safetensors", SHARD)];
+const SHARD: &[u8] = b"\x40\0\0\0\0\0\0\0\
+    {\"a.weight\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}} \
+    \x80\x3f\0\x40";
+
+fn weights(files: &ModelFiles) {
+    let Ok(checkpoint) = Checkpoint::open(files) else {
+        return;
+    };
+    look_at(&checkpoint);
+    for family in FAMILIES {
+        if let Ok(renamed) = checkpoint.clone().rename(family.sanitize) {
+            let wanted = renamed.names().count() + renamed.ignored().len();
+            assert_eq!(wanted, checkpoint.names().count(), "no tensor is lost");
+        }
+    }
+    let two = checkpoint.names().count() > 1;
+    assert!(!two || checkpoint.rename(to_one).is_err());
+}
+
+fn to_one(_: &str) -> Renamed<'_> {
+    Renamed::Keep("one".into())
+}
+
+/// Reads every byte of every tensor in every way there is.
+fn look_at(checkpoint: &Checkpoint) {
+    let mut bytes = 0;
+    for tensor in checkpoint.tensors() {
+        bytes += tensor.bytes.len() as u64;
+        black_box((tensor.as_bf16(), tensor.as_f16(), tensor.as_f32()));
+        black_box(tensor.non_finite());
+        black_box(checkpoint.check_finite(tensor.name)).ok();
+        black_box(checkpoint.check_sum(tensor.name)).ok();
+        let aligned = checkpoint.aligned(tensor.name);
+        assert_eq!(aligned.as_deref(), Some(tensor.bytes));
+        let shape = tensor.shape;
+        let found = checkpoint.require(tensor.name, shape);
+        assert!(found.is_ok() || !tensor.form.dtype().is_some_and(|dtype| dtype.is_weight()));
+        if let Some(dtype) = tensor.form.dtype() {
+            let count: usize = shape.iter().product();
+            assert_eq!(count, tensor.count());
+            assert_eq!((count * dtype.bits()).div_ceil(8), tensor.bytes.len());
+        }
+    }
+    assert_eq!(bytes, checkpoint.weight_bytes());
+}
+
+fn config(files: &ModelFiles) {
+    let Ok(config) = Config::open(files) else {
+        return;
+    };
+    black_box((config.ids("eos_token_id").ok(), config.rope(None).ok()));
+    if let Ok(family) = models::family_of(&config)
+        && let Ok(plan) = (family.plan)(&config)
+    {
+        black_box(plan.table(|weight| weight.len() as u64 * 4));
+        let footprint = plan.footprint(|weight| weight.len() as u64, |_| 1, 8, 1);
+        black_box(footprint);
+    }
+    black_box((config.unread(), config.notes().len()));
+}
+
+/// Texts in which most rules of splitting and normalizing have something to do.
+const TEXTS: [&str; 4] = [
+    "Hello, world! It's 12345 o'clock.\r\n\n  ",
+    " \u{65e5}\u{672c} \u{1f98a}\u{200d} e\u{301} \u{fb01} \u{feff}x",
+    "<s></s>[CLS] <|im_end|> \u{2581}a",
+    "",
+];
+
+fn tokenizer(files: &ModelFiles) {
+    let config = files
+        .text("tokenizer_config.json", TEXT_BYTES_MAX)
+        .ok()
+        .flatten();
+    let Ok(Some(json)) = files.bytes("tokenizer.json") else {
+        return;
+    };
+    let Ok(tokenizer) = HfTokenizer::from_json(&json, config.as_deref()) else {
+        return;
+    };
+    for text in TEXTS {
+        speak(&tokenizer, text);
+    }
+}
+
+/// Text to ids and back, with a look at what each id may be.
+fn speak(tokenizer: &HfTokenizer, text: &str) {
+    let Ok(ids) = tokenizer.ids_from_text(text) else {
+        return;
+    };
+    for id in &ids {
+        assert!((*id as usize) < tokenizer.ids_max(), "{text:?}: id {id}");
+    }
+    black_box(tokenizer.text_from_ids(&ids));
+    black_box(tokenizer.ids_with_specials_from_text(text)).ok();
+}
+
+fn tiny() -> &'static HfTokenizer {
+    static TINY: LazyLock<HfTokenizer> = LazyLock::new(|| {
+        let json = include_bytes!("../../../../models/lattice-tiny/tokenizer.json");
+        HfTokenizer::from_json(json, None).expect("the bundled tokenizer is right")
+    });
+    &TINY
+}
+
+fn tokenizer_config(files: &ModelFiles) {
+    let Ok(Some(config)) = files.text("tokenizer_config.json", TEXT_BYTES_MAX) else {
+        return;
+    };
+    render(TemplateFiles {
+        jinja: None,
+        tokenizer_config: Some(&config),
+    });
+}
+
+fn template(files: &ModelFiles) {
+    let Ok(Some(jinja)) = files.text("chat_template.jinja", TEXT_BYTES_MAX) else {
+        return;
+    };
+    render(TemplateFiles {
+        jinja: Some(&jinja),
+        tokenizer_config: None,
+    });
+}
+
+fn render(files: TemplateFiles<'_>) {
+    let control = tiny().control_tokens();
+    let Ok(Some(template)) = ChatTemplate::new(files, control) else {
+        return;
+    };
+    let said = "What does <|im_end|> mean?";
+    let mut messages = vec![
+        ChatMessage::new(Role::System, "Be brief."),
+        ChatMessage::new(Role::User, said),
+        ChatMessage::new(Role::Assistant, "<think>\nhm\n</think>\n\nNothing."),
+        ChatMessage::new(Role::User, "{{ 7 * 7 }}"),
+    ];
+    conversation(&template, &messages);
+    messages[2].reasoning_content = Some("hm".to_owned());
+    conversation(&template, &messages[1..]);
+}
+
+/// Renders, and sees that no control token comes from a person's words: in its text alone each word becomes text.
+fn conversation(template: &ChatTemplate, messages: &[ChatMessage]) {
+    let Ok(rendered) = template.render(messages, &ChatOptions::default()) else {
+        return;
+    };
+    let ids = tiny().ids_from_prompt(&rendered.prompt);
+    black_box(ids.ok());
+    black_box(rendered.notes.len());
+}
+
+fn messages(files: &ModelFiles) {
+    static CHATML: LazyLock<ChatTemplate> = LazyLock::new(|| {
+        let jinja = include_str!("../../../../models/lattice-tiny/chat_template.jinja");
+        let files = TemplateFiles {
+            jinja: Some(jinja),
+            tokenizer_config: None,
+        };
+        let template = ChatTemplate::new(files, tiny().control_tokens());
+        template.expect("it is right").expect("it is there")
+    });
+    let Ok(Some(json)) = files.text("messages.json", TEXT_BYTES_MAX) else {
+        return;
+    };
+    let Ok(value) = serde_json::from_str::<Value>(&json) else {
+        return;
+    };
+    if let Ok(messages) = ChatMessage::list_from_json(&value) {
+        conversation(&CHATML, &messages);
+    }
+}
+
+/// The bundled tokenizer loses nothing of a text but how its characters are composed, and nothing in it becomes a
+/// control token.
+fn text(files: &ModelFiles) {
+    let Ok(Some(text)) = files.text("text.txt", TEXT_BYTES_MAX) else {
+        return;
+    };
+    let tokenizer = tiny();
+    let Ok(ids) = tokenizer.ids_from_text(&text) else {
+        return;
+    };
+    for spelling in ["<|im_start|>", "<|im_end|>", "<|endoftext|>"] {
+        let id = tokenizer.id_from_token(spelling);
+        assert!(
+            id.is_none_or(|id| !ids.contains(&id)),
+            "{text:?}: {spelling}"
+        );
+    }
+    let back = tokenizer.text_from_ids(&ids);
+    assert!(
+        back == text || !text.is_ascii(),
+        "{text:?} came back as {back:?}"
+    );
+    let again = tokenizer.ids_from_text(&back);
+    assert!(again.is_ok_and(|again| again == ids), "{text:?}, {back:?}");
+    black_box(tokenizer.ids_from_prompt(&Prompt::trusted(text))).ok();
+}

@@ -1,0 +1,4 @@
+//! `config`.
+#![no_main]
+
+lattice_fuzz::target!("config");

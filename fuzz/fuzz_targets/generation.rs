@@ -1,0 +1,4 @@
+//! `generation`.
+#![no_main]
+
+lattice_fuzz::target!("generation");

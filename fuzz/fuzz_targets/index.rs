@@ -1,0 +1,4 @@
+//! `index`.
+#![no_main]
+
+lattice_fuzz::target!("index");

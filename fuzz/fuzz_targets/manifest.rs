@@ -1,0 +1,4 @@
+//! `manifest`.
+#![no_main]
+
+lattice_fuzz::target!("manifest");

@@ -1,0 +1,4 @@
+//! `messages`.
+#![no_main]
+
+lattice_fuzz::target!("messages");

@@ -1,0 +1,4 @@
+//! `safetensors`.
+#![no_main]
+
+lattice_fuzz::target!("safetensors");

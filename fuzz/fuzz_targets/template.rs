@@ -1,0 +1,4 @@
+//! `template`.
+#![no_main]
+
+lattice_fuzz::target!("template");

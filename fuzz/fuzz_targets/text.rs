@@ -1,0 +1,4 @@
+//! `text`.
+#![no_main]
+
+lattice_fuzz::target!("text");

@@ -1,0 +1,4 @@
+//! `tokenizer`.
+#![no_main]
+
+lattice_fuzz::target!("tokenizer");

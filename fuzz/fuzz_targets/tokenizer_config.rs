@@ -1,0 +1,4 @@
+//! `tokenizer_config`.
+#![no_main]
+
+lattice_fuzz::target!("tokenizer_config");
