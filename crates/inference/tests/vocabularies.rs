@@ -4,12 +4,17 @@
 
 #[path = "vocabularies/faults.rs"]
 mod faults;
+#[path = "vocabularies/real.rs"]
+mod real;
 
 use std::path::{Path, PathBuf};
 
+use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 use lattice_inference::tokenizer::{
     GgufVocabulary, HfTokenizer, Prompt, TokenRow, Tokenizer as _, TokenizerFiles, Vocabulary,
 };
+use lattice_inference::{Model, open_tokenizer, tokenizer_source};
+use lattice_testkit::ScratchDir;
 use serde_json::Value;
 
 fn dir() -> PathBuf {
@@ -34,7 +39,14 @@ fn text(value: &Value) -> Option<String> {
 
 /// The tokenizer of a case, from the files of its vocabulary and the settings that the golden names.
 fn tokenizer(case: &Value) -> HfTokenizer {
-    let folder = dir().join(case["vocabulary"].as_str().unwrap());
+    from_folder(
+        &dir().join(case["vocabulary"].as_str().unwrap()),
+        case,
+        None,
+    )
+}
+
+fn from_folder(folder: &Path, case: &Value, model_type: Option<&str>) -> HfTokenizer {
     let read = |name: &str| std::fs::read(folder.join(name)).ok();
     let words = read("vocab.txt").map(|bytes| String::from_utf8(bytes).unwrap());
     let merges = read("merges.txt").map(|bytes| String::from_utf8(bytes).unwrap());
@@ -57,6 +69,7 @@ fn tokenizer(case: &Value) -> HfTokenizer {
         tokenizer_config: config.as_deref(),
         special_tokens_map: special.as_deref(),
         added_tokens: added.as_deref(),
+        model_type,
         ..alone(vocabulary)
     })
     .unwrap()
@@ -267,4 +280,54 @@ fn gguf_metadata_gives_the_ids_of_llama_cpp() {
     }
     let Differences(all) = differences;
     assert!(all.is_empty(), "{} differ\n{}", all.len(), all.join("\n"));
+}
+
+#[test]
+fn a_directory_is_searched_in_order() {
+    let scratch = ScratchDir::new().unwrap();
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/lattice-tiny");
+    for entry in std::fs::read_dir(&base).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), scratch.path().join(entry.file_name())).unwrap();
+    }
+    let files = ModelFiles::open(scratch.path()).unwrap();
+    let model = Model::open(&files, &OpenOptions::default()).unwrap();
+    let text = "Two of them: “naïve” e\u{301} नमस्ते\n\n  <|im_end|> 1234";
+    let ids = || {
+        open_tokenizer(&files, &model)
+            .unwrap()
+            .ids_from_text(text)
+            .unwrap()
+    };
+    let whole = ids();
+
+    let write = |name: &str, text: &str| std::fs::write(scratch.path().join(name), text).unwrap();
+    let remove = |name: &str| std::fs::remove_file(scratch.path().join(name)).unwrap();
+    let source = || tokenizer_source(&files).map_err(|error| error.to_string());
+    write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\n");
+    write("tokenizer.model", "");
+    assert_eq!(source().unwrap(), "tokenizer.json");
+    remove("tokenizer.json");
+    assert_eq!(source().unwrap(), "vocab.json and merges.txt");
+    assert_eq!(ids(), whole);
+    remove("merges.txt");
+    assert_eq!(source().unwrap(), "vocab.txt");
+    remove("vocab.txt");
+    assert_eq!(source().unwrap(), "tokenizer.model");
+    remove("tokenizer.model");
+    let refused = "vocab.json: a vocabulary without merges.txt beside it, which is not supported; tokenizer.json is";
+    assert_eq!(source().unwrap_err(), refused);
+    remove("vocab.json");
+    write("tekken.json", "{}");
+    assert!(
+        source()
+            .unwrap_err()
+            .starts_with("tekken.json: a tekken vocabulary")
+    );
+    remove("tekken.json");
+    assert!(
+        source()
+            .unwrap_err()
+            .contains("vocab.txt or tokenizer.model")
+    );
 }

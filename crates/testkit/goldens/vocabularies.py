@@ -31,7 +31,7 @@ import cases  # noqa: E402
 
 PAIRS = [("Is it raining?", "Yes, it is."), ("", "only the second"), ("only the first", "x"), ("中文 é", "<s> [SEP] </s>")]
 MARK = "▁"
-# A letter with these is longer than the six bytes that the tokenizers library replaces at once; SentencePiece composes it.
+# The tokenizers library replaces at most six bytes at once; SentencePiece composes longer clusters, too.
 LONG_MARKS = "\u0301\u0323"
 
 
@@ -284,14 +284,16 @@ def llama_ids(program, path, texts, *special):
         return rows
 
 
-def means_another(base, fields, text, plain):
+def means_another(fields, tokens, types, text, plain):
     """Where llama.cpp is not what the models were trained with, or gives people's text what only prompts may have."""
-    composes = fields.get("pre", "").startswith("qwen")
+    model, pre = fields["model"], fields.get("pre") or ""
+    marks = lambda c: unicodedata.category(c) in ("Me", "Mc") or "가" <= c <= "힣"
+    defined = [token for token, kind in zip(tokens, types or []) if kind == 4 and token.strip()]
     return (
-        plain and base == "byte_level" and "<think>" in text  # a token from people's text
-        or composes and unicodedata.normalize("NFC", text) != text  # llama.cpp does not compose
-        or base == "word_piece" and any(unicodedata.category(c) == "Me" for c in text)  # BERT drops no enclosing marks
-        or base == "spm_unigram" and LONG_MARKS in text
+        plain and model == "gpt2" and any(token in text for token in defined)  # a token from people's text
+        or pre.startswith("qwen") and unicodedata.normalize("NFC", text) != text  # llama.cpp does not compose
+        or model == "bert" and any(map(marks, text))  # BERT takes Hangul apart and drops no other marks than Mn
+        or model == "t5" and (LONG_MARKS in text or unicodedata.normalize("NFC", text) != text and "\u1112" in text)
     )
 
 
@@ -303,11 +305,11 @@ def gguf_goldens(program):
             write_gguf(path, base, fields)
             control = {"word_piece": ["[CLS]", "[SEP]", "[MASK]"], "byte_level": CONTROL}.get(base, ["<s>", "</s>", "</s>"])
             prompts = [prompt.format(*control) for prompt in cases.PROMPTS]
+            tokens, scores, types, merges, charsmap = gguf_tokens(base)
             rows = lambda texts, plain, *special: [
-                None if means_another(base, fields, text, plain) else ids for text, ids in zip(texts, llama_ids(program, path, texts, *special))]
+                None if means_another(fields, tokens, types, text, plain) else ids for text, ids in zip(texts, llama_ids(program, path, texts, *special))]
             made[name] = {"vocabulary": base, "fields": fields, "texts": rows(cases.TEXTS, True),
                           "prompts": prompts, "prompt_ids": rows(prompts, False, "special")}
-            tokens, scores, types, merges, charsmap = gguf_tokens(base)
             if scores and base != "word_piece":
                 write(OUT / base / "pieces.json", {"tokens": tokens, "scores": scores, "types": types})
             if charsmap:

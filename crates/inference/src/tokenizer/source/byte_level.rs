@@ -137,6 +137,10 @@ fn class(
     let known = vocab.iter().map(|(token, _)| token);
     let mut known = known.chain(settings.added.iter().map(|token| token.content.as_str()));
     match said {
+        // Its models name the class of the family before.
+        Some("Qwen2Tokenizer") if model_type.is_some_and(|kind| kind.starts_with("qwen3_5")) => {
+            Ok(QWEN3_5)
+        }
         Some("GPT2Tokenizer" | "gpt2") => Ok(GPT2),
         Some("RobertaTokenizer" | "BartTokenizer" | "roberta") => Ok(ROBERTA),
         Some("Qwen2Tokenizer" | "qwen2" | "qwen3" | "qwen3_moe") => Ok(QWEN2),
