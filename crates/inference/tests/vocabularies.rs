@@ -331,3 +331,22 @@ fn a_directory_is_searched_in_order() {
             .contains("vocab.txt or tokenizer.model")
     );
 }
+
+#[test]
+fn one_megabyte_of_one_character_is_taken() {
+    let goldens = goldens();
+    for name in ["llama", "unigram", "xlm_roberta", "bert", "gpt2"] {
+        let tokenizer = tokenizer(&goldens["cases"][name]);
+        for character in ["a", " ", "\n", "中", "\u{301}", "1", "-", "\u{2581}"] {
+            let text = character.repeat(1_000_000 / character.len());
+            let ids = tokenizer.ids_from_text(&text).unwrap();
+            if (name == "llama" || name == "gpt2") && character != "\u{2581}" {
+                assert_eq!(
+                    tokenizer.text_from_ids(&ids).len(),
+                    text.len(),
+                    "{name}: {character:?}"
+                );
+            }
+        }
+    }
+}

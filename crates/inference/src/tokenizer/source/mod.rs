@@ -120,6 +120,7 @@ pub(super) fn canonical(
         Vocabulary::Json(json) => {
             let mut file = TokenizerFile::from_bytes(json)?;
             settings.add_to(&mut file.added_tokens)?;
+            file.model.unwritten = unwritten(&file);
             Ok(file)
         }
         Vocabulary::Merges { vocab, merges } => {
@@ -131,6 +132,20 @@ pub(super) fn canonical(
         }
         Vocabulary::Gguf(vocabulary) => vocabulary.file(),
     }
+}
+
+/// Special tokens that the Unigram of a tokenizer.json would find in any text, as they are among its pieces. Where a mark
+/// takes the place of spaces, a spelling with a space keeps them out.
+fn unwritten(file: &TokenizerFile) -> Vec<u32> {
+    let marks = |kind: &str| kind == "Metaspace" || kind == "WhitespaceSplit";
+    let kinds = file.pre_tokenizer["pretokenizers"].as_array();
+    let kinds = kinds.map_or(std::slice::from_ref(&file.pre_tokenizer), Vec::as_slice);
+    let mut kinds = kinds.iter().filter_map(|part| part["type"].as_str());
+    if !kinds.any(marks) {
+        return Vec::new();
+    }
+    let special = file.added_tokens.iter().filter(|token| token.special);
+    special.map(|token| token.id).collect()
 }
 
 /// Ids by spelling, and the added tokens as the settings describe them.
