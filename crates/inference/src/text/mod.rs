@@ -3,11 +3,14 @@
 //! In: the files, and the model that they belong to. Out: a tokenizer whose ids the model has rows for.
 //! It does not know weights.
 
+mod gguf;
+
 use crate::Error;
 use crate::checkpoint::{Config, FileBytes, GenerationDefaults, LoadError, ModelFiles};
 use crate::model::Model;
 use crate::tokenizer::{
-    ChatTemplate, HfTokenizer, TemplateFiles, TextError, Tokenizer as _, TokenizerFiles, Vocabulary,
+    ChatTemplate, GgufVocabulary, HfTokenizer, TemplateFiles, TextError, Tokenizer as _,
+    TokenizerFiles, Vocabulary,
 };
 
 /// Template and tokenizer_config files are text that people wrote: far below this.
@@ -33,11 +36,16 @@ enum Found {
     Merges { vocab: String, merges: String },
     Words(String),
     SentencePiece(&'static str, FileBytes),
+    Gguf(Box<GgufVocabulary>),
 }
 
 impl Found {
-    /// The first vocabulary that there is: tokenizer.json, vocab.json with merges.txt, vocab.txt, tokenizer.model.
+    /// The first vocabulary that there is: tokenizer.json, vocab.json with merges.txt, vocab.txt, tokenizer.model. A GGUF
+    /// file has its own.
     fn search(files: &ModelFiles) -> Result<Self, Error> {
+        if let Some(metadata) = files.gguf() {
+            return Ok(Found::Gguf(Box::new(gguf::vocabulary(metadata)?)));
+        }
         if let Some(json) = files.bytes("tokenizer.json")? {
             return Ok(Found::Json(json));
         }
@@ -81,6 +89,7 @@ impl Found {
             },
             Found::Words(words) => Vocabulary::Words(words),
             Found::SentencePiece(name, bytes) => Vocabulary::SentencePiece { name, bytes },
+            Found::Gguf(vocabulary) => Vocabulary::Gguf(vocabulary),
         }
     }
 }
@@ -94,7 +103,7 @@ pub fn tokenizer_source(files: &ModelFiles) -> Result<String, Error> {
 }
 
 /// The tokenizer of a model's files: of tokenizer.json, else of vocab.json and merges.txt, else of vocab.txt, else of
-/// tokenizer.model.
+/// tokenizer.model; or of the metadata of a GGUF file.
 ///
 /// # Errors
 /// It is missing, broken, or belongs to another model than `model`.
