@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use lattice_kernels::CpuOptions;
 
+use super::profile::Clocks;
 use super::{
     Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot,
+    Spent,
 };
 use crate::Error;
 use crate::checkpoint::Checkpoint;
@@ -64,7 +66,10 @@ impl Backend for Cpu {
             options.kv_tokens_max.unwrap_or(kv_tokens),
         )
         .map_err(|error| RunError::Device(format!("key/value memory: {error}")))?;
-        let work = Work::for_limits(&plan, &limits, &device);
+        let mut work = Work::for_limits(&plan, &limits, &device);
+        if options.profile {
+            work.clocks = Clocks::new(&plan, &checkpoint);
+        }
         Ok(Box::new(CpuRunner {
             plan,
             checkpoint,
@@ -135,6 +140,7 @@ impl Runner for CpuRunner {
     }
 
     fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError> {
+        let started = self.work.clocks.now();
         self.memory.table.lay_out(batch, &mut self.work.layout)?;
         self.checkpoint
             .unchanged()
@@ -142,10 +148,15 @@ impl Runner for CpuRunner {
         self.memory.reserve(&self.work.layout.spans)?;
         self.work.run(&self.plan, &self.device, &mut self.memory)?;
         self.memory.table.commit(&self.work.layout.spans);
+        self.work.clocks.ran(started);
         let width = self.plan.value(self.plan.output).width;
         Ok(Outputs {
             rows: self.work.values(&self.plan).get(self.plan.output),
             width,
         })
+    }
+
+    fn take_profile(&mut self) -> Vec<Spent> {
+        self.work.clocks.take()
     }
 }
