@@ -1,11 +1,11 @@
 //! The weights as the cpu backend keeps them: matrices as stored, in the file's own memory; vectors as f32.
 
-use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows};
+use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows, conv_taps};
 
 use super::super::weights::f32_values;
 use super::matrix::Matrix;
 use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Form, LoadError};
-use crate::plan::{Part, Plan, Weight, WeightId};
+use crate::plan::{Op, Part, Plan, Step, Weight, WeightId};
 
 /// All weights of a plan.
 pub(super) struct Weights {
@@ -15,7 +15,7 @@ pub(super) struct Weights {
 enum Loaded {
     /// A matrix, or a stack of them, in its stored form.
     Matrix(Stored),
-    /// A norm gain, a bias, a small vector or a convolution's taps.
+    /// A norm gain, a bias, a small vector or a convolution's taps, `[kernel, channels]`.
     Vector(Vec<f32>),
 }
 
@@ -31,9 +31,13 @@ impl Weights {
     /// Holds on to every weight of the plan; copies vectors, and matrices that lie at an odd address. The forms were
     /// checked.
     pub(super) fn load(plan: &Plan, checkpoint: &Checkpoint) -> Result<Self, LoadError> {
-        let load = |(weight, matrix): (&Weight, bool)| {
+        let load = |(index, (weight, matrix)): (usize, (&Weight, bool))| {
             if !matrix {
-                return Ok(Loaded::Vector(f32_values(weight, checkpoint)?));
+                let values = f32_values(weight, checkpoint)?;
+                return Ok(Loaded::Vector(match channels_of(plan, index) {
+                    Some(channels) => conv_taps(&values, values.len() / channels),
+                    None => values,
+                }));
             }
             let form = checkpoint.require(&weight.tensor, &weight.stored)?.form;
             let bytes = checkpoint
@@ -54,6 +58,7 @@ impl Weights {
             .weights
             .iter()
             .zip(plan.matrices())
+            .enumerate()
             .map(load)
             .collect::<Result<_, _>>()?;
         Ok(Self { loaded })
@@ -127,6 +132,17 @@ impl Stored {
             Some(rows) => packed.parts(rows),
         }
     }
+}
+
+/// The channels of the convolution whose taps weight `index` is, if it is.
+fn channels_of(plan: &Plan, index: usize) -> Option<usize> {
+    let channels = |step: &Step| {
+        let Op::Conv1d { x, weight, .. } = step.op else {
+            return None;
+        };
+        (weight.index() == index).then(|| plan.value(x).width)
+    };
+    plan.steps.iter().find_map(channels)
 }
 
 /// The rows of the tensor that a part takes; `None`: all.
