@@ -204,6 +204,7 @@ impl RunArgs {
             int_isa: self.int_isa,
             bf16_isa: self.bf16_isa,
             allow_non_finite: self.allow_nan,
+            profile: false,
         }
     }
 
@@ -431,6 +432,9 @@ pub(crate) struct BenchArgs {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show where the time goes, by kind of work; the clocks cost under a microsecond a step
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Set the figures beside those of an earlier --json
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,

@@ -218,6 +218,33 @@ fn only_times_what_is_asked_for() {
 }
 
 #[test]
+fn a_profile_adds_up_and_comes_when_asked() {
+    let dir = ScratchDir::new().unwrap();
+    let plain = ["bench", "--only", "--prompt", "8", "--runs", "2", "--json"];
+    assert!(object(&dir, &plain)["tests"][0].get("profile").is_none());
+    let test = object(&dir, &[&plain[..], &["--profile"]].concat())["tests"][0].clone();
+    let rows = test["profile"].as_array().unwrap();
+    let sum = |field: &str| {
+        rows.iter()
+            .map(|row| row[field].as_f64().unwrap())
+            .sum::<f64>()
+    };
+    assert!((sum("share") - 1.0).abs() < 1e-9, "{test}");
+    // Mean milliseconds of the two runs, whose rates are known.
+    let runs = test["runs_tok_s"].as_array().unwrap();
+    let ms = runs
+        .iter()
+        .map(|rate| 8e3 / rate.as_f64().unwrap())
+        .sum::<f64>()
+        / 2.0;
+    assert!(sum("ms") > 0.0 && sum("ms") <= ms, "{ms}: {test}");
+    let named = |name: &str| rows.iter().any(|row| row["work"] == name);
+    assert!(named("attention") && named("norm") && named("around the steps"));
+    let products = rows.iter().filter(|row| !row["weight_gbps"].is_null());
+    assert!(products.count() >= 2, "{test}");
+}
+
+#[test]
 fn a_shape_beyond_the_context_is_refused_by_name() {
     let dir = ScratchDir::new().unwrap();
     let output = lattice(&dir, &["bench", "--decode-at", "4096"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::backend::{self, KvFormat, LoadOptions};
+use crate::backend::{self, KvFormat, LoadOptions, stored_bytes};
 use crate::checkpoint::{Checkpoint, Config, Form, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
 use crate::plan::{Footprint, Op, Plan, State, Weight};
@@ -79,14 +79,7 @@ impl Model {
     /// Bytes of a weight as the checkpoint stores it, without what fills a packed one up to whole pages; of one in blocks,
     /// as it is kept.
     pub fn weight_bytes(&self, weight: &Weight) -> u64 {
-        let form = self.checkpoint.tensor(&weight.tensor).map(|t| t.form);
-        let bytes = match form {
-            Some(Form::Packed(shape)) => weight.rows() / shape.segment() * shape.segment_bytes(),
-            Some(Form::Dense(dtype)) => weight.len() * dtype.bits() / 8,
-            Some(Form::Blocks(blocks)) => blocks.loaded_bytes(weight.len()),
-            None => weight.len() * 4,
-        };
-        bytes as u64
+        stored_bytes(weight, &self.checkpoint)
     }
 
     /// Memory under `options`, from a dry run over the plan.

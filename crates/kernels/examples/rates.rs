@@ -1,6 +1,6 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [linear [BF16_ISA] | q8 | q4 |
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [small | delta | attend | linear [BF16_ISA] | q8 | q4 |
 //! q4_32 | g4_64m (or another grouped one) [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
@@ -184,6 +184,24 @@ fn delta(cpu: &Cpu, rows: usize) {
     );
 }
 
+fn convolution(cpu: &Cpu, rows: usize) {
+    let shape = ConvShape {
+        channels: 6144,
+        kernel: 4,
+        activation: Some(Activation::Silu),
+    };
+    let (x, taps) = (values(rows * 6144), values(6144 * 4));
+    let (mut states, mut out) = (vec![0.0; shape.state_len()], vec![0.0; x.len()]);
+    let spans = [StateSpan {
+        rows: 0..rows,
+        state: 0,
+    }];
+    let t = seconds(51, || {
+        conv1d_causal(cpu, shape, &spans, &taps, &x, &mut states, &mut out);
+    });
+    println!("conv1d   {rows:>4} x 6144: {:>8.2} us", t * 1e6);
+}
+
 fn small(cpu: &Cpu) {
     let (x, gain) = (values(512 * 1024), values(1024));
     let mut out = vec![0.0; x.len()];
@@ -204,31 +222,8 @@ fn small(cpu: &Cpu) {
         });
         println!("glu silu {rows:>4} x 1024: {:>8.2} us", t * 1e6);
     }
-    let shape = ConvShape {
-        channels: 6144,
-        kernel: 4,
-        activation: Some(Activation::Silu),
-    };
-    let taps = values(6144 * 4);
-    let mut states = vec![0.0; shape.state_len()];
-    for rows in [1, 64] {
-        let spans = [StateSpan {
-            rows: 0..rows,
-            state: 0,
-        }];
-        let n = rows * 6144;
-        let t = seconds(51, || {
-            conv1d_causal(
-                cpu,
-                shape,
-                &spans,
-                &taps,
-                &x[..n],
-                &mut states,
-                &mut out[..n],
-            );
-        });
-        println!("conv1d   {rows:>4} x 6144: {:>8.2} us", t * 1e6);
+    for rows in [1, 64, 256] {
+        convolution(cpu, rows);
     }
     let t = seconds(10_001, || cpu.run(cpu.threads(), &|_| ()));
     println!(
@@ -468,6 +463,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Some("delta") => {
             deltas(&cpu);
+            return Ok(());
+        }
+        Some("small") => {
+            small(&cpu);
             return Ok(());
         }
         Some(scheme) => {

@@ -47,7 +47,7 @@ mod spans;
 
 pub use attend::{AttendShape, Sees, attend};
 pub use bf16::{Bf16Isa, ParseBf16IsaError};
-pub use conv::{ConvShape, conv1d_causal};
+pub use conv::{ConvShape, conv_taps, conv1d_causal};
 pub use cpu::{Cpu, CpuError, CpuOptions};
 pub use delta::{DeltaInputs, DeltaShape, gated_delta};
 pub use dense::{Dense, DenseData, NonFinite, Rows, embed, non_finite};

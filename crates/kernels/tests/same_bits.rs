@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn convolutions(channels in 1usize..80, kernel in 1usize..6, cut in 0usize..9, silu: bool, seed: u64) {
+    fn convolutions(channels in 1usize..600, kernel in 1usize..6, cut in 0usize..9, silu: bool, seed: u64) {
         let shape = ConvShape { channels, kernel, activation: silu.then_some(Activation::Silu) };
         let (x, weight) = (values(seed, 9 * channels), values(seed ^ 1, channels * kernel));
         let before = values(seed ^ 2, 2 * shape.state_len());

@@ -5,6 +5,7 @@
 
 mod bandwidth;
 mod compare;
+mod profile;
 mod report;
 mod shapes;
 mod work;
@@ -22,7 +23,7 @@ use crate::args::BenchArgs;
 use crate::doctor::processor;
 use report::{Figures, Report};
 use shapes::{Shape, Wanted};
-use work::Work;
+use work::{Timed, Work};
 
 /// Passes over the bandwidth buffer; the best counts.
 const BANDWIDTH_PASSES: usize = 8;
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         peak_memory_bytes,
         figures: timed
             .into_iter()
-            .map(|(shape, seconds)| Figures::of(shape, &seconds, &costs))
+            .map(|(shape, timed)| Figures::of(shape, timed, &costs))
             .collect(),
         costs,
         notes: wanted.notes,
@@ -117,28 +118,25 @@ fn load_options(args: &BenchArgs, wanted: &Wanted) -> LoadOptions {
     let sequences = wanted.shapes().map(Shape::sequences).max().unwrap_or(1);
     let mut options = args.run.load_options(sequences);
     options.output_rows_max = sequences;
+    options.profile = args.profile;
     options.context_tokens_max = wanted.shapes().fold(work::PROBE_TOKENS, |max, shape| {
         max.max(shape.context(args.tokens))
     });
     options
 }
 
-/// Seconds of each run of each shape, with a line for people who watch.
-fn time_all(
-    work: &mut Work,
-    wanted: &Wanted,
-    runs: usize,
-) -> anyhow::Result<Vec<(Shape, Vec<f64>)>> {
+/// What each shape took, with a line for people who watch.
+fn time_all(work: &mut Work, wanted: &Wanted, runs: usize) -> anyhow::Result<Vec<(Shape, Timed)>> {
     let watched = io::IsTerminal::is_terminal(&io::stderr());
     let mut timed = Vec::new();
     for shape in wanted.shapes() {
         if watched {
             write!(io::stderr(), "{shape:<24}\r")?;
         }
-        let seconds = work
+        let took = work
             .time(shape, runs)
             .with_context(|| format!("cannot run {shape}"))?;
-        timed.push((shape, seconds));
+        timed.push((shape, took));
     }
     if watched {
         write!(io::stderr(), "{:24}\r", "")?;

@@ -9,7 +9,9 @@ use lattice_inference::backend::LoadOptions;
 use lattice_inference::plan::Rows;
 use serde_json::{Value, json};
 
+use super::profile::Profile;
 use super::shapes::Shape;
+use super::work::Timed;
 use crate::show::{bytes, count};
 
 /// What a token costs, and what the machine can give.
@@ -92,7 +94,7 @@ fn keys_seen(depth: usize, tokens: usize) -> f64 {
 }
 
 /// The figures of one shape.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Figures {
     shape: Shape,
     /// Of each run, in order.
@@ -106,10 +108,12 @@ pub(super) struct Figures {
     /// That over the machine's read bandwidth.
     bandwidth_share: Option<f64>,
     gflops: f64,
+    profile: Profile,
 }
 
 impl Figures {
-    pub(super) fn of(shape: Shape, seconds: &[f64], costs: &Costs) -> Self {
+    pub(super) fn of(shape: Shape, timed: Timed, costs: &Costs) -> Self {
+        let Timed { seconds, spent } = timed;
         let tokens = costs.tokens(shape) as f64;
         let tokens_per_s: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
         let mut sorted = tokens_per_s.clone();
@@ -125,6 +129,7 @@ impl Figures {
             gbps,
             bandwidth_share: gbps.map(|gbps| gbps / costs.read_gbps),
             gflops: costs.flops(shape) * runs_per_s / 1e9,
+            profile: Profile::new(spent, seconds.len()),
         }
     }
 
@@ -149,7 +154,7 @@ impl Figures {
             Shape::Prompt { tokens } => ("prompt", Some(tokens), None),
             Shape::Decode { depth, .. } => ("decode", None, Some(depth)),
         };
-        json!({
+        let mut object = json!({
             "test": self.shape.to_string(),
             "kind": kind,
             "prompt_tokens": tokens,
@@ -161,7 +166,11 @@ impl Figures {
             "gbps": self.gbps,
             "bandwidth_share": self.bandwidth_share,
             "gflops": self.gflops,
-        })
+        });
+        if !self.profile.is_empty() {
+            object["profile"] = self.profile.as_json();
+        }
+        object
     }
 }
 
@@ -224,6 +233,9 @@ impl Report {
             "", "tok/s", "spread", "GB/s", "of max", "GFLOP/s"
         )?;
         self.figures.iter().try_for_each(|f| f.print(out))?;
+        for figures in &self.figures {
+            figures.profile.print(figures.shape, out)?;
+        }
         self.notes
             .iter()
             .try_for_each(|note| writeln!(out, "note: {note}"))?;
@@ -266,6 +278,13 @@ impl Report {
 mod tests {
     use super::*;
 
+    fn timed(seconds: &[f64]) -> Timed {
+        Timed {
+            seconds: seconds.to_vec(),
+            spent: Vec::new(),
+        }
+    }
+
     const COSTS: Costs = Costs {
         weight_bytes_per_token: 1000,
         kv_bytes_per_token: 10,
@@ -283,7 +302,7 @@ mod tests {
             sequences: 3,
         };
         let keys = f64::from(3 * (6 + 7));
-        let figures = Figures::of(shape, &[2.0, 1.0, 4.0], &COSTS);
+        let figures = Figures::of(shape, timed(&[2.0, 1.0, 4.0]), &COSTS);
         assert_eq!(figures.median, 3.0);
         assert_eq!(figures.tokens_per_s, [3.0, 6.0, 1.5]);
         assert_eq!(figures.spread, 1.5);
@@ -297,6 +316,6 @@ mod tests {
     fn a_prompt_pays_for_one_output_row() {
         let shape = Shape::Prompt { tokens: 4 };
         assert_eq!(COSTS.flops(shape), 4.0 * 500.0 + 300.0 + 10.0 * 7.0);
-        assert_eq!(Figures::of(shape, &[2.0], &COSTS).gbps, None);
+        assert_eq!(Figures::of(shape, timed(&[2.0]), &COSTS).gbps, None);
     }
 }

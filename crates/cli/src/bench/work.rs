@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use lattice_inference::backend::{Batch, Entry, OutputRows, RunError, Runner, SequenceId};
+use lattice_inference::backend::{Batch, Entry, OutputRows, RunError, Runner, SequenceId, Spent};
 
 use super::shapes::{Rates, Shape};
 
@@ -12,6 +12,15 @@ use super::shapes::{Rates, Shape};
 pub(super) const PROBE_TOKENS: usize = 64;
 /// Tokens the probe decodes.
 const PROBE_STEPS: usize = 4;
+
+/// What the runs of a shape took.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timed {
+    /// Of each run, in order.
+    pub(super) seconds: Vec<f64>,
+    /// Of all runs, by kind of work; empty unless the runner keeps clocks.
+    pub(super) spent: Vec<Spent>,
+}
 
 /// A runner at work.
 pub(super) struct Work {
@@ -30,28 +39,29 @@ impl Work {
         let shape = Shape::Prompt {
             tokens: PROBE_TOKENS,
         };
-        let prompt = self.time(shape, 2)?[1];
+        let prompt = self.time(shape, 2)?.seconds[1];
         let steps = std::mem::replace(&mut self.steps, PROBE_STEPS);
         let decode = self.decode(0, 1, 1);
         self.steps = steps;
         Ok(Rates {
             prompt: PROBE_TOKENS as f64 / prompt,
-            decode: PROBE_STEPS as f64 / decode?[0],
+            decode: PROBE_STEPS as f64 / decode?.seconds[0],
         })
     }
 
-    /// Seconds of each of `runs`.
-    pub(super) fn time(&mut self, shape: Shape, runs: usize) -> Result<Vec<f64>, RunError> {
+    /// Times `runs` of a shape.
+    pub(super) fn time(&mut self, shape: Shape, runs: usize) -> Result<Timed, RunError> {
         match shape {
             Shape::Prompt { tokens } => self.prompt(tokens, runs),
             Shape::Decode { depth, sequences } => self.decode(depth, sequences, runs),
         }
     }
 
-    fn prompt(&mut self, tokens: usize, runs: usize) -> Result<Vec<f64>, RunError> {
+    fn prompt(&mut self, tokens: usize, runs: usize) -> Result<Timed, RunError> {
         let ids = random_ids(tokens, self.runner.limits().vocab, 0);
         let sequence = self.runner.open()?;
         let mut seconds = Vec::with_capacity(runs);
+        self.runner.take_profile();
         for _ in 0..runs {
             self.runner.truncate(sequence, 0)?;
             let started = Instant::now();
@@ -59,10 +69,11 @@ impl Work {
             seconds.push(started.elapsed().as_secs_f64());
         }
         self.runner.close(sequence);
-        Ok(seconds)
+        let spent = self.runner.take_profile();
+        Ok(Timed { seconds, spent })
     }
 
-    fn decode(&mut self, depth: usize, count: usize, runs: usize) -> Result<Vec<f64>, RunError> {
+    fn decode(&mut self, depth: usize, count: usize, runs: usize) -> Result<Timed, RunError> {
         let vocab = self.runner.limits().vocab;
         let mut sequences = Vec::with_capacity(count);
         for seed in 0..count {
@@ -77,15 +88,17 @@ impl Work {
         let names: Vec<SequenceId> = sequences.iter().map(|(sequence, _)| *sequence).collect();
         let mut seconds = Vec::with_capacity(runs);
         // One step before the first run: the runner makes room for a batch of this shape once.
-        for steps in std::iter::once(1).chain(std::iter::repeat_n(self.steps, runs)) {
+        self.steps_together(&names, 1)?;
+        self.runner.take_profile();
+        for _ in 0..runs {
             for (sequence, snapshot) in &sequences {
                 self.runner.restore(*sequence, snapshot)?;
             }
-            seconds.push(self.steps_together(&names, steps)?);
+            seconds.push(self.steps_together(&names, self.steps)?);
         }
         names.iter().for_each(|name| self.runner.close(*name));
-        seconds.remove(0);
-        Ok(seconds)
+        let spent = self.runner.take_profile();
+        Ok(Timed { seconds, spent })
     }
 
     /// Seconds of `steps` tokens in each sequence, the likeliest each time.

@@ -7,6 +7,7 @@
 
 pub mod cpu;
 mod options;
+mod profile;
 pub mod reference;
 mod table;
 mod weights;
@@ -18,7 +19,8 @@ use crate::checkpoint::Checkpoint;
 use crate::plan::Plan;
 
 pub use options::{KvFormat, LoadOptions};
-pub(crate) use weights::wanted;
+pub use profile::Spent;
+pub(crate) use weights::{stored_bytes, wanted};
 
 /// A device that can load plans.
 pub trait Backend {
@@ -158,6 +160,11 @@ pub trait Runner: Send {
     /// Runs one batch: extends each entry's sequence by its ids and computes the rows asked for.
     /// Allocates nothing. On an error no sequence has changed its length.
     fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError>;
+    /// What the batches since the last call took, by kind of work, the longest first. Nothing unless
+    /// [`LoadOptions::profile`] asked for clocks and the backend has them.
+    fn take_profile(&mut self) -> Vec<Spent> {
+        Vec::new()
+    }
 }
 
 /// Why a runner refused.

@@ -88,6 +88,8 @@ pub struct LoadOptions {
     pub bf16_isa: Option<Bf16Isa>,
     /// Accept weights that are not finite.
     pub allow_non_finite: bool,
+    /// Take the time of every step, for [`super::Runner::take_profile`].
+    pub profile: bool,
 }
 
 impl Default for LoadOptions {
@@ -104,6 +106,7 @@ impl Default for LoadOptions {
             int_isa: None,
             bf16_isa: None,
             allow_non_finite: false,
+            profile: false,
         }
     }
 }

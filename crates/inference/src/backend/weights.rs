@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::checkpoint::{Checkpoint, LoadError, Run, Wanted};
+use crate::checkpoint::{Checkpoint, Form, LoadError, Run, Wanted};
 use crate::plan::{Fold, Part, Plan, Weight, packing};
 
 /// What the plan needs of a checkpoint.
@@ -15,6 +15,18 @@ pub(crate) fn wanted(plan: &Plan) -> Vec<Wanted> {
         segment: packing.get(&weight.tensor).map(|packing| packing.segment),
     };
     plan.weights.iter().map(wanted).collect()
+}
+
+/// Bytes of a weight as the checkpoint stores it, without what fills a packed one up to whole pages.
+pub(crate) fn stored_bytes(weight: &Weight, checkpoint: &Checkpoint) -> u64 {
+    let form = checkpoint.tensor(&weight.tensor).map(|t| t.form);
+    let bytes = match form {
+        Some(Form::Packed(shape)) => weight.rows() / shape.segment() * shape.segment_bytes(),
+        Some(Form::Dense(dtype)) => weight.len() * dtype.bits() / 8,
+        Some(Form::Blocks(blocks)) => blocks.loaded_bytes(weight.len()),
+        None => weight.len() * 4,
+    };
+    bytes as u64
 }
 
 /// Checks that every weight of the plan is in the checkpoint as it is needed, all at once.

@@ -47,15 +47,17 @@ impl Integers {
 }
 
 impl Input<'_> {
-    fn integers(&mut self, cpu: &Cpu, columns: usize) -> &Activations {
+    /// Makes the integers known; whether they were not yet.
+    fn round(&mut self, cpu: &Cpu, columns: usize) -> bool {
         let Integers { rows, known } = &mut *self.integers;
-        if !std::mem::replace(known, true) {
+        let new = !std::mem::replace(known, true);
+        if new {
             match self.picked {
                 None => kernels::quantise_rows(cpu, self.x, columns, rows),
                 Some(picked) => kernels::quantise_select(cpu, self.x, columns, picked, rows),
             }
         }
-        rows
+        new
     }
 }
 
@@ -76,6 +78,14 @@ impl Matrix<'_> {
         }
     }
 
+    /// Makes the integers known that a packed matrix takes; whether there was anything to do.
+    pub(super) fn round(self, cpu: &Cpu, input: &mut Input<'_>) -> bool {
+        match self {
+            Self::Dense(_) => false,
+            Self::Packed(weight) => input.round(cpu, weight.columns()),
+        }
+    }
+
     /// `out = x weight^T + bias`, `[rows of the input, outputs]`.
     pub(super) fn linear(
         self,
@@ -90,8 +100,8 @@ impl Matrix<'_> {
                 Some(picked) => kernels::linear_select(cpu, weight, bias, input.x, picked, out),
             },
             Self::Packed(weight) => {
-                let integers = input.integers(cpu, weight.columns());
-                kernels::linear_packed_quantised(cpu, weight, bias, integers, out);
+                input.round(cpu, weight.columns());
+                kernels::linear_packed_quantised(cpu, weight, bias, &input.integers.rows, out);
             }
         }
     }

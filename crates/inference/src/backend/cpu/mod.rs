@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use lattice_kernels::CpuOptions;
 
+use super::profile::Clocks;
 use super::{
     Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot,
+    Spent,
 };
 use crate::Error;
 use crate::checkpoint::{Checkpoint, LoadError};
@@ -67,7 +69,10 @@ impl Backend for Cpu {
             options.kv_tokens_max.unwrap_or(kv_tokens),
         )
         .map_err(|error| RunError::Device(format!("key/value memory: {error}")))?;
-        let work = Work::for_limits(&plan, &limits, &device);
+        let mut work = Work::for_limits(&plan, &limits, &device);
+        if options.profile {
+            work.clocks = Clocks::new(&plan, &checkpoint);
+        }
         Ok(Box::new(CpuRunner {
             plan,
             checkpoint,
@@ -146,6 +151,7 @@ impl Runner for CpuRunner {
     }
 
     fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError> {
+        let started = self.work.clocks.now();
         self.memory.table.lay_out(batch, &mut self.work.layout)?;
         self.look_at_files()?;
         self.memory.reserve(&self.work.layout.spans)?;
@@ -153,10 +159,15 @@ impl Runner for CpuRunner {
         // Of weights that changed meanwhile no row may come out.
         self.look_at_files()?;
         self.memory.table.commit(&self.work.layout.spans);
+        self.work.clocks.ran(started);
         let width = self.plan.value(self.plan.output).width;
         Ok(Outputs {
             rows: self.work.values(&self.plan).get(self.plan.output),
             width,
         })
+    }
+
+    fn take_profile(&mut self) -> Vec<Spent> {
+        self.work.clocks.take()
     }
 }

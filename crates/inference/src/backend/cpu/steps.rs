@@ -5,6 +5,7 @@ use lattice_kernels::{
     StateSpan,
 };
 
+use super::super::profile::Clocks;
 use super::super::table::{Layout, SequenceTable};
 use super::super::{Limits, RunError};
 use super::Device;
@@ -55,6 +56,7 @@ pub(super) struct Work {
     kv_spans: Vec<KvSpan<'static>>,
     within_spans: Vec<KvSpan<'static>>,
     state_spans: Vec<StateSpan>,
+    pub(super) clocks: Clocks,
 }
 
 /// The value that a packed matrix read last, as integers: the linears of one value mostly follow each other.
@@ -109,6 +111,13 @@ pub(super) struct Values<'a> {
     outputs: usize,
 }
 
+/// What is written beside the values while they are read.
+struct Written<'a> {
+    mixture: &'a mut Mixture,
+    quantised: &'a mut Quantised,
+    clocks: &'a mut Clocks,
+}
+
 impl<'a> Values<'a> {
     fn len(&self, val: Val) -> usize {
         let value = self.plan.value(val);
@@ -140,6 +149,7 @@ impl Work {
             kv_spans: Vec::with_capacity(limits.sequences_max),
             within_spans: Vec::with_capacity(limits.sequences_max),
             state_spans: Vec::with_capacity(limits.sequences_max),
+            clocks: Clocks::default(),
             arena,
         }
     }
@@ -157,7 +167,7 @@ impl Work {
     }
 
     /// The values to read, and what is written while they are.
-    fn parts<'a>(&'a mut self, plan: &'a Plan) -> (Values<'a>, &'a mut Mixture, &'a mut Quantised) {
+    fn parts<'a>(&'a mut self, plan: &'a Plan) -> (Values<'a>, Written<'a>) {
         let (tokens, outputs) = (self.layout.ids.len(), self.layout.outputs.len());
         let values = Values {
             plan,
@@ -166,7 +176,12 @@ impl Work {
             tokens,
             outputs,
         };
-        (values, &mut self.mixture, &mut self.quantised)
+        let written = Written {
+            mixture: &mut self.mixture,
+            quantised: &mut self.quantised,
+            clocks: &mut self.clocks,
+        };
+        (values, written)
     }
 
     /// Runs all steps over the batch in `self.layout`, for which `memory` has room.
@@ -203,7 +218,8 @@ impl Work {
             within,
             spans,
         };
-        let result = plan.steps.iter().try_for_each(|step| batch.step(step));
+        let mut steps = plan.steps.iter().enumerate();
+        let result = steps.try_for_each(|(index, step)| batch.step(index, step));
         self.kv_spans = recycled(kv_spans);
         self.within_spans = recycled(within_spans);
         result
@@ -269,12 +285,15 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn step(&mut self, step: &Step) -> Result<(), RunError> {
+    fn step(&mut self, index: usize, step: &Step) -> Result<(), RunError> {
+        let started = self.work.clocks.now();
         let slot = self.work.arena.slot_of[step.out.index()];
         let mut buffer = std::mem::take(&mut self.work.buffers[slot]);
         let len = self.work.values(self.plan).len(step.out);
         let result = self.compute(&step.op, &mut buffer[..len]);
         self.work.buffers[slot] = buffer;
+        let Work { clocks, layout, .. } = &mut *self.work;
+        clocks.stepped(index, started, layout);
         result
     }
 
@@ -329,14 +348,18 @@ impl Running<'_> {
             unreachable!("called for linears only")
         };
         let Device { cpu, weights, .. } = self.device;
-        let (values, _, quantised) = self.work.parts(self.plan);
+        let (values, written) = self.work.parts(self.plan);
         let mut input = Input {
             x: values.get(*x),
             picked: None,
-            integers: quantised.integers_of(*x),
+            integers: written.quantised.integers_of(*x),
         };
         let bias = bias.map(|id| weights.vector(id));
         let weight = weights.matrix(*weight);
+        let started = written.clocks.now();
+        if weight.round(cpu, &mut input) {
+            written.clocks.rounded(started);
+        }
         weight.linear(cpu, bias, &mut input, out);
     }
 
@@ -347,7 +370,7 @@ impl Running<'_> {
         let [count, ffn, hidden] = self.plan.weight(experts.gate).shape[..] else {
             unreachable!("the plan checker saw three dimensions")
         };
-        let (values, mixture, _) = self.work.parts(self.plan);
+        let (values, Written { mixture, .. }) = self.work.parts(self.plan);
         let inputs = (values.get(*x), values.get(*router));
         mixture.run(self.device, experts, (count, ffn, hidden), inputs, out);
     }

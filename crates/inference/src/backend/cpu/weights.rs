@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows};
+use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows, conv_taps};
 
 use super::super::weights::f32_values;
 use super::matrix::Matrix;
 use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Kept, LoadError, Run};
-use crate::plan::{Part, Plan, WeightId, packing};
+use crate::plan::{Op, Part, Plan, Step, WeightId, packing};
 
 /// All weights of a plan.
 pub(super) struct Weights {
@@ -18,7 +18,7 @@ pub(super) struct Weights {
 enum Loaded {
     /// A matrix, or a stack of them, in its stored form.
     Matrix(Stored),
-    /// A norm gain, a bias, a small vector or a convolution's taps.
+    /// A norm gain, a bias, a small vector or a convolution's taps, `[kernel, channels]`.
     Vector(Vec<f32>),
 }
 
@@ -43,13 +43,17 @@ impl Weights {
         // Two halves of a tensor are two weights of one memory.
         let mut known: BTreeMap<&str, (Kept, AlignedBytes)> = BTreeMap::new();
         let mut loaded = Vec::with_capacity(plan.weights.len());
-        for (weight, matrix) in plan.weights.iter().zip(plan.matrices()) {
+        for (index, (weight, matrix)) in plan.weights.iter().zip(plan.matrices()).enumerate() {
             let name = weight.tensor.as_str();
             if !matrix {
                 if !allow_non_finite && checkpoint.blocks(name).is_some() {
                     checkpoint.check_finite(name)?;
                 }
-                loaded.push(Loaded::Vector(f32_values(weight, checkpoint)?));
+                let values = f32_values(weight, checkpoint)?;
+                loaded.push(Loaded::Vector(match channels_of(plan, index) {
+                    Some(channels) => conv_taps(&values, values.len() / channels),
+                    None => values,
+                }));
                 continue;
             }
             if !known.contains_key(name) {
@@ -137,6 +141,17 @@ impl Stored {
             Some(rows) => packed.parts(rows),
         }
     }
+}
+
+/// The channels of the convolution whose taps weight `index` is, if it is.
+fn channels_of(plan: &Plan, index: usize) -> Option<usize> {
+    let channels = |step: &Step| {
+        let Op::Conv1d { x, weight, .. } = step.op else {
+            return None;
+        };
+        (weight.index() == index).then(|| plan.value(x).width)
+    };
+    plan.steps.iter().find_map(channels)
 }
 
 /// The rows of the tensor that a part takes; `None`: all.
