@@ -2,7 +2,8 @@
 //!
 //! In: the root; cargo says what the graph is on this machine's platform. Out: findings, by package.
 //! The default build is what `lattice-cli` needs with normal and build dependencies; the features are
-//! those of the whole workspace, so the check sees a little more than is built, never less.
+//! those of the whole workspace, so the check sees a little more than is built, never less. What cargo resolves and then
+//! does not build is not in it.
 
 mod graph;
 
@@ -35,7 +36,8 @@ const NOT_IN_ENGINE: [&str; 3] = ["axum", "tokio", "hyper"];
 pub fn deps(root: &Path) -> Result<Vec<Finding>> {
     let settings = fs::read_to_string(root.join("tidy.toml")).context("tidy.toml")?;
     let settings = Settings::from_text(&settings)?;
-    let graph = Graph::from_metadata(&metadata(root)?)?;
+    let mut graph = Graph::from_metadata(&metadata(root)?)?;
+    graph.keep_built(&tree(root)?);
     findings(&graph, &settings)
 }
 
@@ -50,39 +52,44 @@ fn findings(graph: &Graph, settings: &Settings) -> Result<Vec<Finding>> {
     Ok(findings.concat())
 }
 
-/// The graph as cargo prints it. `cargo test` has fetched every crate of it; where less than that was
-/// built (`-p`), cargo may fetch the rest.
+/// The graph as cargo resolves it.
 fn metadata(root: &Path) -> Result<String> {
-    cargo_metadata(root, &["--offline"]).or_else(|_| cargo_metadata(root, &[]))
+    let filter = ["--filter-platform", "host-tuple"];
+    let format = ["metadata", "--locked", "--format-version", "1"];
+    cargo(root, &[&format[..], &filter].concat())
 }
 
-fn cargo_metadata(root: &Path, network: &[&str]) -> Result<String> {
+/// The packages of the whole workspace's normal and build dependencies, as cargo builds them.
+fn tree(root: &Path) -> Result<String> {
+    let edges = ["--edges", "no-dev", "--prefix", "none"];
+    cargo(
+        root,
+        &[&["tree", "--locked", "--workspace"][..], &edges].concat(),
+    )
+}
+
+/// What cargo prints. `cargo test` has fetched every crate; where less than that was built (`-p`), cargo may fetch the rest.
+fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
+    let offline = run(root, &[arguments, &["--offline"]].concat());
+    offline.or_else(|_| run(root, arguments))
+}
+
+fn run(root: &Path, arguments: &[&str]) -> Result<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "cargo tells its children which cargo it is"
     )]
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let fixed = [
-        "metadata",
-        "--locked",
-        "--format-version",
-        "1",
-        "--filter-platform",
-        "host-tuple",
-    ];
     let output = Command::new(cargo)
-        .args(fixed)
-        .args(network)
+        .args(arguments)
         .current_dir(root)
         .output();
-    let output = output.context("cargo metadata")?;
+    let (output, what) = (output.context("cargo")?, arguments[0]);
     if !output.status.success() {
-        bail!(
-            "cargo metadata: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("cargo {what}: {words}");
     }
-    String::from_utf8(output.stdout).context("cargo metadata: not text")
+    String::from_utf8(output.stdout).with_context(|| format!("cargo {what}: not text"))
 }
 
 fn no_c(graph: &Graph, settings: &Settings) -> Result<Vec<Finding>> {

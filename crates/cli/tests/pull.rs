@@ -138,6 +138,8 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn assert_whole(home: &Home, model: &FakeModel) {
     let mut found = contents(&home.root().join(&model.name));
     assert!(found.remove("lattice-pull.json").is_some());
+    // What a kill right behind the rename leaves: empty, and nothing to anybody.
+    found.remove("lock");
     let chosen = |path: &str| !path.ends_with(".bin") && !path.contains('/');
     let wanted: BTreeMap<String, Vec<u8>> = model
         .files
@@ -527,6 +529,45 @@ fn the_cache_of_other_programs_is_read_and_left_alone() {
     assert!(!home.says(&["ls"]).contains("Hugging Face"));
     home.says(&["rm", "--yes", NAME]);
     assert_eq!(contents(&snapshot), before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn odd_homes_and_paths_work() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let home = Home::new(vec![tiny()]);
+    for name in ["with space", "\u{1f98a} caf\u{e9}", "C:\\models"] {
+        let dir = home.dir.path().join(name);
+        let args = ["pull", NAME, "--model-dir", dir.to_str().unwrap()];
+        home.says(&args);
+        assert!(dir.join(NAME).join("config.json").is_file());
+    }
+    let dir = home.dir.path().join(OsStr::from_bytes(b"not\xff text"));
+    let output = home
+        .lattice(&["pull", NAME])
+        .env("LATTICE_MODEL_CACHE", &dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let output = home
+        .lattice(&["verify", NAME])
+        .env("LATTICE_MODEL_CACHE", &dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let mut unset = home.lattice(&["pull", NAME]);
+    let output = unset
+        .env_remove("LATTICE_MODEL_CACHE")
+        .env("HOME", "/proc/nowhere")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        words(&output).contains("/proc/nowhere/.lattice/models: cannot create"),
+        "{}",
+        words(&output)
+    );
 }
 
 #[test]

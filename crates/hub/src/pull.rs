@@ -157,7 +157,11 @@ impl Pull<'_> {
         let missing = |file: &RemoteFile| {
             let part = partial.join(PARTS).join(file.hash.file_name());
             let have = length(partial.join(&file.path)).max(length(part));
-            file.bytes.saturating_sub(have)
+            // What the older download has in common with this one is a second name, and takes no room.
+            match length(self.stage.out().join(&file.path)) == file.bytes {
+                true => 0,
+                false => file.bytes.saturating_sub(have),
+            }
         };
         let add = |sum: u64, file| sum.saturating_add(missing(file));
         Room {

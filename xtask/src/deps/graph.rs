@@ -14,6 +14,7 @@ use crate::Finding;
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    version: String,
     pub(crate) licence: String,
     /// None for a path.
     pub(crate) source: Option<String>,
@@ -62,6 +63,24 @@ impl Graph {
         })
     }
 
+    /// Forgets edges to packages that are not built: cargo resolves optional dependencies that a weak feature (`name?/feature`)
+    /// mentions, and then leaves them out. `built` is what `cargo tree` prints, a package `name vVERSION ...` a line.
+    pub(crate) fn keep_built(&mut self, built: &str) {
+        let lines = built.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?.strip_prefix('v')?))
+        });
+        let built: BTreeSet<(&str, &str)> = lines.collect();
+        let packages = &self.packages;
+        let is_built = |id: &String| {
+            let package = packages.get(id);
+            package.is_none_or(|p| p.is_member || built.contains(&(&p.name, &p.version)))
+        };
+        for needs in self.needs.values_mut() {
+            needs.retain(is_built);
+        }
+    }
+
     pub(crate) fn packages(&self) -> impl Iterator<Item = &Package> {
         self.packages.values()
     }
@@ -92,6 +111,7 @@ fn read_package(package: &Value, is_member: bool) -> Result<Package> {
         .filter(|d| d["kind"] != "dev");
     Ok(Package {
         name: text(package, "name").context("a package without name")?,
+        version: text(package, "version").unwrap_or_default(),
         licence: text(package, "license").unwrap_or_default(),
         source: text(package, "source"),
         links: text(package, "links"),

@@ -62,6 +62,25 @@ fn development_dependencies_are_not_in_the_default_build() {
 }
 
 #[test]
+fn what_is_resolved_and_not_built_is_not_needed() {
+    let deep: [Row<'_>; 2] = [("serde", &["cc"], &[]), ("cc", &[], &[])];
+    let rows = [&GOOD[..2], &deep].concat();
+    for (tree, found) in [
+        ("lattice-cli v0\nserde v1\ncc v1 (*)\n", 1),
+        ("serde v1\ncc v2", 0),
+    ] {
+        let mut metadata = metadata_of(&rows);
+        for package in metadata["packages"].as_array_mut().unwrap() {
+            package["version"] = json!("1");
+        }
+        let mut graph = Graph::from_metadata(&metadata.to_string()).unwrap();
+        graph.keep_built(tree);
+        let settings = Settings::from_text("[licences]\nallowed = [\"MIT\"]\n").unwrap();
+        assert_eq!(findings(&graph, &settings).unwrap().len(), found, "{tree}");
+    }
+}
+
+#[test]
 fn a_banned_crate_at_any_depth_is_found() {
     for banned in BANNED {
         let deep: [Row<'_>; 2] = [("serde", &[banned], &[]), (banned, &[], &[])];

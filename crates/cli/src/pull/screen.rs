@@ -1,6 +1,6 @@
 //! What `lattice pull` shows: what will come, how far it is, what came; for people or for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ pub(crate) struct Screen {
     have: BTreeMap<String, u64>,
     /// Bytes that were there when this run came to a file.
     found: BTreeMap<String, u64>,
-    done: usize,
+    /// Files that were told of as whole: the small ones are come to twice.
+    told_of: BTreeSet<String>,
     files: usize,
     total: u64,
     waiting: bool,
@@ -47,7 +48,7 @@ impl Screen {
             told: Instant::now(),
             have: BTreeMap::new(),
             found: BTreeMap::new(),
-            done: 0,
+            told_of: BTreeSet::new(),
             files: 0,
             total: 0,
             waiting: false,
@@ -134,11 +135,8 @@ impl Screen {
             }
             Event::Waiting | Event::Tick => {}
             Event::File { file, have, .. } => {
-                // The small files are come to twice.
-                if self.have.get(&file.path) != Some(&file.bytes) || file.bytes == 0 {
-                    self.found.entry(file.path.clone()).or_insert(*have);
-                    self.set(file, *have);
-                }
+                self.found.entry(file.path.clone()).or_insert(*have);
+                self.set(file, *have);
             }
             Event::Bytes { file, have, .. } => self.set(file, *have),
             Event::Again {
@@ -158,24 +156,17 @@ impl Screen {
 
     fn done(&mut self, file: &RemoteFile) {
         self.set(file, file.bytes);
-        let Some(found) = self.found.get_mut(&file.path) else {
-            return;
-        };
-        // Each file is told of once.
-        let resumed = std::mem::replace(found, u64::MAX);
-        if resumed == u64::MAX {
+        if !self.told_of.insert(file.path.clone()) {
             return;
         }
-        let index = self.done;
-        self.done += 1;
         if self.json {
             self.send(&json!({
                 "ev": "pull_file",
-                "i": index,
+                "i": self.told_of.len() - 1,
                 "n": self.files,
                 "file": file.path,
                 "bytes": file.bytes,
-                "had": resumed,
+                "had": self.found.get(&file.path),
             }));
         }
     }
@@ -190,7 +181,7 @@ impl Screen {
             }
             return;
         }
-        let note = format!("{} of {} files", self.done, self.files);
+        let note = format!("{} of {} files", self.told_of.len(), self.files);
         self.bar.set(sum, self.total, &note);
     }
 
