@@ -45,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use config::{Config, Expected, RopeConfig, RopeScaling, Yarn};
+pub use config::{Config, Expected, Factors, RopeConfig, RopeScaling, Yarn};
 pub use error::LoadError;
 pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
