@@ -50,7 +50,7 @@ use std::sync::Arc;
 
 pub(crate) use blocks::{Bench, BlockBytes, Piece, Pieces, Rows, Run};
 pub use blocks::{BlockKind, Blocks, GgmlBlock, Order};
-pub use config::{Config, Expected, RopeConfig, RopeScaling, Yarn};
+pub use config::{Config, Expected, Factors, RopeConfig, RopeScaling, Yarn};
 pub use error::LoadError;
 pub use files::ModelFiles;
 pub use generation::GenerationDefaults;

@@ -102,10 +102,8 @@ impl Attention {
             return Err(config.refuse("head_dim", format!("is more than {HEAD_DIM_MAX}")));
         }
         let context_tokens = config.size("max_position_embeddings")?;
-        let turns = turns(&config.rope(theta)?, head_dim, context_tokens).map_err(|pairs| {
-            let reason = format!("short_factor must have {pairs} numbers");
-            config.refuse("rope_scaling", reason)
-        })?;
+        let turns = turns(&config.rope(theta)?, head_dim, context_tokens)
+            .map_err(|reason| config.refuse("rope_scaling", reason))?;
         if turns.inv_freq.is_empty() {
             return Err(config.refuse("head_dim", "leaves no dimension to the rotary embedding"));
         }

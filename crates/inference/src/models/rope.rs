@@ -26,12 +26,12 @@ pub(super) struct Turns {
 /// for the original context, in which they do not. `context_tokens` is the model's own; YaRN's can be longer.
 ///
 /// # Errors
-/// The length that a list of LongRoPE ought to have.
+/// What is wrong with a list of factors.
 pub(super) fn turns(
     rope: &RopeConfig,
     head_dim: usize,
     context_tokens: usize,
-) -> Result<Turns, usize> {
+) -> Result<Turns, String> {
     let turned = (head_dim as f64 * rope.partial) as usize;
     let pairs = turned / 2;
     let plain = |pair: usize| libm::pow(rope.theta, -(2.0 * pair as f64) / turned as f64);
@@ -65,17 +65,13 @@ pub(super) fn turns(
             let context_tokens = context_tokens.max((stretched as usize).min(CONTEXT_TOKENS_MAX));
             (each(&scaled), yarn.attention_factor, context_tokens)
         }
-        RopeScaling::LongRope {
-            short_factor,
-            original_max_position,
-            attention_factor,
-        } => {
-            if short_factor.len() != pairs {
-                return Err(pairs);
+        RopeScaling::Factors(factors) => {
+            if factors.each.len() != pairs {
+                return Err(format!("{} must have {pairs} numbers", factors.field));
             }
-            let scaled = |pair: usize, freq: f64| freq / short_factor[pair];
-            let context_tokens = context_tokens.min(*original_max_position);
-            (each(&scaled), *attention_factor, context_tokens)
+            let scaled = |pair: usize, freq: f64| freq / factors.each[pair];
+            let context_tokens = context_tokens.min(factors.context_tokens.unwrap_or(usize::MAX));
+            (each(&scaled), factors.attention_factor, context_tokens)
         }
     };
     Ok(Turns {

@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
-pub use rope::{RopeConfig, RopeScaling, Yarn};
+pub use rope::{Factors, RopeConfig, RopeScaling, Yarn};
 
 use super::generation::ids;
 use super::json::{self, expected};

@@ -55,15 +55,22 @@ pub enum RopeScaling {
     Yarn(Yarn),
     /// The base grows with the length of the sequence, from the trained context on. Within it nothing is scaled.
     Dynamic,
-    /// Each frequency divided by a number of its own, and by another one beyond the original context (LongRoPE).
-    LongRope {
-        /// For sequences within the original context; one for each pair.
-        short_factor: Vec<f64>,
-        /// Tokens of the original context.
-        original_max_position: usize,
-        /// Multiplies cosine and sine.
-        attention_factor: f64,
-    },
+    /// Every frequency divided by a number of its own.
+    Factors(Factors),
+}
+
+/// Numbers that are listed, not computed: what GGUF files hold in place of a rule, and LongRoPE (Ding et al. 2024) in
+/// the original context, beyond which it has others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factors {
+    /// The field they are listed in.
+    pub field: &'static str,
+    /// One for each pair.
+    pub each: Vec<f64>,
+    /// Multiplies cosine and sine.
+    pub attention_factor: f64,
+    /// Tokens for which they hold, if that is a matter of length.
+    pub context_tokens: Option<usize>,
 }
 
 /// The numbers of YaRN (Peng et al. 2023).
@@ -142,11 +149,12 @@ fn scaling(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
         "yarn" => stretched::yarn(rope),
         "dynamic" => factor().map(|_within_the_context_it_is_none| RopeScaling::Dynamic),
         "longrope" => stretched::longrope(rope),
+        "factors" => stretched::factors(rope),
         other => Err(field(
             &path,
             format!(
-                "rope type {other:?} is not supported; default, linear, llama3, yarn, dynamic and \
-                 longrope are"
+                "rope type {other:?} is not supported; default, linear, llama3, yarn, dynamic, \
+                 longrope and factors are"
             ),
         )),
     }

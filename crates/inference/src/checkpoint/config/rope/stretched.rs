@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{ORIGINAL, Places, RopeScaling, Yarn, positive, tokens};
+use super::{Factors, ORIGINAL, Places, RopeScaling, Yarn, positive, tokens};
 use crate::checkpoint::LoadError;
 
 const CONTEXT: &str = "max_position_embeddings";
@@ -36,22 +36,35 @@ pub(super) fn yarn(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
 
 pub(super) fn longrope(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
     let (original_max_position, factor) = original_and_factor(rope)?;
-    let numbers = |value: &Value| value.as_array()?.iter().map(positive).collect();
-    let factors = |key| rope.required(key, "a list of numbers above 0", numbers);
-    let short_factor: Vec<f64> = factors("short_factor")?;
-    // Sequences beyond the original context are not run, but a file without it is broken.
-    let _long: Vec<f64> = factors("long_factor")?;
+    let each = numbers(rope, "short_factor")?;
+    // Sequences beyond the original context are not run, but a file without these is broken.
+    numbers(rope, "long_factor")?;
     let by_itself = if factor > 1.0 {
         (1.0 + libm::log(factor) / libm::log(original_max_position.max(2) as f64)).sqrt()
     } else {
         1.0
     };
     let attention_factor = rope.number("attention_factor", "a number above 0", positive)?;
-    Ok(RopeScaling::LongRope {
-        short_factor,
-        original_max_position,
+    Ok(RopeScaling::Factors(Factors {
+        field: "short_factor",
+        each,
         attention_factor: attention_factor.unwrap_or(by_itself),
-    })
+        context_tokens: Some(original_max_position),
+    }))
+}
+
+pub(super) fn factors(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
+    Ok(RopeScaling::Factors(Factors {
+        field: "factors",
+        each: numbers(rope, "factors")?,
+        attention_factor: 1.0,
+        context_tokens: None,
+    }))
+}
+
+fn numbers(rope: &Places<'_>, key: &str) -> Result<Vec<f64>, LoadError> {
+    let numbers = |value: &Value| value.as_array()?.iter().map(positive).collect();
+    rope.required(key, "a list of numbers above 0", numbers)
 }
 
 /// The original context, which is the whole one where no other is said, and by how much it was stretched.
