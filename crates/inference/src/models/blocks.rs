@@ -3,7 +3,7 @@
 use crate::checkpoint::{Config, LoadError};
 use crate::plan::{Act, Builder, Fold, HeadShape, RopeShape, Val};
 
-use super::rope::inv_freq;
+use super::rope::{has_factors, inv_freq};
 
 /// Refuses two fields of which the first must divide the second.
 pub(super) fn divides(
@@ -70,9 +70,14 @@ impl Attention {
         if head_dim > HEAD_DIM_MAX {
             return Err(config.refuse("head_dim", format!("is more than {HEAD_DIM_MAX}")));
         }
-        let angles = inv_freq(&config.rope(theta)?, head_dim);
+        let rope = config.rope(theta)?;
+        let angles = inv_freq(&rope, head_dim);
         if angles.is_empty() {
             return Err(config.refuse("head_dim", "leaves no dimension to the rotary embedding"));
+        }
+        if !has_factors(&rope.scaling, angles.len()) {
+            let reason = format!("the rotary embedding has no {} factors", angles.len());
+            return Err(config.refuse("head_dim", reason));
         }
         let shape = HeadShape {
             heads,

@@ -14,12 +14,22 @@ pub(super) fn inv_freq(rope: &RopeConfig, head_dim: usize) -> Vec<f64> {
     let pairs = turned / 2;
     let plain = |pair: usize| libm::pow(rope.theta, -(2.0 * pair as f64) / turned as f64);
     (0..pairs)
-        .map(|pair| scaled(plain(pair), &rope.scaling))
+        .map(|pair| scaled(plain(pair), pair, &rope.scaling))
         .collect()
 }
 
-fn scaled(freq: f64, scaling: &RopeScaling) -> f64 {
+/// Whether there is a factor for each of `pairs` pairs, where factors are listed at all.
+pub(super) fn has_factors(scaling: &RopeScaling, pairs: usize) -> bool {
+    match scaling {
+        RopeScaling::Factors(factors) => factors.len() == pairs,
+        RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => true,
+    }
+}
+
+/// The frequency of a pair, stretched.
+fn scaled(freq: f64, pair: usize, scaling: &RopeScaling) -> f64 {
     match *scaling {
+        RopeScaling::Factors(ref factors) => freq / factors.get(pair).copied().unwrap_or(1.0),
         RopeScaling::None => freq,
         RopeScaling::Linear { factor } => freq / factor,
         RopeScaling::Llama3 {
@@ -55,7 +65,7 @@ mod tests {
         };
         let plain = RopeConfig {
             scaling: RopeScaling::None,
-            ..rope
+            ..rope.clone()
         };
         let (found, base) = (inv_freq(&rope, 128), inv_freq(&plain, 128));
         assert_eq!(found.len(), 64);

@@ -18,7 +18,7 @@ const PLAIN: [&str; 3] = ["rope_theta", "partial_rotary_factor", ORIGINAL];
 const ORIGINAL: &str = "original_max_position_embeddings";
 
 /// How positions turn queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
     /// The base of the frequencies.
     pub theta: f64,
@@ -29,7 +29,7 @@ pub struct RopeConfig {
 }
 
 /// How a model was stretched beyond the context it was first trained at.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// Not at all.
     None,
@@ -49,6 +49,8 @@ pub enum RopeScaling {
         /// Tokens of the original context.
         original_max_position: usize,
     },
+    /// Every frequency divided by a number of its own: what GGUF files hold in place of the rule.
+    Factors(Vec<f64>),
 }
 
 /// Whether a field holds an object of rotary numbers.
@@ -105,9 +107,16 @@ fn scaling(rope: &Places<'_>) -> Result<RopeScaling, LoadError> {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: factor()? }),
         "llama3" => llama3(rope, factor()?),
+        "factors" => {
+            let numbers = |value: &Value| value.as_array()?.iter().map(positive).collect();
+            let factors = rope.required("factors", "a list of numbers above 0", numbers)?;
+            Ok(RopeScaling::Factors(factors))
+        }
         other => Err(field(
             &path,
-            format!("rope type {other:?} is not supported; default, linear and llama3 are"),
+            format!(
+                "rope type {other:?} is not supported; default, linear, llama3 and factors are"
+            ),
         )),
     }
 }
