@@ -73,7 +73,7 @@ const TYPES: [GgmlType; 35] = [
     blocks(7, GgmlBlock::Q5_1),
     blocks(8, GgmlBlock::Q8_0),
     unknown(9, "Q8_1", 32, 36),
-    unknown(10, "Q2_K", 256, 84),
+    blocks(10, GgmlBlock::Q2_K),
     blocks(11, GgmlBlock::Q3_K),
     blocks(12, GgmlBlock::Q4_K),
     blocks(13, GgmlBlock::Q5_K),
