@@ -155,7 +155,7 @@ impl Pull<'_> {
         let partial = self.stage.partial();
         let length = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |found| found.len());
         let missing = |file: &RemoteFile| {
-            let part = partial.join(PARTS).join(file.hash.file_name());
+            let part = partial.join(PARTS).join(file.hash.part_name(&file.path));
             let have = length(partial.join(&file.path)).max(length(part));
             // What the older download has in common with this one is a second name, and takes no room.
             match length(self.stage.out().join(&file.path)) == file.bytes {
@@ -194,7 +194,7 @@ impl Pull<'_> {
     pub fn head(&self, file: &RemoteFile, bytes: u64) -> Result<Vec<u8>, HubError> {
         let bytes = bytes.min(file.bytes);
         let partial = self.stage.partial();
-        let part = partial.join(PARTS).join(file.hash.file_name());
+        let part = partial.join(PARTS).join(file.hash.part_name(&file.path));
         for path in [partial.join(&file.path), part] {
             let long = fs::symlink_metadata(&path).is_ok_and(|f| f.is_file() && f.len() >= bytes);
             if long && let Ok(found) = File::open(&path) {
@@ -261,6 +261,7 @@ impl Pull<'_> {
                 sha256
             }
             None => {
+                line.checking();
                 let mut part = Part::open(&partial.join(PARTS), file, || line.go_on())?;
                 line.begin(part.have());
                 fetch::fetch(&self.client, &self.url(file), file, &mut part, line)?;
@@ -294,6 +295,7 @@ impl Pull<'_> {
                 return Ok(None);
             }
         }
+        line.checking();
         let (sha256, found) = hash_file(to, file.bytes, &file.hash, |_bytes| line.go_on())?;
         if found == file.hash {
             return Ok(Some(sha256));
