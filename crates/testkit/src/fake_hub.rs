@@ -228,10 +228,10 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
         writer.write_all(head(&reply).as_bytes())?;
         for step in body.chunks(STEP_BYTES) {
             std::thread::sleep(reply.pace);
-            writer.write_all(step)?;
             if let Some(request) = lock(&shared.requests).get_mut(at) {
                 request.sent += step.len();
             }
+            writer.write_all(step)?;
         }
         if cut.is_some() || shared.ended.load(Ordering::SeqCst) {
             return stream.shutdown(Shutdown::Both);
