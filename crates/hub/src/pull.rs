@@ -24,6 +24,8 @@ use crate::{Choice, Hub, HubError, Listing, Record, RecordedFile, RemoteFile, fe
 const PARTS: &str = ".parts";
 /// The stage's own file.
 const LOCK: &str = "lock";
+/// Hashing a file of this length is worth a word.
+const LONG_BYTES: u64 = 64 << 20;
 /// Between two looks whether another process is done.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -261,7 +263,9 @@ impl Pull<'_> {
                 sha256
             }
             None => {
-                line.checking();
+                if file.bytes >= LONG_BYTES {
+                    line.checking();
+                }
                 let mut part = Part::open(&partial.join(PARTS), file, || line.go_on())?;
                 line.begin(part.have());
                 fetch::fetch(&self.client, &self.url(file), file, &mut part, line)?;
@@ -295,7 +299,9 @@ impl Pull<'_> {
                 return Ok(None);
             }
         }
-        line.checking();
+        if file.bytes >= LONG_BYTES {
+            line.checking();
+        }
         let (sha256, found) = hash_file(to, file.bytes, &file.hash, |_bytes| line.go_on())?;
         if found == file.hash {
             return Ok(Some(sha256));

@@ -23,7 +23,7 @@ pub enum Event<'a> {
     Tick,
     /// Another process fetches the model; it is waited for.
     Waiting,
-    /// What an earlier run has of a file is read and hashed.
+    /// What an earlier run has of a large file is read and hashed.
     Checking {
         /// The file.
         file: &'a RemoteFile,
