@@ -449,6 +449,31 @@ fn of_two_processes_one_fetches_and_the_other_waits() {
 }
 
 #[test]
+fn who_waits_for_a_process_that_is_killed_goes_on_with_its_work() {
+    let (home, model) = slow();
+    let start = || {
+        let mut command = home.lattice(&["pull", &model.name]);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut first = start();
+    while home.hub.sent_large() < 100_000 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let second = start();
+    std::thread::sleep(Duration::from_millis(30));
+    // It may have ended by itself.
+    let _ = first.kill();
+    first.wait().unwrap();
+    let output = second.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    assert_whole(&home, &model);
+}
+
+#[test]
 fn offline_and_proxies() {
     let home = Home::new(vec![tiny()]);
     let proxy = FakeHub::start(Vec::new());
