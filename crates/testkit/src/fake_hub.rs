@@ -96,6 +96,15 @@ impl FakeReply {
         }
     }
 
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone())
+    }
+
     /// Sets a header, in place of one of that name.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers
