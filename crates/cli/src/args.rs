@@ -89,7 +89,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<usize>,
     /// Tokens of a prompt fed at once
-    #[arg(long, default_value_t = 256, value_name = "TOKENS", value_parser = within::<1, 8192>)]
+    #[arg(long, default_value_t = BATCH_TOKENS, value_name = "TOKENS", value_parser = within::<1, 8192>)]
     pub(crate) batch: usize,
     /// How keys and values are kept [default: f32 for a model stored in f32, else f16]
     #[arg(long, value_enum)]
@@ -160,6 +160,10 @@ impl Device {
 /// Qwen3.5-0.8B.
 const SNAPSHOTS_MAX: usize = 2;
 
+/// Tokens of a prompt fed at once where the user says nothing, and rows of a batch that may want logits.
+pub(crate) const BATCH_TOKENS: usize = 256;
+pub(crate) const OUTPUT_ROWS: usize = 16;
+
 /// Context where the user names none: long enough for most talk, and taken from memory only as it fills.
 const CONTEXT_TOKENS: usize = 32_768;
 
@@ -196,7 +200,7 @@ impl RunArgs {
             sequences_max,
             context_tokens_max: self.context.unwrap_or(CONTEXT_TOKENS),
             batch_tokens_max: self.batch.max(1),
-            output_rows_max: 16,
+            output_rows_max: OUTPUT_ROWS,
             kv: self.kv.map(Kv::format),
             kv_tokens_max: None,
             threads: self.threads,

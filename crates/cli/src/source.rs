@@ -75,16 +75,24 @@ impl ModelArgs {
             }
             Err(LoadError::UnknownModel {
                 name, installed, ..
-            }) => {
-                let meant = name.parse().ok().map(|name: ModelName| name.directory());
-                match meant.filter(|meant| store.find(meant).is_some()) {
-                    Some(meant) => Ok(store.resolve(&meant)?),
-                    None => Err(unknown(name, &store, installed)),
-                }
-            }
+            }) => match meant(&store, &name) {
+                Some(meant) => Ok(store.resolve(&meant)?),
+                None => Err(unknown(name, &store, installed)),
+            },
+            // A revision may have more parts than a directory has.
+            Err(LoadError::Name { name, reason }) => match meant(&store, &name) {
+                Some(meant) => Ok(store.resolve(&meant)?),
+                None => Err(LoadError::Name { name, reason }.into()),
+            },
             found => Ok(found?),
         }
     }
+}
+
+/// Where the model lies that a short name or a revision means, if it is here.
+fn meant(store: &ModelStore, name: &str) -> Option<String> {
+    let meant = name.parse::<ModelName>().ok()?.directory();
+    store.find(&meant).map(|_| meant)
 }
 
 fn unknown(name: String, store: &ModelStore, mut installed: Vec<String>) -> SourceError {

@@ -170,6 +170,13 @@ fn a_model_is_pulled_listed_talked_with_checked_and_removed() {
     assert!(!said.contains("may not run it"), "{said}");
     assert_whole(&home, &model);
     assert!(home.says(&["pull", NAME]).contains("it was here already"));
+    let revision = format!("{NAME}@{}", model.commit);
+    home.says(&["pull", &revision]);
+    assert!(home.says(&["show", &revision]).contains("qwen3_5"));
+    assert_eq!(
+        home.says(&["rm", "-y", &revision]),
+        format!("removed {revision}\n")
+    );
     let list: Value = serde_json::from_str(&home.says(&["ls", "--json"])).unwrap();
     let row = &list["models"][0];
     assert_eq!(
@@ -442,6 +449,31 @@ fn of_two_processes_one_fetches_and_the_other_waits() {
 }
 
 #[test]
+fn who_waits_for_a_process_that_is_killed_goes_on_with_its_work() {
+    let (home, model) = slow();
+    let start = || {
+        let mut command = home.lattice(&["pull", &model.name]);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut first = start();
+    while home.hub.sent_large() < 100_000 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let second = start();
+    std::thread::sleep(Duration::from_millis(30));
+    // It may have ended by itself.
+    let _ = first.kill();
+    first.wait().unwrap();
+    let output = second.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    assert_whole(&home, &model);
+}
+
+#[test]
 fn offline_and_proxies() {
     let home = Home::new(vec![tiny()]);
     let proxy = FakeHub::start(Vec::new());
@@ -622,6 +654,11 @@ fn what_cannot_be_run_is_pulled_and_said() {
     );
     assert!(home.root().join("org/bert/1_Pooling/config.json").is_file());
     assert!(home.says(&["ls"]).contains("(bert)"));
+    let checked = home.says(&["verify", "org/bert"]);
+    assert!(
+        checked.contains("shapes not looked at: config.json: "),
+        "{checked}"
+    );
     let gguf: [(&str, &[u8]); 2] = [("a-Q4_0.gguf", b"GGUF"), ("a-Q8_0.gguf", b"GGUF")];
     home.hub.set_models(vec![FakeModel::new("org/gguf", &gguf)]);
     assert!(

@@ -118,7 +118,7 @@ impl Choice {
             .fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
-    /// Names that are good on every file system, no two of them the same on any.
+    /// Names that are good on every file system, no two of them the same but for case.
     fn check(&self, listing: &Listing) -> Result<(), HubError> {
         let mut seen = BTreeSet::new();
         for file in self.files() {

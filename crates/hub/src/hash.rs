@@ -33,11 +33,11 @@ impl Hash {
         is_hex(text, 40).then(|| Self::Git(text.to_owned()))
     }
 
-    /// A file name for the unfinished content.
-    pub(crate) fn file_name(&self) -> &str {
-        match self {
-            Self::Sha256(hex) | Self::Git(hex) => hex,
-        }
+    /// A name for the unfinished content of the file at `path`: two files may have one content.
+    pub(crate) fn part_name(&self, path: &str) -> String {
+        let (Self::Sha256(content) | Self::Git(content)) = self;
+        let path = hex(&Sha256::digest(path));
+        format!("{content}-{}", &path[..16])
     }
 }
 

@@ -1,7 +1,7 @@
 //! A file that is being fetched: what came so far, on the disk and in the hash.
 //!
-//! It is called by the hash that its content must have, so it can be gone on with under any later commit, and never be
-//! mistaken for another one. Beside it lies the tag of the answer it came from. Links in its place are not followed.
+//! It is called by the hash that its content must have and by its path, so it can be gone on with under any later commit,
+//! and never be mistaken for another one. Beside it lies the tag of the answer it came from. Links in its place are not followed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -33,7 +33,7 @@ impl<'a> Part<'a> {
         target: &'a RemoteFile,
         mut between: impl FnMut() -> Result<(), HubError>,
     ) -> Result<Self, HubError> {
-        let path = dir.join(target.hash.file_name());
+        let path = dir.join(target.hash.part_name(&target.path));
         let tag_path = path.with_extension("tag");
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);

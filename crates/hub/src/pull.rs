@@ -24,6 +24,8 @@ use crate::{Choice, Hub, HubError, Listing, Record, RecordedFile, RemoteFile, fe
 const PARTS: &str = ".parts";
 /// The stage's own file.
 const LOCK: &str = "lock";
+/// Hashing a file of this length is worth a word.
+const LONG_BYTES: u64 = 64 << 20;
 /// Between two looks whether another process is done.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -155,7 +157,7 @@ impl Pull<'_> {
         let partial = self.stage.partial();
         let length = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |found| found.len());
         let missing = |file: &RemoteFile| {
-            let part = partial.join(PARTS).join(file.hash.file_name());
+            let part = partial.join(PARTS).join(file.hash.part_name(&file.path));
             let have = length(partial.join(&file.path)).max(length(part));
             // What the older download has in common with this one is a second name, and takes no room.
             match length(self.stage.out().join(&file.path)) == file.bytes {
@@ -194,7 +196,7 @@ impl Pull<'_> {
     pub fn head(&self, file: &RemoteFile, bytes: u64) -> Result<Vec<u8>, HubError> {
         let bytes = bytes.min(file.bytes);
         let partial = self.stage.partial();
-        let part = partial.join(PARTS).join(file.hash.file_name());
+        let part = partial.join(PARTS).join(file.hash.part_name(&file.path));
         for path in [partial.join(&file.path), part] {
             let long = fs::symlink_metadata(&path).is_ok_and(|f| f.is_file() && f.len() >= bytes);
             if long && let Ok(found) = File::open(&path) {
@@ -261,6 +263,9 @@ impl Pull<'_> {
                 sha256
             }
             None => {
+                if file.bytes >= LONG_BYTES {
+                    line.checking();
+                }
                 let mut part = Part::open(&partial.join(PARTS), file, || line.go_on())?;
                 line.begin(part.have());
                 fetch::fetch(&self.client, &self.url(file), file, &mut part, line)?;
@@ -293,6 +298,9 @@ impl Pull<'_> {
             {
                 return Ok(None);
             }
+        }
+        if file.bytes >= LONG_BYTES {
+            line.checking();
         }
         let (sha256, found) = hash_file(to, file.bytes, &file.hash, |_bytes| line.go_on())?;
         if found == file.hash {

@@ -63,9 +63,15 @@ pub(crate) fn join(url: &str, location: &str) -> Result<String, HubError> {
     Ok(joined)
 }
 
-/// A URL for people: without what stands behind `?`, where storage servers have signatures.
+/// A URL for people: without what stands behind `?`, where storage servers have signatures, and without a user's password.
 pub(crate) fn shown(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or(url).to_owned()
+    let plain = url.split(['?', '#']).next().unwrap_or(url);
+    let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+    let (server, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match server.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://...@{host}{path}"),
+        None => plain.to_owned(),
+    }
 }
 
 /// A name as a part of a URL's path; `/` stays.
@@ -143,5 +149,7 @@ mod tests {
         );
         assert_eq!(encoded("\u{e9}"), "%C3%A9");
         assert_eq!(shown("https://x/y?Signature=z"), "https://x/y");
+        assert_eq!(shown("https://user:word@x/y@z"), "https://...@x/y@z");
+        assert_eq!(shown("user:word@x"), "://...@x");
     }
 }

@@ -23,6 +23,11 @@ pub enum Event<'a> {
     Tick,
     /// Another process fetches the model; it is waited for.
     Waiting,
+    /// What an earlier run has of a large file is read and hashed.
+    Checking {
+        /// The file.
+        file: &'a RemoteFile,
+    },
     /// A file is begun, or gone on with.
     File {
         /// Which, among those of this piece of work.
@@ -64,6 +69,9 @@ pub type Watch<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 
 /// What a file's thread tells the caller's.
 enum Message {
+    Checking {
+        index: usize,
+    },
     File {
         index: usize,
         have: u64,
@@ -98,6 +106,11 @@ impl Line<'_> {
             return Err(HubError::Stopped);
         }
         Ok(())
+    }
+
+    /// What there is of the file is looked at.
+    pub(crate) fn checking(&self) {
+        self.send(Message::Checking { index: self.index });
     }
 
     /// The file is begun with so many bytes.
@@ -199,6 +212,9 @@ pub(crate) fn each(
 
 fn event<'a>(files: &[&'a RemoteFile], message: &'a Message) -> Event<'a> {
     match message {
+        Message::Checking { index } => Event::Checking {
+            file: files[*index],
+        },
         Message::File { index, have } => Event::File {
             index: *index,
             file: files[*index],

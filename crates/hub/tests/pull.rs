@@ -44,6 +44,27 @@ fn a_model_comes_whole_and_only_once() {
 }
 
 #[test]
+fn files_of_one_content_do_not_meet() {
+    let (dir, mut model) = (ScratchDir::new().unwrap(), model());
+    let twin = noise(300_000, 4);
+    for path in [
+        "vocab.json",
+        "merges.txt",
+        "tokenizer.model",
+        "added_tokens.json",
+    ] {
+        model.files.push((path.to_owned(), twin.clone()));
+    }
+    let hub = FakeHub::start(vec![model.clone()]);
+    hub.spoil(|_, mut reply| {
+        reply.pace = Duration::from_millis(1);
+        reply
+    });
+    pull(options(&hub.endpoint()), dir.path()).unwrap();
+    assert_whole(dir.path(), &model);
+}
+
+#[test]
 fn a_newer_commit_costs_what_changed() {
     let (dir, mut newer) = (ScratchDir::new().unwrap(), model());
     let hub = FakeHub::start(vec![newer.clone()]);

@@ -99,6 +99,21 @@ fn a_server_is_believed_by_its_name_and_authority() {
     assert!(other.contains("certificate"), "{other}");
     assert_absent(dir.path());
     assert!(plain.requests().is_empty());
+    // The large files are stored at a server without https.
+    let lower = pull(
+        with(format!("https://localhost:{port}"), root.clone()),
+        dir.path(),
+    );
+    let lower = lower.unwrap_err().to_string();
+    assert!(lower.contains("redirects to plain http"), "{lower}");
+    let there = plain.endpoint();
+    plain.spoil(move |_, reply| match reply.header("location") {
+        Some(location) => {
+            let location = location.replace(&there, "");
+            reply.with("Location", &location)
+        }
+        None => reply,
+    });
     pull(with(format!("https://localhost:{port}"), root), dir.path()).unwrap();
     assert_whole(dir.path(), &model);
 }

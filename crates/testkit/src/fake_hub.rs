@@ -51,6 +51,8 @@ impl FakeModel {
 /// What was asked.
 #[derive(Debug, Clone)]
 pub struct FakeRequest {
+    /// GET or HEAD.
+    pub method: String,
     /// With what stands behind `?`.
     pub path: String,
     /// Names in lower case.
@@ -94,6 +96,15 @@ impl FakeReply {
         }
     }
 
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone())
+    }
+
     /// Sets a header, in place of one of that name.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers
@@ -107,8 +118,8 @@ type Spoil = dyn Fn(&FakeRequest, FakeReply) -> FakeReply + Send + Sync;
 
 struct Shared {
     models: Mutex<Vec<FakeModel>>,
-    /// Where large files are stored; None: here.
-    storage: Option<String>,
+    /// Where large files are stored.
+    storage: String,
     spoil: Mutex<Arc<Spoil>>,
     requests: Mutex<Vec<FakeRequest>>,
     ended: AtomicBool,
@@ -132,7 +143,7 @@ impl FakeHub {
         let address = listener.local_addr().expect("it has one");
         let shared = Arc::new(Shared {
             models: Mutex::new(models),
-            storage: storage.map(FakeHub::endpoint),
+            storage: storage.map_or_else(|| format!("http://{address}"), FakeHub::endpoint),
             spoil: Mutex::new(Arc::new(|_request: &FakeRequest, reply| reply)),
             requests: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -217,7 +228,10 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
         let spoil = Arc::clone(&lock(&shared.spoil));
         let reply = spoil(&request, reply(shared, &request));
         let cut = reply.cut.filter(|cut| *cut < reply.body.len());
-        let body = &reply.body[..cut.unwrap_or(reply.body.len())];
+        let body = match request.method.as_str() {
+            "HEAD" => &[],
+            _ => &reply.body[..cut.unwrap_or(reply.body.len())],
+        };
         let at = {
             let mut requests = lock(&shared.requests);
             request.sent = 0;
@@ -228,10 +242,10 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
         writer.write_all(head(&reply).as_bytes())?;
         for step in body.chunks(STEP_BYTES) {
             std::thread::sleep(reply.pace);
-            writer.write_all(step)?;
             if let Some(request) = lock(&shared.requests).get_mut(at) {
                 request.sent += step.len();
             }
+            writer.write_all(step)?;
         }
         if cut.is_some() || shared.ended.load(Ordering::SeqCst) {
             return stream.shutdown(Shutdown::Both);
@@ -245,7 +259,9 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Fak
     if reader.by_ref().take(1 << 16).read_line(&mut line)? == 0 {
         return Ok(None);
     }
-    let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
+    let mut words = line.split(' ').map(str::to_owned);
+    let method = words.next().unwrap_or_default();
+    let path = words.next().unwrap_or_default();
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
@@ -256,6 +272,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Fak
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     Ok(Some(FakeRequest {
+        method,
         path,
         headers,
         sent: 0,
@@ -303,7 +320,14 @@ fn reply(shared: &Shared, request: &FakeRequest) -> FakeReply {
     let (what, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let known = |revision: &str| revision == "main" || revision == model.commit;
     match what {
-        "revision" if known(rest) => as_json(&json!({"id": model.name, "sha": model.commit})),
+        "revision" if known(rest) => {
+            let siblings = model
+                .files
+                .iter()
+                .map(|(path, _)| json!({"rfilename": path}));
+            let siblings: Vec<Value> = siblings.collect();
+            as_json(&json!({"id": model.name, "sha": model.commit, "siblings": siblings}))
+        }
         "tree" if known(rest) => as_json(&model.files.iter().map(entry).collect()),
         "resolve" => {
             let (_, name) = rest.split_once('/').unwrap_or(("", rest));
@@ -312,15 +336,18 @@ fn reply(shared: &Shared, request: &FakeRequest) -> FakeReply {
                 return not_found().with("X-Error-Code", "EntryNotFound");
             };
             if bytes.len() < LARGE_BYTES {
-                return ranged(request, bytes, &git_hash(bytes));
+                let reply = ranged(request, bytes, &git_hash(bytes));
+                return reply.with("X-Repo-Commit", &model.commit);
             }
             let sha256 = sha256_hex(bytes);
-            let storage = shared.storage.as_deref().unwrap_or_default();
+            let storage = &shared.storage;
             FakeReply::new(302, "text/plain", "Found")
                 .with(
                     "Location",
                     &format!("{storage}/storage/{sha256}?signature=x"),
                 )
+                .with("X-Repo-Commit", &model.commit)
+                .with("X-Linked-Size", &bytes.len().to_string())
                 .with("X-Linked-Etag", &format!("\"{sha256}\""))
         }
         _ => not_found().with("X-Error-Code", "RevisionNotFound"),

@@ -13,6 +13,8 @@ use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 
+use crate::args::{BATCH_TOKENS, OUTPUT_ROWS};
+
 /// The context that is spoken of.
 const CONTEXT_TOKENS: usize = 8192;
 /// What most headers of safetensors fit in.
@@ -116,6 +118,8 @@ fn memory(files: &ModelFiles) -> anyhow::Result<Estimate> {
     let context_tokens = CONTEXT_TOKENS.min(model.plan.context_tokens_max);
     let options = LoadOptions {
         context_tokens_max: context_tokens,
+        batch_tokens_max: BATCH_TOKENS,
+        output_rows_max: OUTPUT_ROWS,
         ..LoadOptions::default()
     };
     Ok(Estimate {

@@ -134,6 +134,7 @@ impl Screen {
                 self.warn("another process is getting this model; waiting for it");
             }
             Event::Waiting | Event::Tick => {}
+            Event::Checking { file } => self.bar.note(&format!("checking {}", file.path)),
             Event::File { file, have, .. } => {
                 self.found.entry(file.path.clone()).or_insert(*have);
                 self.set(file, *have);

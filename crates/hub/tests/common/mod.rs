@@ -52,7 +52,7 @@ pub fn options(endpoint: &str) -> HubOptions {
     HubOptions {
         endpoint: endpoint.to_owned(),
         silence: Duration::from_secs(5),
-        tries: 3,
+        tries: 6,
         pause: Duration::from_millis(1),
         ..HubOptions::default()
     }
