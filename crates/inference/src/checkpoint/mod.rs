@@ -33,6 +33,7 @@ mod error;
 mod files;
 mod generation;
 mod gguf;
+mod grouped;
 mod index;
 mod json;
 mod load;
@@ -48,8 +49,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use blocks::{AffineBlock, AffineLayout, BlockKind, Blocks, GgmlBlock, Order};
 pub(crate) use blocks::{Bench, BlockBytes, Piece, Pieces, Rows, Run};
-pub use blocks::{BlockKind, Blocks, GgmlBlock, Order};
 pub use config::{Config, Expected, RopeConfig, RopeScaling};
 pub use error::LoadError;
 pub use files::ModelFiles;
@@ -157,6 +158,7 @@ impl Checkpoint {
         if let Some(bytes) = files.bytes_as(SINGLE, options.mapping, safetensors::check_head)? {
             manifest::check(files, &bytes)?;
             checkpoint.add(bytes)?;
+            grouped::undo(files, &mut checkpoint)?;
             return Ok(checkpoint);
         }
         let no_file = |model, file| LoadError::NoFile { model, file };
@@ -189,6 +191,7 @@ impl Checkpoint {
                 });
             }
         }
+        grouped::undo(files, &mut checkpoint)?;
         Ok(checkpoint)
     }
 
