@@ -23,14 +23,14 @@ const ANSWER: [u32; 7] = [504, 3575, 282, 4649, 314, 7042, 30];
 #[test]
 fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../real/smollm2-135m");
+    if !dir.is_dir() {
+        println!("did not run: {} is not there", dir.display());
+        return;
+    }
     answers_as_the_reference(&dir);
 }
 
 fn answers_as_the_reference(model: &Path) {
-    if !model.exists() {
-        println!("did not run: {} is not there", model.display());
-        return;
-    }
     let files = ModelFiles::open(model).unwrap();
     let mut engine = Engine::open(&files, &Cpu, &EngineOptions::default()).unwrap();
     let request = Request {
@@ -51,5 +51,9 @@ fn answers_as_the_reference(model: &Path) {
 fn real_smollm2_gguf_gives_the_greedy_ids_of_the_reference() {
     let name = "../../real/smollm2-gguf/SmolLM2-135M-Instruct.Q4_1.gguf";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if !path.is_file() {
+        println!("did not run: {} is not there", path.display());
+        return;
+    }
     answers_as_the_reference(&path);
 }
