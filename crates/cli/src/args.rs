@@ -10,7 +10,7 @@ use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
 use crate::pull::PullArgs;
-use crate::quantize::QuantizeArgs;
+use crate::quantize::{ConvertArgs, QuantizeArgs};
 use crate::source::{SourceError, StoreArgs};
 use crate::store::{LsArgs, RmArgs, VerifyArgs};
 
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a packed copy of a model: its weights in 8 or 4 bits
     Quantize(QuantizeArgs),
+    /// Write a model of another form (GGUF, MLX, AWQ, GPTQ) as a directory of ours, without a loss where a form of ours holds it
+    Convert(ConvertArgs),
     /// Get a model from the hub, whole and checked, or go on getting it
     Pull(PullArgs),
     /// List the models that are here

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Convert(args) => quantize::convert(&args),
         Command::Pull(args) => pull::run(&args),
         Command::Ls(args) => store::ls::run(&args),
         Command::Rm(args) => store::rm::run(&args),

@@ -1,6 +1,7 @@
 //! Real weights, where somebody put them: `real/` in the repository root, or nothing to compare with.
 //!
-//! `crates/testkit/goldens/real/smollm2.py` makes `real/smollm2-135m` out of a package; it is not part of the repository.
+//! `crates/testkit/goldens/real/smollm2.py` makes `real/smollm2-135m` out of a package, and `real/smollm2_gguf.py` takes
+//! `real/smollm2-gguf` out of it; they are not part of the repository.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -26,7 +27,11 @@ fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
         println!("did not run: {} is not there", dir.display());
         return;
     }
-    let files = ModelFiles::open(&dir).unwrap();
+    answers_as_the_reference(&dir);
+}
+
+fn answers_as_the_reference(model: &Path) {
+    let files = ModelFiles::open(model).unwrap();
     let mut engine = Engine::open(&files, &Cpu, &EngineOptions::default()).unwrap();
     let request = Request {
         prompt: PROMPT.to_vec(),
@@ -40,4 +45,15 @@ fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
         .unwrap();
     assert_eq!(answer.ids, ANSWER);
     assert_eq!(answer.text, "The capital of France is Paris.");
+}
+
+#[test]
+fn real_smollm2_gguf_gives_the_greedy_ids_of_the_reference() {
+    let name = "../../real/smollm2-gguf/SmolLM2-135M-Instruct.Q4_1.gguf";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if !path.is_file() {
+        println!("did not run: {} is not there", path.display());
+        return;
+    }
+    answers_as_the_reference(&path);
 }

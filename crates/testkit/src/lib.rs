@@ -3,13 +3,14 @@
 //! In: the files under `goldens/`, made by transformers (`goldens/make.py`).
 //! Out: prompts with the logits and greedy ids that the reference gives for them, the limits within
 //! which a result counts as the same, and small things tests share: an error measure, random numbers
-//! that never change, writers of safetensors checkpoints, packed and broken ones included, and a server that speaks
-//! the model hub's protocol, well or badly.
+//! that never change, writers of safetensors checkpoints and GGUF files, packed and broken ones included, and a server
+//! that speaks the model hub's protocol, well or badly.
 //! It does not know the engine: `lattice-inference` depends on it in tests, never the other way round.
 //! Everything here panics with the file's name when a golden is not as `make.py` writes it.
 
 mod compare;
 mod fake_hub;
+mod gguf;
 mod golden;
 mod packed;
 mod rng;
@@ -19,8 +20,10 @@ pub mod tolerance;
 
 pub use compare::{max_abs_error, nmse};
 pub use fake_hub::{FakeHub, FakeModel, FakeReply, FakeRequest, sha256_hex};
+pub use gguf::{GgufFile, GgufTensor, GgufValue};
 pub use golden::{
-    ChatGolden, Golden, Greedy, GroupedGolden, PromptGolden, families, grouped, lattice_tiny,
+    BlockGolden, ChatGolden, GgufGolden, Golden, Greedy, GroupedGolden, PromptGolden, families,
+    gguf_blocks, gguf_files, grouped, lattice_tiny,
 };
 pub use packed::{PackedFile, StoredTensor};
 pub use rng::SplitMix64;

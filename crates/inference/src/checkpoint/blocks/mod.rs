@@ -382,3 +382,6 @@ impl BlockBytes<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
