@@ -14,7 +14,9 @@ use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu};
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 use lattice_inference::quantize::{Recipe, Source, WriteOptions, write};
 use lattice_kernels::PackedScheme;
-use lattice_testkit::{GroupedGolden, PromptGolden, ScratchDir, grouped, nmse, tolerance};
+use lattice_testkit::{
+    GroupedGolden, PromptGolden, ScratchDir, grouped, grouped_in, nmse, tolerance,
+};
 use serde_json::{Value, json};
 
 fn open(dir: &Path) -> Result<Model, lattice_inference::Error> {
@@ -72,6 +74,31 @@ fn logits_equal_those_of_the_reference() {
         }
     }
     assert!(far.is_empty(), "{far:?}");
+}
+
+#[test]
+fn real_checkpoints_of_mlx_give_its_logits() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../real/grouped");
+    if !folder.is_dir() {
+        println!("did not run: {} is not there", folder.display());
+        return;
+    }
+    for golden in grouped_in(&folder) {
+        let model = open(&golden.dir).unwrap();
+        let options = LoadOptions {
+            output_rows_max: 512,
+            threads: 2,
+            ..LoadOptions::default()
+        };
+        for (tokens, error) in errors(&golden, &model, &Cpu, &options) {
+            println!("{} {tokens}: NMSE {error:.1e}", golden.name);
+            assert!(
+                error <= tolerance::nmse_limit("g4_64m"),
+                "{}: {error:e}",
+                golden.name
+            );
+        }
+    }
 }
 
 /// A golden's files with a changed configuration, header and data.

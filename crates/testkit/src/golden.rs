@@ -108,7 +108,8 @@ impl fmt::Debug for ChatGolden {
 /// # Panics
 /// If a file is absent or not as `make.py` writes it.
 pub fn families() -> Vec<Golden> {
-    folders("families").into_iter().map(family).collect()
+    let root = goldens().join("families");
+    folders(&root).into_iter().map(family).collect()
 }
 
 /// Conversations with `lattice-tiny`, whose own files lie elsewhere in the repository.
@@ -136,6 +137,14 @@ fn goldens() -> PathBuf {
 /// # Panics
 /// If a file is absent or not as `grouped.py` writes it.
 pub fn grouped() -> Vec<GroupedGolden> {
+    grouped_in(&goldens().join("grouped"))
+}
+
+/// The same for the folders of another folder.
+///
+/// # Panics
+/// As [`grouped`].
+pub fn grouped_in(folder: &Path) -> Vec<GroupedGolden> {
     let golden = |dir: PathBuf| {
         let name = name_of(&dir);
         let file = Tensors::read(&dir.join("logits.safetensors"));
@@ -147,13 +156,12 @@ pub fn grouped() -> Vec<GroupedGolden> {
             vocab,
         }
     };
-    folders("grouped").into_iter().map(golden).collect()
+    folders(folder).into_iter().map(golden).collect()
 }
 
 /// The folders of a folder of goldens, sorted.
-fn folders(of: &str) -> Vec<PathBuf> {
-    let root = goldens().join(of);
-    let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
     let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
     let mut dirs: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
     dirs.sort();

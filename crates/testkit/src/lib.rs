@@ -17,7 +17,8 @@ pub mod tolerance;
 
 pub use compare::{max_abs_error, nmse};
 pub use golden::{
-    ChatGolden, Golden, Greedy, GroupedGolden, PromptGolden, families, grouped, lattice_tiny,
+    ChatGolden, Golden, Greedy, GroupedGolden, PromptGolden, families, grouped, grouped_in,
+    lattice_tiny,
 };
 pub use packed::{PackedFile, StoredTensor};
 pub use rng::SplitMix64;
