@@ -4,6 +4,7 @@
 //! `real/smollm2-gguf` out of it; they are not part of the repository.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::print_stdout, reason = "a test that does not run says so")]
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,6 +13,7 @@ use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::checkpoint::ModelFiles;
 use lattice_inference::generate::Request;
 use lattice_inference::sample::SamplerOptions;
+use lattice_inference::tokenizer::{Prompt, Tokenizer as _};
 use lattice_inference::{Engine, EngineOptions};
 
 /// "What is the capital of France?" in SmolLM2's template, and the greedy answer of transformers and llama.cpp.
@@ -20,19 +22,22 @@ const PROMPT: [u32; 16] = [
 ];
 const ANSWER: [u32; 7] = [504, 3575, 282, 4649, 314, 7042, 30];
 
-#[test]
-fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../real/smollm2-135m");
-    if !dir.is_dir() {
-        println!("did not run: {} is not there", dir.display());
+const QUESTION: &str =
+    "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
+
+/// Looks for a model in `real/` and compares its greedy answer.
+fn answers_like_the_reference(path: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../real")
+        .join(path);
+    if !path.exists() {
+        println!("did not run: {} is not there", path.display());
         return;
     }
-    answers_as_the_reference(&dir);
-}
-
-fn answers_as_the_reference(model: &Path) {
-    let files = ModelFiles::open(model).unwrap();
+    let files = ModelFiles::open(&path).unwrap();
     let mut engine = Engine::open(&files, &Cpu, &EngineOptions::default()).unwrap();
+    let prompt = engine.tokenizer.ids_from_prompt(&Prompt::trusted(QUESTION));
+    assert_eq!(prompt.unwrap(), PROMPT);
     let request = Request {
         prompt: PROMPT.to_vec(),
         sampler: SamplerOptions::greedy(),
@@ -48,12 +53,11 @@ fn answers_as_the_reference(model: &Path) {
 }
 
 #[test]
-fn real_smollm2_gguf_gives_the_greedy_ids_of_the_reference() {
-    let name = "../../real/smollm2-gguf/SmolLM2-135M-Instruct.Q4_1.gguf";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    if !path.is_file() {
-        println!("did not run: {} is not there", path.display());
-        return;
-    }
-    answers_as_the_reference(&path);
+fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
+    answers_like_the_reference("smollm2-135m");
+}
+
+#[test]
+fn real_smollm2_in_a_gguf_file_gives_them_too() {
+    answers_like_the_reference("smollm2-gguf/SmolLM2-135M-Instruct.Q4_1.gguf");
 }

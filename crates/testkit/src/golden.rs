@@ -134,7 +134,8 @@ impl fmt::Debug for ChatGolden {
 /// # Panics
 /// If a file is absent or not as `make.py` writes it.
 pub fn families() -> Vec<Golden> {
-    folders("families").into_iter().map(family).collect()
+    let root = goldens().join("families");
+    folders(&root).into_iter().map(family).collect()
 }
 
 /// Conversations with `lattice-tiny`, whose own files lie elsewhere in the repository.
@@ -162,6 +163,14 @@ fn goldens() -> PathBuf {
 /// # Panics
 /// If a file is absent or not as `grouped.py` writes it.
 pub fn grouped() -> Vec<GroupedGolden> {
+    grouped_in(&goldens().join("grouped"))
+}
+
+/// The same for the folders of another folder.
+///
+/// # Panics
+/// As [`grouped`].
+pub fn grouped_in(folder: &Path) -> Vec<GroupedGolden> {
     let golden = |dir: PathBuf| {
         let name = name_of(&dir);
         let file = Tensors::read(&dir.join("logits.safetensors"));
@@ -173,7 +182,7 @@ pub fn grouped() -> Vec<GroupedGolden> {
             vocab,
         }
     };
-    folders("grouped").into_iter().map(golden).collect()
+    folders(folder).into_iter().map(golden).collect()
 }
 
 /// Tiny GGUF files, sorted by name.
@@ -195,7 +204,7 @@ pub fn gguf_files() -> Vec<GgufGolden> {
             vocab,
         }
     };
-    let mut paths = entries("gguf");
+    let mut paths = entries(&goldens().join("gguf"));
     paths.retain(|path| path.extension().is_some_and(|end| end == "gguf"));
     paths.into_iter().map(golden).collect()
 }
@@ -225,16 +234,15 @@ pub fn gguf_blocks() -> Vec<BlockGolden> {
 }
 
 /// The folders of a folder of goldens, sorted.
-fn folders(of: &str) -> Vec<PathBuf> {
-    let mut dirs = entries(of);
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let mut dirs = entries(root);
     dirs.retain(|path| path.is_dir());
     dirs
 }
 
-/// What is in a folder of goldens, sorted.
-fn entries(of: &str) -> Vec<PathBuf> {
-    let root = goldens().join(of);
-    let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+/// What is in a folder, sorted.
+fn entries(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
     let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
     let mut paths: Vec<PathBuf> = paths.collect();
     paths.sort();

@@ -23,7 +23,7 @@ pub use fake_hub::{FakeHub, FakeModel, FakeReply, FakeRequest, sha256_hex};
 pub use gguf::{GgufFile, GgufTensor, GgufValue};
 pub use golden::{
     BlockGolden, ChatGolden, GgufGolden, Golden, Greedy, GroupedGolden, PromptGolden, families,
-    gguf_blocks, gguf_files, grouped, lattice_tiny,
+    gguf_blocks, gguf_files, grouped, grouped_in, lattice_tiny,
 };
 pub use packed::{PackedFile, StoredTensor};
 pub use rng::SplitMix64;
