@@ -177,7 +177,7 @@ fn as_json(
     let tensors = tensors.then(|| -> Vec<Value> {
         let tensors = model.checkpoint.tensors();
         tensors
-            .map(|t| json!({"name": t.name, "dtype": t.form.to_string(), "shape": t.shape, "bytes": t.bytes.len()}))
+            .map(|t| json!({"name": t.name, "dtype": t.form.to_string(), "shape": t.shape, "bytes": t.stored_bytes}))
             .collect()
     });
     json!({
@@ -243,7 +243,7 @@ fn bits_per_weight(model: &Model) -> f64 {
     let (mut values, mut bytes) = (0, 0);
     for tensor in model.checkpoint.tensors() {
         let packed = tensor.form.packed();
-        bytes += packed.map_or(tensor.bytes.len(), |shape| shape.bytes());
+        bytes += packed.map_or(tensor.stored_bytes, |shape| shape.bytes());
         values += tensor.count();
     }
     bytes as f64 * 8.0 / values.max(1) as f64

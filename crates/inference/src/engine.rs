@@ -192,6 +192,10 @@ impl Engine {
 /// # Errors
 /// It is missing, broken, or belongs to another model than `model`.
 pub fn open_tokenizer(files: &ModelFiles, model: &Model) -> Result<HfTokenizer, Error> {
+    if let Some(metadata) = files.gguf() {
+        let reason = "a tokenizer from GGUF metadata is not supported yet";
+        return Err(metadata.refuse("tokenizer.ggml.model", reason).into());
+    }
     let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
     let json = files
         .bytes("tokenizer.json")?

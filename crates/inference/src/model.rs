@@ -1,5 +1,6 @@
 //! A model directory understood: configuration, plan and checkpoint that belong together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Error;
@@ -51,6 +52,7 @@ impl Model {
         let mut notes = config.notes().to_vec();
         notes.extend(unread(&config));
         notes.extend(unused(&surplus, &plan));
+        notes.extend(not_exact(&checkpoint));
         let left_out = ignored(&checkpoint);
         Ok(Self {
             config,
@@ -74,12 +76,14 @@ impl Model {
             .unwrap_or_else(|| KvFormat::for_checkpoint(&self.plan, &self.checkpoint))
     }
 
-    /// Bytes of a weight as the checkpoint stores it, without what fills a packed one up to whole pages.
+    /// Bytes of a weight as the checkpoint stores it, without what fills a packed one up to whole pages; of one in blocks,
+    /// as it is kept.
     pub fn weight_bytes(&self, weight: &Weight) -> u64 {
         let form = self.checkpoint.tensor(&weight.tensor).map(|t| t.form);
         let bytes = match form {
             Some(Form::Packed(shape)) => weight.rows() / shape.segment() * shape.segment_bytes(),
             Some(Form::Dense(dtype)) => weight.len() * dtype.bits() / 8,
+            Some(Form::Blocks(blocks)) => blocks.loaded_bytes(weight.len()),
             None => weight.len() * 4,
         };
         bytes as u64
@@ -100,7 +104,7 @@ impl Model {
     fn packed_width(&self) -> usize {
         let packed = |id| {
             let tensor = self.checkpoint.tensor(&self.plan.weight(id).tensor);
-            tensor.is_some_and(|tensor| tensor.form.packed().is_some())
+            tensor.is_some_and(|tensor| tensor.form.is_integers())
         };
         let steps = self.plan.steps.iter();
         let widths = steps.filter_map(|step| match step.op {
@@ -131,6 +135,24 @@ fn unused(surplus: &[String], plan: &Plan) -> Option<String> {
         surplus.len(),
         plan.family
     ))
+}
+
+/// Matrices in blocks that no form of ours holds as they are.
+fn not_exact(checkpoint: &Checkpoint) -> Vec<String> {
+    let mut kinds: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for tensor in checkpoint.tensors() {
+        if let Form::Blocks(blocks) = tensor.form
+            && !blocks.is_exact()
+            && let Some(scheme) = blocks.scheme()
+        {
+            let kind = (tensor.form.to_string(), scheme.to_string());
+            *kinds.entry(kind).or_default() += 1;
+        }
+    }
+    let note = |((kind, scheme), count)| {
+        format!("{count} matrices are stored in {kind} and run in {scheme}, the nearest of ours")
+    };
+    kinds.into_iter().map(note).collect()
 }
 
 /// Tensors the family leaves out on purpose, by reason.

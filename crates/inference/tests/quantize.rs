@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use lattice_inference::Error;
-use lattice_inference::checkpoint::{Checkpoint, Dtype, Form, ModelFiles, OpenOptions, Tensor};
+use lattice_inference::checkpoint::{Checkpoint, Dtype, Kept, ModelFiles, OpenOptions, Tensor};
 use lattice_inference::quantize::{
     Progress, QuantizeError, Recipe, Report, Scheme, Source, Staged, Target, WriteOptions,
     plan_tensors, sha256, write,
@@ -119,12 +119,12 @@ fn check_tensor(written: &Written, target: &Target, stored: &Tensor<'_>) {
     let (name, found) = (&target.name, written.tensor(&target.name));
     let packed = written.metadata(&format!("lattice.packed/{name}"));
     match target.form {
-        Form::Dense(dtype) => {
+        Kept::Dense(dtype) => {
             assert!(found == stored.bytes && packed.is_none(), "{name}");
             assert_eq!(written.header[name]["dtype"], dtype.name());
             assert_eq!(written.header[name]["shape"], json!(target.shape));
         }
-        Form::Packed(shape) => {
+        Kept::Packed(shape) => {
             let mut expected = vec![0; shape.bytes()];
             pack(&values(stored), shape, &mut expected).unwrap();
             expected.resize(shape.bytes().next_multiple_of(PAGE), 0);
@@ -188,7 +188,7 @@ fn check_copy(dir: &Path, recipe: &Recipe) {
     }
     let packed = targets
         .iter()
-        .filter(|t| matches!(t.form, Form::Packed(_)))
+        .filter(|t| matches!(t.form, Kept::Packed(_)))
         .count();
     assert!(packed > 0);
     check_manifest(&out, &source, &targets, &written);
@@ -219,8 +219,8 @@ fn rows_are_cut_where_the_plan_cuts_them() {
         let targets = plan_tensors(source, &q8(), false).unwrap().tensors;
         let target = targets.iter().find(|t| t.name.ends_with(end)).unwrap();
         match target.form {
-            Form::Packed(shape) => (target.shape.clone(), shape.segment()),
-            Form::Dense(dtype) => panic!("{} is {dtype}", target.name),
+            Kept::Packed(shape) => (target.shape.clone(), shape.segment()),
+            Kept::Dense(dtype) => panic!("{} is {dtype}", target.name),
         }
     };
     let source = open(&family("qwen3_5_moe"));
@@ -284,7 +284,7 @@ fn small_matrices_keep_eight_bits_under_four() {
     for to in PackedScheme::OWN {
         let targets = plan_tensors(&source, &Recipe::new(to), false).unwrap();
         for target in targets.tensors {
-            if let Form::Packed(shape) = target.form {
+            if let Kept::Packed(shape) = target.form {
                 let expected = if target.shape[0] < 64 {
                     PackedScheme::Q8
                 } else {
@@ -307,7 +307,7 @@ fn what_the_model_does_not_read_is_left_out_or_kept_as_it_is() {
     let kept = with.tensors.iter().filter(|target| !target.used);
     for target in kept {
         assert!(target.name.starts_with("mtp."), "{}", target.name);
-        assert!(matches!(target.form, Form::Dense(_)));
+        assert!(matches!(target.form, Kept::Dense(_)));
     }
 }
 

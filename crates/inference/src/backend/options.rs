@@ -3,7 +3,7 @@
 use lattice_kernels::{Bf16Isa, IntIsa, Isa};
 
 use super::Limits;
-use crate::checkpoint::{Checkpoint, Dtype, Form};
+use crate::checkpoint::Checkpoint;
 use crate::plan::{Plan, State};
 
 /// How keys and values are kept.
@@ -56,7 +56,7 @@ impl KvFormat {
             .all(|weight| {
                 checkpoint
                     .tensor(&weight.tensor)
-                    .is_some_and(|t| t.form == Form::Dense(Dtype::F32))
+                    .is_some_and(|tensor| tensor.form.is_f32())
             });
         if exact { Self::F32 } else { Self::F16 }
     }

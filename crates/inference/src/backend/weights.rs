@@ -3,9 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lattice_kernels::unpack;
-
-use crate::checkpoint::{Checkpoint, LoadError, Tensor, Wanted};
+use crate::checkpoint::{Checkpoint, LoadError, Run, Wanted};
 use crate::plan::{Fold, Part, Plan, Weight, packing};
 
 /// What the plan needs of a checkpoint.
@@ -24,31 +22,33 @@ pub(super) fn check_forms(plan: &Plan, checkpoint: &Checkpoint) -> Result<(), Lo
     checkpoint.check(&wanted(plan)).map(drop)
 }
 
-/// Checks the bytes of every tensor that has a checksum and, unless they are allowed, that no weight is NaN or infinite;
-/// `run` calls a task for each of a number of tensors, in any order.
+/// The tensors of the weights that `is_checked`.
+pub(super) fn tensors(plan: &Plan, is_checked: impl Fn(&Weight) -> bool) -> Vec<&str> {
+    let weights = plan.weights.iter().filter(|weight| is_checked(weight));
+    let mut names: Vec<&str> = weights.map(|weight| weight.tensor.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Checks the bytes of every tensor that has a checksum, and that no value of `finite` is NaN or infinite; `run` calls a
+/// task for each of a number of tensors, in any order.
 pub(super) fn check_values(
-    plan: &Plan,
     checkpoint: &Checkpoint,
-    allow_non_finite: bool,
-    run: impl Fn(usize, &(dyn Fn(usize) + Sync)),
+    finite: &[&str],
+    run: &Run<'_>,
 ) -> Result<(), LoadError> {
     if checkpoint.has_checksums() {
         let names: Vec<&str> = checkpoint.names().collect();
-        check_each(&names, &run, |name| checkpoint.check_sum(name))?;
+        check_each(&names, run, |name| checkpoint.check_sum(name))?;
     }
-    if allow_non_finite {
-        return Ok(());
-    }
-    let mut names: Vec<&str> = plan.weights.iter().map(|w| w.tensor.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    check_each(&names, &run, |name| checkpoint.check_finite(name))
+    check_each(finite, run, |name| checkpoint.check_finite(name))
 }
 
 /// The error of the first name that has one, whatever the order they are looked at.
 fn check_each(
     names: &[&str],
-    run: impl Fn(usize, &(dyn Fn(usize) + Sync)),
+    run: &Run<'_>,
     check: impl Fn(&str) -> Result<(), LoadError> + Sync,
 ) -> Result<(), LoadError> {
     let first: Mutex<Option<(usize, LoadError)>> = Mutex::new(None);
@@ -82,7 +82,8 @@ pub(super) fn row_stretches(weight: &Weight) -> Vec<(usize, usize)> {
 /// The values of a weight in f32.
 pub(super) fn f32_values(weight: &Weight, checkpoint: &Checkpoint) -> Result<Vec<f32>, LoadError> {
     let tensor = checkpoint.require(&weight.tensor, &weight.stored)?;
-    let stored = widened(&tensor, checkpoint);
+    let stored = checkpoint.values(tensor.name);
+    let stored = stored.expect("`require` let only forms through that have values");
     let columns = weight.columns();
     let mut values = Vec::with_capacity(weight.len());
     for (first, rows) in row_stretches(weight) {
@@ -93,28 +94,4 @@ pub(super) fn f32_values(weight: &Weight, checkpoint: &Checkpoint) -> Result<Vec
         Fold::OnePlus => values.iter_mut().for_each(|g| *g += 1.0),
     }
     Ok(values)
-}
-
-/// Stored values, exactly, as f32. `Checkpoint::require` let only f32, f16, bf16 and packed ones through.
-fn widened(tensor: &Tensor<'_>, checkpoint: &Checkpoint) -> Vec<f32> {
-    let Some(dtype) = tensor.form.dtype() else {
-        return unpacked(tensor, checkpoint);
-    };
-    let mut values = Vec::with_capacity(tensor.count());
-    dtype.widen(tensor.bytes, &mut values);
-    values
-}
-
-fn unpacked(tensor: &Tensor<'_>, checkpoint: &Checkpoint) -> Vec<f32> {
-    let held = checkpoint.aligned(tensor.name);
-    let held = held.expect("a tensor of the checkpoint has bytes");
-    let aligned = Tensor {
-        bytes: &held,
-        ..*tensor
-    };
-    let packed = aligned.as_packed();
-    let packed = packed.expect("the header's length was checked, and the bytes are aligned");
-    let mut values = vec![0.0; tensor.count()];
-    unpack(packed, &mut values);
-    values
 }

@@ -19,10 +19,10 @@ pub enum LoadError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// A model is a directory; the path leads to something else.
+    /// A model is a directory or a GGUF file; the path leads to something else.
     #[error(
         "{path}: is a {kind}, not a model directory{}",
-        if *kind == "file" { ": name the directory that holds its config.json" } else { "" }
+        if *kind == "file" { " or a GGUF file: name the directory that holds its config.json" } else { "" }
     )]
     NotADirectory {
         /// The path given.
@@ -92,7 +92,7 @@ pub enum LoadError {
         /// The parser's words.
         reason: String,
     },
-    /// A safetensors header that breaks a rule of the format.
+    /// A header of safetensors or GGUF that breaks a rule of the format.
     #[error(
         "{file}: {}header, byte {byte}: {reason}",
         .tensor.as_ref().map(|name| format!("tensor {name}: ")).unwrap_or_default()
@@ -183,6 +183,26 @@ pub enum LoadError {
         tensor: String,
         /// How it is stored.
         dtype: super::Dtype,
+    },
+    /// A tensor in blocks that this program does not read.
+    #[error("{file}: tensor {tensor}: stored as {kind}, which is not supported")]
+    BlockType {
+        /// The file.
+        file: String,
+        /// The tensor, as the file calls it.
+        tensor: String,
+        /// The kind of blocks.
+        kind: &'static str,
+    },
+    /// A tensor in blocks that no packed form of ours holds.
+    #[error("{file}: tensor {tensor}: cannot be repacked: {reason}")]
+    Repack {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        reason: String,
     },
     /// What a file's `__metadata__` says of packed tensors breaks a rule of that format.
     #[error(

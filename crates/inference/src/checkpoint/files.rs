@@ -1,14 +1,17 @@
-//! Where a model's files come from: a directory, or tables of bytes that are part of the program.
+//! Where a model's files come from: a directory, a GGUF file that stands for one, or tables of bytes that are part of the
+//! program.
 //!
-//! In: a directory's path, or a name and its files. Out: the text or bytes of a file by its name.
+//! In: a path, or a name and its files. Out: the text or bytes of a file by its name.
 //! Only regular files inside of the directory are opened; a name that a checkpoint mentions is
 //! never a way out.
 //! It does not know: what stands in the files.
 
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::LoadError;
+use super::gguf::{self, Gguf, GgufMetadata, Tensors};
 use super::mmap::{self, FileBytes, Mapping, Opened};
 
 /// Bytes of one part of a file or model name: what file systems accept.
@@ -23,6 +26,7 @@ pub struct ModelFiles {
 #[derive(Debug, Clone)]
 enum Source {
     Directory(Directory),
+    Gguf(Arc<Gguf>),
     Embedded {
         name: &'static str,
         files: &'static [(&'static str, &'static [u8])],
@@ -40,11 +44,11 @@ struct Directory {
 }
 
 impl ModelFiles {
-    /// The model in a directory. Opens no file yet.
+    /// The model in a directory, of which it opens no file yet, or in a GGUF file, of which it reads the header.
     ///
     /// # Errors
     /// [`LoadError::NotADirectory`] for a path to anything else, [`LoadError::Io`] where there is
-    /// nothing.
+    /// nothing; whatever is wrong with a GGUF file's header.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let io = |source| LoadError::Io {
             file: shown(path),
@@ -52,6 +56,11 @@ impl ModelFiles {
             source,
         };
         let metadata = std::fs::metadata(path).map_err(io)?;
+        if metadata.is_file() && gguf::is_gguf(path) {
+            return Ok(Self {
+                source: Source::Gguf(Arc::new(Gguf::open(path)?)),
+            });
+        }
         if !metadata.is_dir() {
             let kind = kind_of(metadata.file_type());
             return Err(LoadError::NotADirectory {
@@ -83,6 +92,7 @@ impl ModelFiles {
     pub fn name(&self) -> String {
         match &self.source {
             Source::Embedded { name, .. } => (*name).to_owned(),
+            Source::Gguf(gguf) => gguf.name(),
             Source::Directory(directory) => hub_repository(&directory.real)
                 .and_then(hub_name)
                 .unwrap_or_else(|| {
@@ -92,11 +102,37 @@ impl ModelFiles {
         }
     }
 
-    /// The directory, unless the files are part of the program.
+    /// The directory, or the GGUF file, unless the files are part of the program.
     pub fn path(&self) -> Option<&Path> {
         match &self.source {
             Source::Directory(directory) => Some(&directory.path),
+            Source::Gguf(gguf) => Some(gguf.path()),
             Source::Embedded { .. } => None,
+        }
+    }
+
+    /// Where the file of that name stands, unless it is part of the program or made of another one.
+    pub(crate) fn path_of(&self, file: &str) -> Option<PathBuf> {
+        match &self.source {
+            Source::Directory(directory) => Some(directory.path.join(file)),
+            Source::Gguf(gguf) => gguf.file_path(file).map(Path::to_owned),
+            Source::Embedded { .. } => None,
+        }
+    }
+
+    /// What a GGUF file says of itself; `None` for a directory.
+    pub fn gguf(&self) -> Option<&GgufMetadata> {
+        match &self.source {
+            Source::Gguf(gguf) => Some(gguf.metadata()),
+            Source::Directory(_) | Source::Embedded { .. } => None,
+        }
+    }
+
+    /// The files of a GGUF model and the tensors in them; `None` for a directory.
+    pub(super) fn gguf_tensors(&self, mapping: Mapping) -> Option<Result<Tensors, LoadError>> {
+        match &self.source {
+            Source::Gguf(gguf) => Some(gguf.tensors(mapping)),
+            Source::Directory(_) | Source::Embedded { .. } => None,
         }
     }
 
@@ -118,6 +154,7 @@ impl ModelFiles {
             Source::Embedded { files, .. } => {
                 return Ok(files.iter().map(|(name, _)| (*name).to_owned()).collect());
             }
+            Source::Gguf(gguf) => return Ok(gguf.names().map(str::to_owned).collect()),
             Source::Directory(directory) => directory,
         };
         let io = |source| LoadError::Io {
@@ -176,6 +213,10 @@ impl ModelFiles {
                 Ok(embedded(files, file)
                     .map(|bytes| FileBytes::from_static(file.to_owned(), bytes)))
             }
+            Source::Gguf(gguf) => match gguf.text(file) {
+                Some(text) => FileBytes::from_memory(file.to_owned(), text.as_bytes()).map(Some),
+                None => gguf.file(file, mapping),
+            },
             Source::Directory(directory) => {
                 let Some(opened) = directory.file(file)? else {
                     return Ok(None);
@@ -189,27 +230,23 @@ impl ModelFiles {
     }
 
     fn read(&self, file: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, LoadError> {
-        match &self.source {
-            Source::Embedded { files, .. } => {
-                let Some(found) = embedded(files, file) else {
-                    return Ok(None);
-                };
-                let bytes = found.len() as u64;
-                if bytes > bytes_max {
-                    return Err(LoadError::TooLarge {
-                        file: file.to_owned(),
-                        bytes,
-                        bytes_max,
-                    });
-                }
-                Ok(Some(found.to_vec()))
-            }
+        let found = match &self.source {
+            Source::Embedded { files, .. } => embedded(files, file),
+            Source::Gguf(gguf) => gguf.text(file).map(str::as_bytes),
             Source::Directory(directory) => {
                 let opened = directory.file(file)?;
-                opened
+                return opened
                     .map(|opened| mmap::read(&opened, bytes_max))
-                    .transpose()
+                    .transpose();
             }
+        };
+        match found {
+            Some(found) if found.len() as u64 > bytes_max => Err(LoadError::TooLarge {
+                file: file.to_owned(),
+                bytes: found.len() as u64,
+                bytes_max,
+            }),
+            found => Ok(found.map(<[u8]>::to_vec)),
         }
     }
 }
@@ -342,7 +379,7 @@ fn shown(path: &Path) -> String {
 }
 
 #[cfg(unix)]
-fn kind_of(kind: std::fs::FileType) -> &'static str {
+pub(super) fn kind_of(kind: std::fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt as _;
     if kind.is_fifo() {
         "named pipe"
@@ -356,7 +393,7 @@ fn kind_of(kind: std::fs::FileType) -> &'static str {
 }
 
 #[cfg(not(unix))]
-fn kind_of(kind: std::fs::FileType) -> &'static str {
+pub(super) fn kind_of(kind: std::fs::FileType) -> &'static str {
     kind_of_any(kind)
 }
 

@@ -21,6 +21,10 @@ use guard::Watched;
 #[cfg_attr(not(unix), path = "mmap/unguarded.rs")]
 mod guard;
 
+/// Memory of this size is asked for in large pages: fewer of them are cleared and looked up.
+#[cfg(target_os = "linux")]
+const HUGE_BYTES_MIN: usize = 8 << 20;
+
 /// How a checkpoint's files come into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mapping {
@@ -87,12 +91,28 @@ struct Stamp {
     modified: Option<SystemTime>,
 }
 
-/// An opened regular file and the name errors call it by.
+/// An opened regular file and the name errors call it by. `metadata` is of the time it was opened.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) name: String,
     pub(crate) metadata: Metadata,
+}
+
+impl Opened {
+    /// The same file once more.
+    pub(crate) fn again(&self) -> Result<Self, LoadError> {
+        let file = self.file.try_clone().map_err(|source| LoadError::Io {
+            file: self.name.clone(),
+            action: "open",
+            source,
+        })?;
+        Ok(Self {
+            file,
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+        })
+    }
 }
 
 impl FileBytes {
@@ -101,6 +121,39 @@ impl FileBytes {
             name,
             bytes: Bytes::Static(bytes),
         }
+    }
+
+    /// A copy of `bytes`.
+    pub(crate) fn from_memory(name: String, bytes: &[u8]) -> Result<Self, LoadError> {
+        let fill = |memory: &mut [u8]| {
+            memory.copy_from_slice(bytes);
+            Ok(())
+        };
+        Self::filled(name, bytes.len(), fill)
+    }
+
+    /// Memory of `len` bytes, zero at first, that `fill` writes.
+    pub(crate) fn filled(
+        name: String,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), LoadError>,
+    ) -> Result<Self, LoadError> {
+        let memory = MmapOptions::new().len(len.max(1)).map_anon();
+        let mut memory = memory.map_err(|source| LoadError::Io {
+            file: name.clone(),
+            action: "find memory for",
+            source,
+        })?;
+        #[cfg(target_os = "linux")]
+        if len >= HUGE_BYTES_MIN {
+            // Advice that was not taken costs time and nothing else.
+            drop(memory.advise(memmap2::Advice::HugePage));
+        }
+        fill(&mut memory[..len])?;
+        Ok(Self {
+            name,
+            bytes: Bytes::Copied { memory, len },
+        })
     }
 
     pub(crate) fn from_file(opened: Opened, mapping: Mapping) -> Result<Self, LoadError> {

@@ -1,6 +1,6 @@
 //! Checkpoint bytes -> named tensors and a configuration.
 //!
-//! In: a model directory, or the same files from memory. Out: [`Checkpoint`] (tensors as stored, by
+//! In: a model directory, a GGUF file, or the same files from memory. Out: [`Checkpoint`] (tensors as stored, by
 //! name), [`Config`], [`GenerationDefaults`]; [`ModelStore`] finds directories by name.
 //! Everything a file says is checked before it is believed, and sizes before anything is allocated.
 //! It does not know: model families, the plan, devices. What a tensor's name means is the family's
@@ -27,12 +27,15 @@
 //! # Ok::<(), LoadError>(())
 //! ```
 
+mod blocks;
 mod config;
 mod error;
 mod files;
 mod generation;
+mod gguf;
 mod index;
 mod json;
+mod load;
 mod manifest;
 mod mmap;
 mod packed;
@@ -45,13 +48,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(crate) use blocks::{Bench, BlockBytes, Piece, Pieces, Rows, Run};
+pub use blocks::{BlockKind, Blocks, GgmlBlock, Order};
 pub use config::{Config, Expected, Factors, RopeConfig, RopeScaling, Yarn};
 pub use error::LoadError;
 pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
+pub use gguf::{GgufMetadata, Texts};
 pub use mmap::{FileBytes, Mapping, guard_truncation};
 pub use store::{Installed, ModelStore};
-pub use tensor::{AlignedBytes, Dtype, Form, Tensor};
+pub use tensor::{AlignedBytes, Dtype, Form, Kept, Tensor};
 
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are little-endian and are used where they lie");
@@ -77,13 +83,25 @@ pub struct Checkpoint {
 /// Where a tensor lies.
 #[derive(Debug, Clone)]
 struct Place {
-    file: usize,
     /// Its name in the file.
     original: String,
     form: Form,
     shape: Vec<usize>,
-    range: Range<usize>,
+    /// Files by their numbers, and bytes of them. What lies in several places is in blocks.
+    parts: Vec<(usize, Range<usize>)>,
     checksum: Option<u64>,
+}
+
+impl Place {
+    /// The file and the bytes of a tensor that lies in one place.
+    fn one(&self) -> (usize, Range<usize>) {
+        let (file, range) = &self.parts[0];
+        (*file, range.clone())
+    }
+
+    fn bytes(&self) -> usize {
+        self.parts.iter().map(|(_, range)| range.len()).sum()
+    }
 }
 
 /// A weight that somebody needs.
@@ -128,6 +146,14 @@ impl Checkpoint {
             tensors: BTreeMap::new(),
             ignored: Vec::new(),
         };
+        if let Some(gguf) = files.gguf_tensors(options.mapping) {
+            let tensors = gguf?;
+            return Ok(Self {
+                files: tensors.files,
+                tensors: tensors.places,
+                ignored: tensors.ignored,
+            });
+        }
         if let Some(bytes) = files.bytes_as(SINGLE, options.mapping, safetensors::check_head)? {
             manifest::check(files, &bytes)?;
             checkpoint.add(bytes)?;
@@ -171,15 +197,14 @@ impl Checkpoint {
         let file = self.files.len();
         for (name, info) in safetensors::tensors(bytes.name(), &bytes, bytes.len())? {
             let place = Place {
-                file,
                 original: name.clone(),
                 form: info.form,
                 shape: info.shape,
-                range: info.range,
+                parts: vec![(file, info.range)],
                 checksum: info.checksum,
             };
             if let Some(other) = self.tensors.get(&name) {
-                let first = self.files[other.file].name().to_owned();
+                let first = self.files[other.one().0].name().to_owned();
                 let second = bytes.name().to_owned();
                 return Err(LoadError::TensorTwice {
                     tensor: name,
@@ -261,25 +286,24 @@ impl Checkpoint {
     }
 
     fn at<'a>(&'a self, name: &'a str, place: &'a Place) -> Tensor<'a> {
-        let file = &self.files[place.file];
+        let (file, range) = place.one();
+        let file = &self.files[file];
         Tensor {
             name,
             form: place.form,
             shape: &place.shape,
-            bytes: &file[place.range.clone()],
+            bytes: &file[range],
+            stored_bytes: place.bytes(),
             file: file.name(),
         }
     }
 
     /// A tensor's bytes, to be held on to: aligned for its form, copied only where the file's place
-    /// is not.
+    /// is not. Of blocks: those of the first place they lie in.
     pub fn aligned(&self, name: &str) -> Option<AlignedBytes> {
         let place = self.tensors.get(name)?;
-        Some(AlignedBytes::of(
-            &self.files[place.file],
-            place.range.clone(),
-            place.form,
-        ))
+        let (file, range) = place.one();
+        Some(AlignedBytes::of(&self.files[file], range, place.form))
     }
 
     /// The tensor of that name, which must be a weight of that shape, packed or not.
@@ -311,7 +335,7 @@ impl Checkpoint {
                 tensor: name,
                 dtype,
             }),
-            Form::Dense(_) | Form::Packed(_) => Ok(tensor),
+            Form::Dense(_) | Form::Packed(_) | Form::Blocks(_) => Ok(tensor),
         }
     }
 
@@ -384,23 +408,29 @@ impl Checkpoint {
         };
         let tensor = self.tensor(name).ok_or_else(missing)?;
         let (file, name) = (tensor.file.to_owned(), tensor.name.to_owned());
-        let Form::Packed(_) = tensor.form else {
-            return match tensor.non_finite() {
-                None => Ok(()),
-                Some((count, first)) => Err(LoadError::NonFinite {
-                    file,
-                    tensor: name,
-                    count,
-                    first,
-                }),
-            };
+        let bad_scales = match tensor.form {
+            Form::Dense(_) => {
+                return match tensor.non_finite() {
+                    None => Ok(()),
+                    Some((count, first)) => Err(LoadError::NonFinite {
+                        file,
+                        tensor: name,
+                        count,
+                        first,
+                    }),
+                };
+            }
+            Form::Blocks(_) => return self.check_blocks(&tensor),
+            Form::Packed(_) => {
+                let bytes = self.aligned(&name).ok_or_else(missing)?;
+                let packed = Tensor {
+                    bytes: &bytes,
+                    ..tensor
+                };
+                packed.as_packed().and_then(|packed| packed.non_finite())
+            }
         };
-        let bytes = self.aligned(&name).ok_or_else(missing)?;
-        let packed = Tensor {
-            bytes: &bytes,
-            ..tensor
-        };
-        match packed.as_packed().and_then(|packed| packed.non_finite()) {
+        match bad_scales {
             None => Ok(()),
             Some((count, row)) => Err(LoadError::NonFiniteScale {
                 file,
@@ -419,10 +449,11 @@ impl Checkpoint {
         let Some(place) = self.tensors.get(name) else {
             return Ok(());
         };
-        let (file, Some(expected)) = (&self.files[place.file], place.checksum) else {
+        let (file, range) = place.one();
+        let (file, Some(expected)) = (&self.files[file], place.checksum) else {
             return Ok(());
         };
-        let found = packed::checksum(&file[place.range.clone()]);
+        let found = packed::checksum(&file[range]);
         if found == expected {
             return Ok(());
         }
@@ -443,9 +474,10 @@ impl Checkpoint {
     /// checkpoint larger than the memory. What is used again is read again.
     pub(crate) fn release(&self, name: &str, bytes: Range<usize>) {
         if let Some(place) = self.tensors.get(name) {
-            let start = place.range.start + bytes.start.min(place.range.len());
-            let end = place.range.start + bytes.end.min(place.range.len());
-            self.files[place.file].release(start..end);
+            let (file, range) = place.one();
+            let start = range.start + bytes.start.min(range.len());
+            let end = range.start + bytes.end.min(range.len());
+            self.files[file].release(start..end);
         }
     }
 
@@ -453,7 +485,7 @@ impl Checkpoint {
     pub fn weight_bytes(&self) -> u64 {
         self.tensors
             .values()
-            .map(|place| place.range.len() as u64)
+            .map(|place| place.bytes() as u64)
             .sum()
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use lattice_kernels::{Packed, PackedShape};
 
+use super::blocks::{BlockKind, Blocks};
 use super::mmap::FileBytes;
 
 /// How a number is stored: the types that safetensors 0.8 knows.
@@ -152,22 +153,42 @@ pub enum Form {
     Dense(Dtype),
     /// Packed to few bits by `lattice quantize`; the shape is that of the matrix, all leading dimensions taken as rows.
     Packed(PackedShape),
+    /// A matrix in the blocks of another maker, or in another order: read through the checkpoint, row by row.
+    Blocks(Blocks),
 }
 
 impl Form {
-    /// The type of the numbers, unless they are packed.
+    /// The type of the numbers, if they lie one after the other.
     pub fn dtype(self) -> Option<Dtype> {
         match self {
             Self::Dense(dtype) => Some(dtype),
-            Self::Packed(_) => None,
+            Self::Packed(_) | Self::Blocks(_) => None,
         }
     }
 
     /// What the packed bytes hold, if they are.
     pub fn packed(self) -> Option<PackedShape> {
         match self {
-            Self::Dense(_) => None,
+            Self::Dense(_) | Self::Blocks(_) => None,
             Self::Packed(shape) => Some(shape),
+        }
+    }
+
+    /// Whether a runner multiplies with it in integers.
+    pub fn is_integers(self) -> bool {
+        match self {
+            Self::Dense(_) => false,
+            Self::Packed(_) => true,
+            Self::Blocks(blocks) => blocks.scheme().is_some(),
+        }
+    }
+
+    /// Whether its numbers are F32, in whatever order.
+    pub fn is_f32(self) -> bool {
+        match self {
+            Self::Dense(dtype) => dtype == Dtype::F32,
+            Self::Packed(_) => false,
+            Self::Blocks(blocks) => blocks.kind() == BlockKind::Plain(Dtype::F32),
         }
     }
 
@@ -176,16 +197,36 @@ impl Form {
         match self {
             Self::Dense(dtype) => (dtype.bits() / 8).max(1),
             Self::Packed(_) => PACKED_ALIGN,
+            Self::Blocks(_) => 1,
         }
     }
 }
 
-/// The type's name, or the scheme's.
+/// A form that runners keep and files of ours hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// As [`Form::Dense`].
+    Dense(Dtype),
+    /// As [`Form::Packed`].
+    Packed(PackedShape),
+}
+
+impl From<Kept> for Form {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Dense(dtype) => Self::Dense(dtype),
+            Kept::Packed(shape) => Self::Packed(shape),
+        }
+    }
+}
+
+/// The type's name, the scheme's, or that of the blocks.
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dense(dtype) => f.pad(dtype.name()),
             Self::Packed(shape) => shape.scheme().fmt(f),
+            Self::Blocks(blocks) => f.pad(blocks.name()),
         }
     }
 }
@@ -200,8 +241,10 @@ pub struct Tensor<'a> {
     /// Of the numbers, packed or not. Empty for a single number.
     pub shape: &'a [usize],
     /// As they lie in the file, at any address. Dense: product of the shape times the type's size; packed: what the form
-    /// takes, filled up with zeros to whole pages of 4,096.
+    /// takes, filled up with zeros to whole pages of 4,096; in blocks: those of the first place they lie in.
     pub bytes: &'a [u8],
+    /// Bytes it takes in its files.
+    pub stored_bytes: usize,
     /// The file it stands in.
     pub file: &'a str,
 }
@@ -213,6 +256,7 @@ impl<'a> Tensor<'a> {
         match self.form {
             Form::Dense(dtype) => self.bytes.len().saturating_mul(8) / dtype.bits(),
             Form::Packed(shape) => shape.rows() * shape.columns(),
+            Form::Blocks(blocks) => blocks.rows() * blocks.columns(),
         }
     }
 

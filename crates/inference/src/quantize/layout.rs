@@ -12,7 +12,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use super::targets::{PAGE, Target};
-use crate::checkpoint::Form;
+use crate::checkpoint::Kept;
 
 /// The version of the packed format.
 pub(super) const VERSION: u32 = 1;
@@ -49,7 +49,7 @@ pub(super) fn head(targets: &[Target], xxh3: &[u64]) -> Vec<u8> {
     let mut metadata = vec![entry("lattice.packed", &VERSION.to_string().into())];
     for (target, xxh3) in targets.iter().zip(xxh3) {
         let name = &target.name;
-        if let Form::Packed(shape) = target.form {
+        if let Kept::Packed(shape) = target.form {
             let packed = json!({
                 "scheme": shape.scheme().to_string(),
                 "shape": target.shape,
@@ -66,10 +66,10 @@ pub(super) fn head(targets: &[Target], xxh3: &[u64]) -> Vec<u8> {
     for target in targets {
         let end = at + target.stored_bytes();
         let info = match target.form {
-            Form::Packed(_) => json!({
+            Kept::Packed(_) => json!({
                 "dtype": "U8", "shape": [target.stored_bytes()], "data_offsets": [at, end],
             }),
-            Form::Dense(dtype) => json!({
+            Kept::Dense(dtype) => json!({
                 "dtype": dtype.name(), "shape": target.shape, "data_offsets": [at, end],
             }),
         };

@@ -83,7 +83,7 @@ pub(super) fn work(source: &Source, recipe: &Recipe, targets: &[Target]) -> Resu
         let length = file.first_chunk::<8>().copied().map(u64::from_le_bytes);
         let head = length.and_then(|length| usize::try_from(length).ok());
         let head = head.and_then(|length| file.get(8..length.checked_add(8)?));
-        let path = source.files().path().map(|path| path.join(file.name()));
+        let path = source.files().path_of(file.name());
         let modified = path.and_then(|path| path.metadata().ok()?.modified().ok());
         let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         files.push(json!({

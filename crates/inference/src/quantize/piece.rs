@@ -6,81 +6,48 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lattice_kernels::{Cpu, PackError, PackedShape, pack};
+use lattice_kernels::{Cpu, PackError, PackedShape};
 
 use super::QuantizeError;
-use crate::checkpoint::{Dtype, Tensor};
+use crate::checkpoint::{Bench, BlockBytes, Piece, Pieces, Rows, Tensor};
 
-/// Values of a piece, about: half a MiB of f32.
-const PIECE_VALUES: usize = 1 << 17;
-/// Rows that pack together.
-const TILE: usize = 16;
 /// Bytes copied at a time of what stays as it is.
 const COPY_BYTES: usize = 4 << 20;
 
 /// Takes the bytes of a tensor, in order; an error ends the tensor.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), QuantizeError> + Send + 'a;
 
-/// Rows that are packed in one go, whole tiles of whole segments or of one.
-struct Piece {
-    first_row: usize,
-    shape: PackedShape,
-}
-
-/// The pieces of a matrix, from its first row to its last.
-struct Pieces {
-    whole: PackedShape,
-    next_row: usize,
-}
-
-impl Pieces {
-    fn next(&mut self) -> Result<Option<Piece>, lattice_kernels::PackedError> {
-        let (whole, first_row) = (self.whole, self.next_row);
-        if first_row == whole.rows() {
-            return Ok(None);
-        }
-        let (columns, segment) = (whole.columns(), whole.segment());
-        let wanted = (PIECE_VALUES / columns / TILE).max(1) * TILE;
-        let (rows, segment) = if segment <= wanted {
-            let left = whole.rows() - first_row;
-            ((wanted / segment * segment).min(left), segment)
-        } else {
-            let left = segment - first_row % segment;
-            (wanted.min(left), wanted.min(left))
-        };
-        self.next_row += rows;
-        let shape = PackedShape::new(whole.scheme(), rows, columns, segment)?;
-        Ok(Some(Piece { first_row, shape }))
-    }
+/// How much of a tensor was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Read {
+    /// Bytes of its place.
+    Bytes(usize),
+    /// Rows of its matrix, which lie in blocks.
+    Rows(usize),
 }
 
 /// Room for a piece, used again and again.
 #[derive(Default)]
-struct Bench {
-    values: Vec<f32>,
+struct Packing {
+    bench: Bench,
     packed: Vec<u8>,
     failed: Option<QuantizeError>,
 }
 
-/// Packs `tensor` as `shape`; `between` hears after some pieces how many of the tensor's bytes were read, and says
-/// whether to go on.
+/// Packs the rows of `tensor` as `shape`; `between` hears after some pieces how much was read, and says whether to go on.
 pub(super) fn pack_tensor(
     cpu: &Cpu,
-    tensor: &Tensor<'_>,
+    (tensor, rows): (&Tensor<'_>, &Rows<'_>),
     shape: PackedShape,
     sink: &mut Sink<'_>,
-    mut between: impl FnMut(usize) -> Result<(), QuantizeError>,
+    mut between: impl FnMut(Read) -> Result<(), QuantizeError>,
 ) -> Result<(), QuantizeError> {
     let set =
-        || -> Vec<Mutex<Bench>> { (0..2 * cpu.threads()).map(|_| Mutex::default()).collect() };
-    let dtype = dense(tensor)?;
+        || -> Vec<Mutex<Packing>> { (0..2 * cpu.threads()).map(|_| Mutex::default()).collect() };
     let (mut now, mut before) = (set(), set());
     let mut filled = 0;
     let sink = Mutex::new((sink, Ok(())));
-    let mut pieces = Pieces {
-        whole: shape,
-        next_row: 0,
-    };
+    let mut pieces = Pieces::of(shape);
     loop {
         let batch = next_batch(&mut pieces, now.len(), tensor)?;
         if batch.is_empty() && filled == 0 {
@@ -88,7 +55,7 @@ pub(super) fn pack_tensor(
         }
         cpu.run(1 + batch.len(), &|task| match task.checked_sub(1) {
             None => drain(&before[..filled], &sink),
-            Some(index) => fill(&now[index], (tensor, dtype), &batch[index]),
+            Some(index) => fill(&now[index], (tensor, rows), &batch[index]),
         });
         std::mem::replace(&mut lock(&sink).1, Ok(()))?;
         for bench in &now[..batch.len()] {
@@ -98,7 +65,10 @@ pub(super) fn pack_tensor(
         }
         filled = batch.len();
         std::mem::swap(&mut now, &mut before);
-        between(pieces.next_row * shape.columns() * dtype.bits() / 8)?;
+        between(match rows {
+            Rows::Dense { .. } => Read::Bytes(pieces.next_row() * rows.row_bytes()),
+            Rows::Blocks(_) => Read::Rows(pieces.next_row()),
+        })?;
     }
 }
 
@@ -123,7 +93,7 @@ fn next_batch(
 
 type Drain<'a, 'b> = Mutex<(&'a mut Sink<'b>, Result<(), QuantizeError>)>;
 
-fn drain(benches: &[Mutex<Bench>], sink: &Drain<'_, '_>) {
+fn drain(benches: &[Mutex<Packing>], sink: &Drain<'_, '_>) {
     let (sink, result) = &mut *lock(sink);
     for bench in benches {
         if result.is_ok() {
@@ -132,28 +102,17 @@ fn drain(benches: &[Mutex<Bench>], sink: &Drain<'_, '_>) {
     }
 }
 
-fn fill(bench: &Mutex<Bench>, (tensor, dtype): (&Tensor<'_>, Dtype), piece: &Piece) {
-    let bench = &mut *lock(bench);
-    let shape = piece.shape;
-    let row_bytes = shape.columns() * dtype.bits() / 8;
-    let stored = &tensor.bytes[piece.first_row * row_bytes..][..shape.rows() * row_bytes];
-    bench.values.clear();
-    dtype.widen(stored, &mut bench.values);
-    bench.packed.resize(shape.bytes(), 0);
-    bench.failed = pack(&bench.values, shape, &mut bench.packed)
+fn fill(packing: &Mutex<Packing>, (tensor, rows): (&Tensor<'_>, &Rows<'_>), piece: &Piece) {
+    let Packing {
+        bench,
+        packed,
+        failed,
+    } = &mut *lock(packing);
+    packed.resize(piece.shape.bytes(), 0);
+    let result = bench.pack(rows, piece, false, packed);
+    *failed = result
         .err()
         .map(|error| named(error, tensor, piece.first_row));
-}
-
-/// How a tensor's values lie one after the other.
-fn dense(tensor: &Tensor<'_>) -> Result<Dtype, QuantizeError> {
-    tensor
-        .form
-        .dtype()
-        .ok_or_else(|| QuantizeError::AlreadyPacked {
-            file: tensor.file.to_owned(),
-            tensor: tensor.name.to_owned(),
-        })
 }
 
 /// The packer's refusal, with the place in the whole tensor.
@@ -181,13 +140,32 @@ fn named(error: PackError, of: &Tensor<'_>, first_row: usize) -> QuantizeError {
 pub(super) fn copy_tensor(
     tensor: &Tensor<'_>,
     sink: &mut Sink<'_>,
-    mut between: impl FnMut(usize) -> Result<(), QuantizeError>,
+    mut between: impl FnMut(Read) -> Result<(), QuantizeError>,
 ) -> Result<(), QuantizeError> {
     let mut read = 0;
     for bytes in tensor.bytes.chunks(COPY_BYTES) {
         sink(bytes)?;
         read += bytes.len();
-        between(read)?;
+        between(Read::Bytes(read))?;
+    }
+    Ok(())
+}
+
+/// Hands plain numbers on whose rows or columns are stored in another order.
+pub(super) fn copy_blocks(
+    source: &BlockBytes<'_>,
+    sink: &mut Sink<'_>,
+    mut between: impl FnMut(Read) -> Result<(), QuantizeError>,
+) -> Result<(), QuantizeError> {
+    let (rows, row_bytes) = (source.blocks.rows(), source.blocks.row_bytes());
+    let step = (COPY_BYTES / row_bytes.max(1)).max(1);
+    let mut bytes = Vec::new();
+    for first in (0..rows).step_by(step) {
+        let last = rows.min(first + step);
+        bytes.resize((last - first) * row_bytes, 0);
+        source.copy(first..last, &mut bytes);
+        sink(&bytes)?;
+        between(Read::Rows(last))?;
     }
     Ok(())
 }
@@ -198,16 +176,16 @@ pub(super) fn check_finite(tensor: &Tensor<'_>) -> Result<(), QuantizeError> {
         return Ok(());
     };
     let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
-    let dtype = dense(tensor)?;
-    let bytes = dtype.bits() / 8;
-    let mut value = Vec::new();
-    dtype.widen(&tensor.bytes[first * bytes..][..bytes], &mut value);
+    let mut bench = Bench::default();
+    let row = first / columns;
+    let values = Rows::of_dense(tensor).map(|rows| rows.values(row..row + 1, &mut bench));
+    let value = values.and_then(|values| values.get(first % columns).copied());
     Err(QuantizeError::NonFinite {
         file: tensor.file.to_owned(),
         tensor: tensor.name.to_owned(),
-        row: first / columns,
+        row,
         column: first % columns,
-        value: value.first().copied().unwrap_or(f32::NAN),
+        value: value.unwrap_or(f32::NAN),
     })
 }
 
@@ -217,10 +195,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use lattice_kernels::{CpuOptions, PackedScheme};
+    use lattice_kernels::{CpuOptions, PackedScheme, pack};
 
     use super::*;
-    use crate::checkpoint::Form;
+    use crate::checkpoint::{Dtype, Form};
 
     #[test]
     fn pieces_are_the_whole() {
@@ -247,8 +225,10 @@ mod tests {
                 form: Form::Dense(Dtype::F32),
                 shape: &[rows, columns],
                 bytes: &bytes,
+                stored_bytes: bytes.len(),
                 file: "f",
             };
+            let rows_of = Rows::of_dense(&tensor).expect("a weight");
             let shape = PackedShape::new(PackedScheme::Q8, rows, columns, segment);
             let shape = shape.expect("a shape");
             let mut whole = vec![0; shape.bytes()];
@@ -258,7 +238,7 @@ mod tests {
                 found.extend_from_slice(bytes);
                 Ok(())
             };
-            pack_tensor(&cpu, &tensor, shape, &mut sink, |_| Ok(())).expect("packed");
+            pack_tensor(&cpu, (&tensor, &rows_of), shape, &mut sink, |_| Ok(())).expect("packed");
             assert!(found == whole, "{rows} {columns} {segment}");
         }
     }

@@ -10,7 +10,7 @@ use lattice_kernels::{PackedScheme, PackedShape};
 use super::recipe::matches;
 use super::{QuantizeError, Recipe, Scheme};
 use crate::Error;
-use crate::checkpoint::{Checkpoint, Dtype, Form, ModelFiles, OpenOptions, Renamed};
+use crate::checkpoint::{Checkpoint, Dtype, Form, Kept, ModelFiles, OpenOptions, Renamed};
 use crate::model::Model;
 use crate::plan::{Op, Plan, WeightId, packing};
 
@@ -58,7 +58,7 @@ pub struct Target {
     /// Its shape, slowest first.
     pub shape: Vec<usize>,
     /// How it is written: packed and filled up to whole pages, or as it is stored.
-    pub form: Form,
+    pub form: Kept,
     /// Bytes it takes in the source.
     pub before_bytes: u64,
     /// Whether the model reads it.
@@ -74,24 +74,24 @@ impl Target {
     /// Bytes it takes in the output, without what fills up its last page.
     pub fn after_bytes(&self) -> u64 {
         match self.form {
-            Form::Packed(shape) => shape.bytes() as u64,
-            Form::Dense(_) => self.before_bytes,
+            Kept::Packed(shape) => shape.bytes() as u64,
+            Kept::Dense(_) => self.before_bytes,
         }
     }
 
     /// Bytes it takes in the output file.
     pub fn stored_bytes(&self) -> u64 {
         match self.form {
-            Form::Packed(shape) => (shape.bytes() as u64).next_multiple_of(PAGE),
-            Form::Dense(_) => self.before_bytes,
+            Kept::Packed(shape) => (shape.bytes() as u64).next_multiple_of(PAGE),
+            Kept::Dense(_) => self.before_bytes,
         }
     }
 
     /// "q8", "q4", ... or the dtype, in lower case.
     pub fn scheme(&self) -> String {
         match self.form {
-            Form::Packed(shape) => shape.scheme().to_string(),
-            Form::Dense(dtype) => dtype.name().to_lowercase(),
+            Kept::Packed(shape) => shape.scheme().to_string(),
+            Kept::Dense(dtype) => dtype.name().to_lowercase(),
         }
     }
 }
@@ -128,7 +128,8 @@ pub fn plan_tensors(
             continue;
         }
         let name = names.stored(tensor);
-        let form = match (schemes.of_tensor(tensor), packings.get(tensor)) {
+        let matrix = packings.get(tensor);
+        let form = match (schemes.of_tensor(tensor), matrix) {
             (Some(Scheme::Packed(scheme)), Some(matrix)) => {
                 let shape = PackedShape::new(scheme, matrix.rows, matrix.columns, matrix.segment);
                 Some(shape.map_err(|reason| QuantizeError::Shape {
@@ -138,45 +139,60 @@ pub fn plan_tensors(
             }
             _ => None,
         };
-        targets.tensors.extend(target(source, name, form, true)?);
+        let segment = matrix.map(|matrix| matrix.segment);
+        targets
+            .tensors
+            .extend(target(source, name, (form, segment), true)?);
     }
     for stored in source.stored.tensors().filter(|t| !names.is_used(t.name)) {
         if keep_unused {
-            let kept = target(source, stored.name, None, false)?;
+            let kept = target(source, stored.name, (None, None), false)?;
             targets.tensors.extend(kept);
         } else {
             targets.left_out += 1;
-            targets.left_out_bytes += stored.bytes.len() as u64;
+            targets.left_out_bytes += stored.stored_bytes as u64;
         }
     }
     // Stable: inside each group the model's order of reading stays.
     targets.tensors.sort_by_key(|target| match target.form {
-        Form::Packed(_) => 0,
-        Form::Dense(dtype) => 1 + Dtype::F64.bits().saturating_sub(dtype.bits()),
+        Kept::Packed(_) => 0,
+        Kept::Dense(dtype) => 1 + Dtype::F64.bits().saturating_sub(dtype.bits()),
     });
     Ok(targets)
 }
 
+/// The tensor `name`, packed or kept as it is: if that is blocks, in segments of so many rows.
 fn target(
     source: &Source,
     name: &str,
-    packed: Option<PackedShape>,
+    (packed, segment): (Option<PackedShape>, Option<usize>),
     used: bool,
 ) -> Result<Option<Target>, QuantizeError> {
     let Some(tensor) = source.stored.tensor(name) else {
         return Ok(None);
     };
-    if tensor.form.packed().is_some() {
-        return Err(QuantizeError::AlreadyPacked {
-            file: tensor.file.to_owned(),
-            tensor: name.to_owned(),
-        });
-    }
+    let form = match (tensor.form, packed) {
+        (Form::Packed(_), _) => {
+            return Err(QuantizeError::AlreadyPacked {
+                file: tensor.file.to_owned(),
+                tensor: name.to_owned(),
+            });
+        }
+        (_, Some(shape)) => Kept::Packed(shape),
+        (Form::Dense(dtype), None) => Kept::Dense(dtype),
+        (Form::Blocks(blocks), None) => {
+            let kept = blocks.kept(segment.unwrap_or(blocks.rows()));
+            kept.map_err(|reason| QuantizeError::Shape {
+                tensor: name.to_owned(),
+                reason,
+            })?
+        }
+    };
     Ok(Some(Target {
         name: name.to_owned(),
         shape: tensor.shape.to_vec(),
-        form: packed.map_or(tensor.form, Form::Packed),
-        before_bytes: tensor.bytes.len() as u64,
+        form,
+        before_bytes: tensor.stored_bytes as u64,
         used,
     }))
 }

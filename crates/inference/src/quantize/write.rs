@@ -17,13 +17,13 @@ use twox_hash::XxHash3_64;
 use super::hash::{Hashes, Hashing, sha256};
 use super::journal::{Found, Journal, Line};
 use super::layout::{self, Layout};
-use super::piece::{check_finite, copy_tensor, pack_tensor};
+use super::piece::{Read, check_finite, copy_blocks, copy_tensor, pack_tensor};
 use super::place::Place;
 use super::stage::{Report, manifest_of, write_file};
 use super::targets::{Target, Targets, plan_tensors};
 use super::{QuantizeError, Recipe, Source, Staged, manifest};
 use crate::Error;
-use crate::checkpoint::{Form, Tensor};
+use crate::checkpoint::{Kept, Rows, Tensor};
 
 /// The name of the weights in the output.
 const FILE: &str = "model.safetensors";
@@ -219,9 +219,15 @@ impl Writer<'_, '_> {
         };
         let watch = &mut *self.watch;
         let (stored, mut released) = (&self.source.stored, 0);
-        let between = |read: usize| {
-            stored.release(&target.name, released..read);
-            released = read;
+        let between = |read: Read| {
+            match read {
+                Read::Bytes(read) => {
+                    stored.release(&target.name, std::mem::replace(&mut released, read)..read);
+                }
+                Read::Rows(read) => {
+                    stored.release_rows(&target.name, std::mem::replace(&mut released, read)..read);
+                }
+            }
             let done = at.load(Ordering::Relaxed) - base;
             let total = total - base;
             match watch(Progress::Bytes { done, total }) {
@@ -232,17 +238,20 @@ impl Writer<'_, '_> {
                 }),
             }
         };
-        match target.form {
-            Form::Packed(shape) => {
-                pack_tensor(&self.cpu, tensor, shape, &mut sink, between)?;
+        match (target.form, stored.rows(&target.name)) {
+            (Kept::Packed(shape), Some(rows)) => {
+                pack_tensor(&self.cpu, (tensor, &rows), shape, &mut sink, between)?;
                 let tail = target.stored_bytes() - target.after_bytes();
                 sink(&vec![0; tail as usize])?;
             }
-            Form::Dense(_) => {
+            (_, rows) => {
                 if target.used && !self.options.allow_non_finite {
                     check_finite(tensor)?;
                 }
-                copy_tensor(tensor, &mut sink, between)?;
+                match rows {
+                    Some(Rows::Blocks(blocks)) => copy_blocks(&blocks, &mut sink, between)?,
+                    _ => copy_tensor(tensor, &mut sink, between)?,
+                }
             }
         }
         Ok(hashing.finish())

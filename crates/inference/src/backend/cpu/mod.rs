@@ -42,12 +42,15 @@ impl Backend for Cpu {
         let cpu = processor(options)?;
         super::weights::check_forms(&plan, &checkpoint)?;
         let allow = options.allow_non_finite;
-        super::weights::check_values(&plan, &checkpoint, allow, |count, task| {
-            cpu.run(count, task);
-        })?;
+        let run = |count: usize, task: &(dyn Fn(usize) + Sync)| cpu.run(count, task);
+        // Blocks are looked at when they are repacked, so that a file is read once.
+        let finite = super::weights::tensors(&plan, |weight| {
+            !allow && checkpoint.blocks(&weight.tensor).is_none()
+        });
+        super::weights::check_values(&checkpoint, &finite, &run)?;
         let limits = options.limits(&plan);
         let device = Device {
-            weights: Weights::load(&plan, &checkpoint)?,
+            weights: Weights::load(&plan, &checkpoint, allow, &run)?,
             ropes: steps::rope_tables(&plan, limits.context_tokens_max),
             cpu,
         };

@@ -1,11 +1,14 @@
-//! The weights as the cpu backend keeps them: matrices as stored, in the file's own memory; vectors as f32.
+//! The weights as the cpu backend keeps them: matrices as stored, in the file's own memory, or repacked from blocks;
+//! vectors as f32.
+
+use std::collections::BTreeMap;
 
 use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows};
 
 use super::super::weights::f32_values;
 use super::matrix::Matrix;
-use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Form, LoadError};
-use crate::plan::{Part, Plan, Weight, WeightId};
+use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Kept, LoadError, Run};
+use crate::plan::{Part, Plan, WeightId, packing};
 
 /// All weights of a plan.
 pub(super) struct Weights {
@@ -21,41 +24,48 @@ enum Loaded {
 
 struct Stored {
     bytes: AlignedBytes,
-    form: Form,
+    form: Kept,
     rows: usize,
     columns: usize,
     part: Part,
 }
 
 impl Weights {
-    /// Holds on to every weight of the plan; copies vectors, and matrices that lie at an odd address. The forms were
-    /// checked.
-    pub(super) fn load(plan: &Plan, checkpoint: &Checkpoint) -> Result<Self, LoadError> {
-        let load = |(weight, matrix): (&Weight, bool)| {
+    /// Holds on to every weight of the plan; copies vectors, and matrices that lie at an odd address; repacks blocks, and
+    /// looks at their scales. The forms were checked.
+    pub(super) fn load(
+        plan: &Plan,
+        checkpoint: &Checkpoint,
+        allow_non_finite: bool,
+        run: &Run<'_>,
+    ) -> Result<Self, LoadError> {
+        let packing = packing(plan);
+        // Two halves of a tensor are two weights of one memory.
+        let mut known: BTreeMap<&str, (Kept, AlignedBytes)> = BTreeMap::new();
+        let mut loaded = Vec::with_capacity(plan.weights.len());
+        for (weight, matrix) in plan.weights.iter().zip(plan.matrices()) {
+            let name = weight.tensor.as_str();
             if !matrix {
-                return Ok(Loaded::Vector(f32_values(weight, checkpoint)?));
+                if !allow_non_finite && checkpoint.blocks(name).is_some() {
+                    checkpoint.check_finite(name)?;
+                }
+                loaded.push(Loaded::Vector(f32_values(weight, checkpoint)?));
+                continue;
             }
-            let form = checkpoint.require(&weight.tensor, &weight.stored)?.form;
-            let bytes = checkpoint
-                .aligned(&weight.tensor)
-                .ok_or_else(|| LoadError::Missing {
-                    tensor: weight.tensor.clone(),
-                    near: None,
-                })?;
-            Ok(Loaded::Matrix(Stored {
+            if !known.contains_key(name) {
+                let segment = packing.get(name).map(|packing| packing.segment);
+                let found = checkpoint.matrix(name, segment, allow_non_finite, run)?;
+                known.insert(name, found);
+            }
+            let (form, bytes) = known[name].clone();
+            loaded.push(Loaded::Matrix(Stored {
                 bytes,
                 form,
                 rows: weight.rows(),
                 columns: weight.columns(),
                 part: weight.part,
-            }))
-        };
-        let loaded = plan
-            .weights
-            .iter()
-            .zip(plan.matrices())
-            .map(load)
-            .collect::<Result<_, _>>()?;
+            }));
+        }
         Ok(Self { loaded })
     }
 
@@ -72,8 +82,8 @@ impl Weights {
     pub(super) fn matrix(&self, id: WeightId) -> Matrix<'_> {
         let stored = self.stored(id);
         match stored.form {
-            Form::Dense(dtype) => Matrix::Dense(stored.dense(dtype)),
-            Form::Packed(shape) => Matrix::Packed(stored.packed(shape)),
+            Kept::Dense(dtype) => Matrix::Dense(stored.dense(dtype)),
+            Kept::Packed(shape) => Matrix::Packed(stored.packed(shape)),
         }
     }
 
@@ -85,13 +95,13 @@ impl Weights {
             Part::Rows { period, start, .. } => index * period + start,
         };
         match stored.form {
-            Form::Dense(dtype) => {
+            Kept::Dense(dtype) => {
                 let columns = stored.columns;
                 let range = first * columns..(first + rows) * columns;
                 let data = data(&stored.bytes, dtype).slice(range);
                 Matrix::Dense(Dense::new(data, rows, columns))
             }
-            Form::Packed(shape) => {
+            Kept::Packed(shape) => {
                 Matrix::Packed(whole(&stored.bytes, shape).slice(first..first + rows))
             }
         }
@@ -107,7 +117,7 @@ impl Weights {
 
     /// Whether a matrix is packed.
     pub(super) fn is_packed(&self, id: WeightId) -> bool {
-        self.stored(id).form.packed().is_some()
+        matches!(self.stored(id).form, Kept::Packed(_))
     }
 }
 

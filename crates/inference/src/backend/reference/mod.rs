@@ -32,8 +32,8 @@ impl Backend for Reference {
         options: &LoadOptions,
     ) -> Result<Box<dyn Runner>, Error> {
         weights::check_forms(&plan, &checkpoint)?;
-        let allow = options.allow_non_finite;
-        weights::check_values(&plan, &checkpoint, allow, |count, task| {
+        let finite = weights::tensors(&plan, |_| !options.allow_non_finite);
+        weights::check_values(&checkpoint, &finite, &|count, task| {
             (0..count).for_each(task);
         })?;
         let mut matrices = Vec::with_capacity(plan.weights.len());
