@@ -431,7 +431,7 @@ pub(crate) struct BenchArgs {
 /// The token before a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Bos {
-    /// In each window's first place where tokenizer.json puts one before a text
+    /// In each window's first place where the tokenizer puts one before a text
     Auto,
     /// None
     None,

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::checkpoint::GenerationDefaults;
 use lattice_inference::plan::Footprint;
+use lattice_inference::{Model, tokenizer_source};
 use serde_json::{Value, json};
 
 use crate::args::ShowArgs;
@@ -18,19 +18,26 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let defaults = GenerationDefaults::open(&files)?;
     let options = args.run.load_options(1);
     let memory = args.memory.then(|| Memory::of(&model, &options));
+    // A model without a tokenizer can still be looked at.
+    let tokenizer = tokenizer_source(&files);
     let mut out = std::io::stdout().lock();
     if args.json {
-        let value = as_json(
+        let mut value = as_json(
             &files.name(),
             &model,
             &defaults,
             memory.as_ref(),
             args.tensors,
         );
+        value["tokenizer"] = json!(tokenizer.ok());
         writeln!(out, "{value}")?;
         return Ok(ExitCode::SUCCESS);
     }
     print(&mut out, &files.name(), &model, &defaults)?;
+    match &tokenizer {
+        Ok(source) => writeln!(out, "tokenizer   {source}")?,
+        Err(error) => writeln!(out, "tokenizer   none: {}", visible(&error.to_string()))?,
+    }
     if let Some(memory) = memory {
         memory.print(&mut out)?;
     }

@@ -7,17 +7,14 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::backend::{Backend, LoadOptions};
-use crate::checkpoint::{Config, GenerationDefaults, LoadError, ModelFiles, OpenOptions};
+use crate::checkpoint::{GenerationDefaults, ModelFiles, OpenOptions};
 use crate::generate::{Generator, GeneratorOptions, Request, Thinking};
 use crate::model::Model;
 use crate::sample::SamplerOptions;
+use crate::text::{open_template, open_tokenizer, stop_ids};
 use crate::tokenizer::{
-    ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, TemplateFiles, TextError,
-    Tokenizer,
+    ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, TextError, Tokenizer,
 };
-
-/// Template and tokenizer_config files are text that people wrote: far below this.
-const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// Everything a caller may choose about an engine.
 #[derive(Debug, Clone, Default)]
@@ -185,61 +182,4 @@ impl Engine {
             budget: None,
         })
     }
-}
-
-/// The tokenizer of a model's files.
-///
-/// # Errors
-/// It is missing, broken, or belongs to another model than `model`.
-pub fn open_tokenizer(files: &ModelFiles, model: &Model) -> Result<HfTokenizer, Error> {
-    if let Some(metadata) = files.gguf() {
-        let reason = "a tokenizer from GGUF metadata is not supported yet";
-        return Err(metadata.refuse("tokenizer.ggml.model", reason).into());
-    }
-    let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
-    let json = files
-        .bytes("tokenizer.json")?
-        .ok_or_else(|| LoadError::NoFile {
-            model: files.name(),
-            file: "tokenizer.json",
-        })?;
-    let tokenizer = HfTokenizer::from_json(&json, config.as_deref())?;
-    check_vocabulary(model, &tokenizer)?;
-    Ok(tokenizer)
-}
-
-fn open_template(
-    files: &ModelFiles,
-    tokenizer: &HfTokenizer,
-) -> Result<Option<ChatTemplate>, Error> {
-    let config = files.text("tokenizer_config.json", TEXT_BYTES_MAX)?;
-    let jinja = files.text("chat_template.jinja", TEXT_BYTES_MAX)?;
-    let files = TemplateFiles {
-        jinja: jinja.as_deref(),
-        tokenizer_config: config.as_deref(),
-    };
-    Ok(ChatTemplate::new(files, tokenizer.control_tokens())?)
-}
-
-/// A tokenizer whose ids do not fit the embedding belongs to another model.
-fn check_vocabulary(model: &Model, tokenizer: &HfTokenizer) -> Result<(), LoadError> {
-    let (ids, vocab) = (tokenizer.ids_max(), model.plan.vocab);
-    if ids <= vocab {
-        return Ok(());
-    }
-    let reason = format!("is {vocab}, the tokenizer has ids up to {}", ids - 1);
-    Err(model.config.refuse("vocab_size", reason))
-}
-
-fn stop_ids(
-    config: &Config,
-    defaults: &GenerationDefaults,
-    tokenizer: &HfTokenizer,
-) -> Result<Vec<u32>, LoadError> {
-    let mut ids = defaults.eos_token_ids.clone();
-    ids.extend(config.ids("eos_token_id")?);
-    ids.extend(tokenizer.eos_id());
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
 }

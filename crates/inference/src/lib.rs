@@ -36,8 +36,10 @@ pub mod plan;
 pub mod quality;
 pub mod quantize;
 pub mod sample;
+mod text;
 pub mod tokenizer;
 
-pub use engine::{ChatRequest, Engine, EngineOptions, open_tokenizer};
+pub use engine::{ChatRequest, Engine, EngineOptions};
 pub use error::Error;
 pub use model::Model;
+pub use text::{open_tokenizer, tokenizer_source};

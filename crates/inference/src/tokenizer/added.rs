@@ -31,6 +31,19 @@ pub(super) struct AddedToken {
 }
 
 impl AddedToken {
+    /// A token that is found wherever its spelling stands, and nothing more.
+    pub(super) fn plain(id: u32, content: String) -> Self {
+        AddedToken {
+            id,
+            content,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+            special: false,
+        }
+    }
+
     /// A run of white space that is not marked special is vocabulary in another drawer, not a control token.
     pub(super) fn is_control(&self) -> bool {
         self.special || !self.content.chars().all(char::is_whitespace)

@@ -1,5 +1,8 @@
 //! What can be wrong with tokenizer files, templates, conversations and texts.
 
+/// The form that all tokenizers are brought into.
+pub(super) const CANONICAL: &str = "tokenizer.json";
+
 /// Why text could not be turned into ids, or a tokenizer or template could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,11 +53,27 @@ pub enum TextError {
     },
 }
 
+/// A tokenizer file that is wrong.
+pub(super) fn wrong_in(file: &str, reason: impl std::fmt::Display) -> TextError {
+    TextError::Tokenizer {
+        file: file.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
 impl TextError {
     pub(super) fn file(reason: impl std::fmt::Display) -> Self {
-        TextError::Tokenizer {
-            file: "tokenizer.json".to_owned(),
-            reason: reason.to_string(),
+        wrong_in(CANONICAL, reason)
+    }
+
+    /// The same error, where what is wrong with the canonical form comes from `file`.
+    pub(super) fn in_source(self, file: &str) -> Self {
+        match self {
+            TextError::Tokenizer {
+                file: named,
+                reason,
+            } if named == CANONICAL => wrong_in(file, reason),
+            other => other,
         }
     }
 

@@ -19,14 +19,11 @@ use tokenizers::models::wordpiece::WordPieceBuilder;
 use super::TextError;
 use super::added::AddedToken;
 
-/// The largest file that is read: the largest known one (256 k tokens) has 33 MB.
-const FILE_BYTES_MAX: usize = 128 << 20;
-
 /// tokenizer.json as it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct TokenizerFile {
     #[serde(default)]
-    version: Option<String>,
+    pub(super) version: Option<String>,
     #[serde(default)]
     pub(super) added_tokens: Vec<AddedToken>,
     #[serde(default)]
@@ -38,23 +35,42 @@ pub(super) struct TokenizerFile {
     #[serde(default)]
     pub(super) decoder: Value,
     pub(super) model: ModelFile,
+    /// What SentencePiece puts before a text. The form has components for it that leave it out where the text begins with
+    /// a space.
+    #[serde(skip)]
+    pub(super) prefix: Option<Prefix>,
+    /// Ids that end a text, besides the `eos_token` of the settings.
+    #[serde(skip)]
+    pub(super) ends: Vec<u32>,
+}
+
+/// Where the mark of a word's beginning is put before text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefix {
+    /// Before the whole text.
+    First,
+    /// Before each part between added tokens.
+    Parts,
 }
 
 /// The `model` of tokenizer.json: the fields of all kinds together.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct ModelFile {
     #[serde(rename = "type")]
-    kind: Option<String>,
+    pub(super) kind: Option<String>,
     pub(super) vocab: VocabFile,
-    merges: Option<Vec<Merge>>,
-    unk_token: Option<String>,
-    unk_id: Option<usize>,
-    fuse_unk: Option<bool>,
-    byte_fallback: Option<bool>,
-    ignore_merges: Option<bool>,
-    continuing_subword_prefix: Option<String>,
-    end_of_word_suffix: Option<String>,
-    max_input_chars_per_word: Option<usize>,
+    pub(super) merges: Option<Vec<Merge>>,
+    pub(super) unk_token: Option<String>,
+    pub(super) unk_id: Option<usize>,
+    pub(super) fuse_unk: Option<bool>,
+    pub(super) byte_fallback: Option<bool>,
+    pub(super) ignore_merges: Option<bool>,
+    /// Ids of a Unigram that no text spells, whatever it writes: SentencePiece keeps them apart from its pieces.
+    #[serde(skip)]
+    pub(super) unwritten: Vec<u32>,
+    pub(super) continuing_subword_prefix: Option<String>,
+    pub(super) end_of_word_suffix: Option<String>,
+    pub(super) max_input_chars_per_word: Option<usize>,
 }
 
 /// A vocabulary: spellings with ids, or (Unigram) spellings with scores in the order of their ids.
@@ -66,17 +82,26 @@ pub(super) enum VocabFile {
 
 /// Two neighbouring tokens that become one: `["a", "b"]`, or `"a b"` in older files.
 #[derive(Debug)]
-struct Merge(String, String);
+pub(super) struct Merge(pub(super) String, pub(super) String);
+
+impl Merge {
+    /// A merge as older files write it: two tokens divided by one space.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let (left, right) = text.split_once(' ')?;
+        let two = !left.is_empty() && !right.is_empty() && !right.contains(' ');
+        two.then(|| Merge(left.to_owned(), right.to_owned()))
+    }
+}
+
+impl Default for VocabFile {
+    fn default() -> Self {
+        VocabFile::Ids(Vec::new())
+    }
+}
 
 impl TokenizerFile {
     /// Reads and checks a whole file.
     pub(super) fn from_bytes(json: &[u8]) -> Result<Self, TextError> {
-        if json.len() > FILE_BYTES_MAX {
-            let bytes = json.len();
-            return Err(TextError::file(format!(
-                "{bytes} bytes, the most is {FILE_BYTES_MAX}"
-            )));
-        }
         let file: TokenizerFile = serde_json::from_slice(json).map_err(TextError::file)?;
         if file
             .version
@@ -158,7 +183,7 @@ impl VocabFile {
         }
     }
 
-    fn iter(&self) -> Box<dyn Iterator<Item = (&str, u32)> + '_> {
+    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = (&str, u32)> + '_> {
         match self {
             VocabFile::Ids(ids) => Box::new(ids.iter().map(|(text, id)| (text.as_str(), *id))),
             VocabFile::Scores(scores) => Box::new(
@@ -226,13 +251,19 @@ impl ModelFile {
     }
 
     fn build_unigram(self) -> Result<ModelWrapper, TextError> {
-        let VocabFile::Scores(scores) = self.vocab else {
+        let VocabFile::Scores(mut scores) = self.vocab else {
             return Err(wrong(
                 "a Unigram needs a list of [spelling, score] as `vocab`",
             ));
         };
         if let Some((spelling, score)) = scores.iter().find(|(_, score)| !score.is_finite()) {
             return Err(wrong(format!("the score of {spelling:?} is {score}")));
+        }
+        for id in self.unwritten {
+            if let Some((spelling, _)) = scores.get_mut(id as usize) {
+                // Spaces have become marks when the model sees a text.
+                *spelling = format!(" {id}");
+            }
         }
         Unigram::from(scores, self.unk_id, self.byte_fallback.unwrap_or(false))
             .map(ModelWrapper::Unigram)
@@ -348,12 +379,8 @@ impl<'de> Deserialize<'de> for Merge {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Merge, E> {
-                match text.split_once(' ') {
-                    Some((left, right)) if !right.contains(' ') => {
-                        Ok(Merge(left.to_owned(), right.to_owned()))
-                    }
-                    _ => Err(E::custom(format!("merge {text:?} is not two tokens"))),
-                }
+                Merge::from_text(text)
+                    .ok_or_else(|| E::custom(format!("merge {text:?} is not two tokens")))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge, A::Error> {

@@ -1,6 +1,6 @@
-//! The tokenizer of a checkpoint's tokenizer.json, on top of the `tokenizers` library.
+//! The tokenizer of a checkpoint, on top of the `tokenizers` library.
 //!
-//! In: tokenizer.json, and tokenizer_config.json where there is one. Out: a [`Tokenizer`].
+//! In: tokenizer.json or what says the same, see [`TokenizerFiles`]. Out: a [`Tokenizer`].
 //! The library's model never sees an added token: they are cut out here, where it is known which characters came from
 //! people. Otherwise each step is the library's, so ids are its ids. It does not know chat templates.
 
@@ -16,15 +16,17 @@ use tokenizers::{
 };
 
 use super::added::{AddedToken, AddedTokens, Matcher, Piece};
-use super::file::TokenizerFile;
+use super::error::wrong_in;
+use super::file::{Prefix, TokenizerFile};
 use super::pieces::{PieceDecoder, PieceTable};
+use super::source::{self, Settings, TokenizerFiles, Vocabulary};
 use super::split::{Stage, stages_from_json};
 use super::{ControlTokens, Prompt, TextError, Tokenizer};
 
 /// The longest text that is tokenized at once. Splitting a text costs up to 100 times its size for a moment.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
 
-/// A tokenizer as tokenizer.json describes it.
+/// A tokenizer as a checkpoint's files describe it.
 ///
 /// ```
 /// use lattice_inference::tokenizer::{HfTokenizer, Tokenizer};
@@ -50,7 +52,17 @@ pub struct HfTokenizer {
     normalized: Option<Matcher>,
     pieces: PieceTable,
     strips_leading_space: bool,
-    end: Option<u32>,
+    prefix: Option<Prefix>,
+    ends: Vec<u32>,
+}
+
+/// A tokenized text or pair of texts with the checkpoint's special tokens around them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// For each id, which text it belongs to, where the model tells them apart; else zero.
+    pub type_ids: Vec<u32>,
 }
 
 type Split = (NormalizedString, Option<Vec<Token>>);
@@ -62,19 +74,40 @@ impl HfTokenizer {
     /// [`TextError::Tokenizer`] names what is wrong: ids with gaps or given twice, merges of unknown tokens, an
     /// end-of-sequence token without an id, an unknown kind of component, a file larger than 128 MiB.
     pub fn from_json(json: &[u8], config: Option<&str>) -> Result<Self, TextError> {
-        let mut file = TokenizerFile::from_bytes(json)?;
-        let config: Value = match config {
-            None => Value::Null,
-            Some(text) => serde_json::from_str(text).map_err(wrong_config)?,
+        Self::from_files(&TokenizerFiles {
+            vocabulary: Vocabulary::Json(json),
+            tokenizer_config: config,
+            special_tokens_map: None,
+            added_tokens: None,
+            model_type: None,
+        })
+    }
+
+    /// Loads a tokenizer from whichever files it comes in.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`]; and what is wrong with a file of another kind, or not supported about it.
+    pub fn from_files(files: &TokenizerFiles<'_>) -> Result<Self, TextError> {
+        Self::build(files).map_err(|error| error.in_source(files.vocabulary.source()))
+    }
+
+    fn build(files: &TokenizerFiles<'_>) -> Result<Self, TextError> {
+        let settings = match files.vocabulary {
+            Vocabulary::Gguf(_) => Settings::default(),
+            _ => Settings::new(
+                files.tokenizer_config,
+                files.special_tokens_map,
+                files.added_tokens,
+            )?,
         };
-        add_from_config(&mut file.added_tokens, &config)?;
+        let mut file = source::canonical(files, &settings)?;
         file.added_tokens.retain(|token| !token.content.is_empty());
         let decoder = PieceDecoder::from_json(&file.decoder)?;
         let pieces = piece_table(&file, &decoder)?;
         check_growth(&file.normalizer)?;
         let normalizer: Option<NormalizerWrapper> = component(&file.normalizer, "normalizer")?;
         let (verbatim, normalized) = matchers(&file.added_tokens, normalizer.as_ref())?;
-        let tokenizer = HfTokenizer {
+        let mut tokenizer = HfTokenizer {
             stages: stages_from_json(&file.pre_tokenizer)?,
             post_processor: component(&file.post_processor, "post_processor")?,
             model: guarded(|| Ok(file.model.build()))
@@ -85,24 +118,72 @@ impl HfTokenizer {
             normalized,
             pieces,
             strips_leading_space: decoder.strips_leading_space,
-            end: None,
+            prefix: file.prefix,
+            ends: file.ends,
         };
-        tokenizer.check_special_ids(&config)?;
-        let end = token_text(&config["eos_token"]).and_then(|token| tokenizer.id_from_token(token));
-        Ok(HfTokenizer { end, ..tokenizer })
+        tokenizer.check_special_ids(&settings)?;
+        let end = settings.named("eos_token");
+        let end = end.and_then(|end| tokenizer.id_from_token(&end.content));
+        tokenizer.ends.extend(end);
+        Ok(tokenizer)
     }
 
     /// Ids of plain text with the checkpoint's own special tokens around it (`[CLS] ... [SEP]`, a leading `<s>`), as
     /// embedding models want it. Nothing in the text becomes a control token.
     pub fn ids_with_specials_from_text(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        let ids = |encoding: Encoding| encoding.get_ids().to_vec();
-        let encoding = self.encode(text, &|token: &AddedToken, _| !token.is_control())?;
-        match &self.post_processor {
-            None => Ok(ids(encoding)),
-            Some(processor) => guarded(|| processor.process(encoding, None, true))
-                .map(ids)
-                .map_err(TextError::Encode),
-        }
+        Ok(self.row_from_text(text)?.ids)
+    }
+
+    /// [`Self::ids_with_specials_from_text`], with type ids.
+    pub fn row_from_text(&self, text: &str) -> Result<TokenRow, TextError> {
+        self.row(self.encode_plain(text)?, None)
+    }
+
+    /// Two plain texts as one row, with the checkpoint's own special tokens around and between them
+    /// (`[CLS] first [SEP] second [SEP]`), as models that compare texts want it.
+    ///
+    /// ```
+    /// use lattice_inference::tokenizer::{HfTokenizer, TokenizerFiles, Vocabulary};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokenizer = HfTokenizer::from_files(&TokenizerFiles {
+    ///     vocabulary: Vocabulary::Words("[PAD]\n[UNK]\n[CLS]\n[SEP]\nis\nit\nraining\n?\nyes\n"),
+    ///     tokenizer_config: None,
+    ///     special_tokens_map: None,
+    ///     added_tokens: None,
+    ///     model_type: None,
+    /// })?;
+    /// let row = tokenizer.row_from_pair("Is it raining?", "Yes")?;
+    /// assert_eq!(row.ids, [2, 4, 5, 6, 7, 3, 8, 3]);
+    /// assert_eq!(row.type_ids, [0, 0, 0, 0, 0, 0, 1, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn row_from_pair(&self, first: &str, second: &str) -> Result<TokenRow, TextError> {
+        self.row(self.encode_plain(first)?, Some(self.encode_plain(second)?))
+    }
+
+    fn encode_plain(&self, text: &str) -> Result<Encoding, TextError> {
+        self.encode(text, &|token: &AddedToken, _| !token.is_control())
+    }
+
+    fn row(&self, first: Encoding, second: Option<Encoding>) -> Result<TokenRow, TextError> {
+        let process = || match &self.post_processor {
+            Some(processor) => processor.process(first, second, true),
+            None => {
+                let mut row = first;
+                if let Some(mut second) = second {
+                    second.set_type_ids(vec![1; second.len()]);
+                    row.merge_with(second, false);
+                }
+                Ok(row)
+            }
+        };
+        let row = guarded(process).map_err(TextError::Encode)?;
+        Ok(TokenRow {
+            ids: row.get_ids().to_vec(),
+            type_ids: row.get_type_ids().to_vec(),
+        })
     }
 
     /// The spellings that must not come from people: input of [`super::ChatTemplate::new`].
@@ -111,9 +192,9 @@ impl HfTokenizer {
         ControlTokens::new(tokens.map(|token| (token.content.clone(), token.special)))
     }
 
-    /// The id of tokenizer_config.json's `eos_token`.
-    pub fn eos_id(&self) -> Option<u32> {
-        self.end
+    /// Ids that end a text: `eos_token`, and in GGUF metadata whatever else ends an answer.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.ends
     }
 
     /// Spelling and id of each added token, control tokens and others, in the order of the file.
@@ -124,15 +205,14 @@ impl HfTokenizer {
             .map(|token| (token.content.as_str(), token.id))
     }
 
-    fn check_special_ids(&self, config: &Value) -> Result<(), TextError> {
+    fn check_special_ids(&self, settings: &Settings) -> Result<(), TextError> {
         for name in ["bos_token", "eos_token"] {
-            let Some(token) = token_text(&config[name]) else {
+            let Some(token) = settings.named(name) else {
                 continue;
             };
-            if self.id_from_token(token).is_none() {
-                return Err(wrong_config(format!(
-                    "{name}: {token:?} is not in tokenizer.json"
-                )));
+            if self.id_from_token(&token.content).is_none() {
+                let reason = format!("{name}: {:?} is not in the vocabulary", token.content);
+                return Err(wrong_in("tokenizer_config.json", reason));
             }
         }
         Ok(())
@@ -154,6 +234,9 @@ impl HfTokenizer {
             let mut parts = PreTokenizedString::from(text);
             parts.split(|_, part| self.cut_verbatim(part, allowed))?;
             parts.split(|_, part| self.cut_normalized(part, allowed))?;
+            if let Some(prefix) = self.prefix {
+                parts.split(|_, part| Ok::<_, tokenizers::Error>([with_mark(part, prefix)]))?;
+            }
             for stage in &self.stages {
                 stage.apply(&mut parts)?;
             }
@@ -204,8 +287,7 @@ impl HfTokenizer {
 
 impl Tokenizer for HfTokenizer {
     fn ids_from_text(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        let encoding = self.encode(text, &|token: &AddedToken, _| !token.is_control())?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(self.encode_plain(text)?.get_ids().to_vec())
     }
 
     fn ids_from_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
@@ -240,13 +322,6 @@ fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String>
     }
 }
 
-fn wrong_config(reason: impl std::fmt::Display) -> TextError {
-    TextError::Tokenizer {
-        file: "tokenizer_config.json".to_owned(),
-        reason: reason.to_string(),
-    }
-}
-
 /// A component of tokenizer.json; `null` is none.
 fn component<T: for<'de> Deserialize<'de>>(
     value: &Value,
@@ -256,45 +331,13 @@ fn component<T: for<'de> Deserialize<'de>>(
         .map_err(|reason| TextError::file(format!("{name}: {reason}")))
 }
 
-/// A token in tokenizer_config.json: its spelling, or an object that holds it.
-fn token_text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.get("content")?.as_str())
-}
-
-/// Adds the tokens that only tokenizer_config.json knows. Where both files describe one, the configuration wins, as it
-/// does in the reference.
-fn add_from_config(tokens: &mut Vec<AddedToken>, config: &Value) -> Result<(), TextError> {
-    let Some(described) = config
-        .get("added_tokens_decoder")
-        .and_then(Value::as_object)
-    else {
-        return Ok(());
-    };
-    for (id, token) in described {
-        let wrong = |reason: String| wrong_config(format!("added_tokens_decoder.{id}: {reason}"));
-        let number: u32 = id
-            .parse()
-            .map_err(|error| wrong(format!("the key is not an id: {error}")))?;
-        let mut token = token.clone();
-        if let Some(fields) = token.as_object_mut() {
-            fields.insert("id".to_owned(), number.into());
-        }
-        let token = AddedToken::deserialize(token).map_err(|error| wrong(error.to_string()))?;
-        match tokens
-            .iter_mut()
-            .find(|known| known.content == token.content)
-        {
-            Some(known) if known.id != token.id => {
-                let (content, other) = (&token.content, known.id);
-                return Err(wrong(format!(
-                    "{content:?} has id {other} in tokenizer.json"
-                )));
-            }
-            Some(known) => *known = token,
-            None => tokens.push(token),
-        }
+/// Puts SentencePiece's mark before a part of a text, unless nothing is left of the part.
+fn with_mark(mut part: NormalizedString, prefix: Prefix) -> NormalizedString {
+    let first = part.offsets_original().0 == 0;
+    if !part.get().is_empty() && (first || prefix == Prefix::Parts) {
+        part.prepend("\u{2581}");
     }
-    Ok(())
+    part
 }
 
 fn piece_table(file: &TokenizerFile, decoder: &PieceDecoder) -> Result<PieceTable, TextError> {

@@ -35,6 +35,7 @@ mod jinja;
 mod pieces;
 mod prompt;
 mod python;
+mod source;
 mod split;
 mod stream;
 mod template;
@@ -42,8 +43,9 @@ mod template;
 pub use chat::{ChatMessage, ChatOptions, Content, Function, Role, ToolCall};
 pub use error::TextError;
 pub use guard::ControlTokens;
-pub use hf::HfTokenizer;
+pub use hf::{HfTokenizer, TokenRow};
 pub use prompt::Prompt;
+pub use source::{GgufVocabulary, TokenizerFiles, Vocabulary};
 pub use stream::TextStream;
 pub use template::{ChatTemplate, Rendered, TemplateFiles};
 

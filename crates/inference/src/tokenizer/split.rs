@@ -29,7 +29,7 @@ pub(super) enum Stage {
 }
 
 /// The words of GPT-2: what a `ByteLevel` stage with `use_regex` splits by.
-const GPT2_WORDS: &str =
+pub(super) const GPT2_WORDS: &str =
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// What an expression with look-around may spend on one match before the text is refused: about 0.1 s.

@@ -6,6 +6,7 @@
 //! A new kind of file adds a [`BlockKind`] and its arms here.
 //! It does not know: names, headers, which file the bytes are of.
 
+mod affine;
 mod ggml;
 mod order;
 mod pieces;
@@ -16,6 +17,7 @@ use std::ops::Range;
 
 use lattice_kernels::{GroupBits, GroupColumns, PackedError, PackedScheme, PackedShape};
 
+pub use affine::{AffineBlock, AffineLayout};
 pub use ggml::GgmlBlock;
 pub use order::Order;
 pub(crate) use pieces::{Piece, Pieces};
@@ -32,6 +34,8 @@ pub enum BlockKind {
     Plain(Dtype),
     /// ggml's.
     Ggml(GgmlBlock),
+    /// Groups with a scale and a minimum each: those of MLX, AWQ and GPTQ.
+    Affine(AffineBlock),
 }
 
 /// A matrix in blocks: its kind, its logical size, and the order its parts are stored in.
@@ -93,13 +97,14 @@ impl Blocks {
                 group: GroupColumns::Of32,
                 minimum: block.has_minima(),
             }),
+            BlockKind::Affine(block) => Some(block.scheme()),
         }
     }
 
     /// Whether that form holds every value as it is; else it is the nearest of ours.
     pub fn is_exact(&self) -> bool {
         match self.kind {
-            BlockKind::Plain(_) => true,
+            BlockKind::Plain(_) | BlockKind::Affine(_) => true,
             BlockKind::Ggml(block) => block.group() == 32,
         }
     }
@@ -142,6 +147,8 @@ impl Blocks {
         match self.kind {
             BlockKind::Plain(dtype) => self.columns * dtype.bits() / 8,
             BlockKind::Ggml(block) => self.columns / block.values() * block.bytes(),
+            // Its parts lie in different places.
+            BlockKind::Affine(_) => 0,
         }
     }
 
@@ -158,6 +165,7 @@ impl Blocks {
         match self.kind {
             BlockKind::Plain(_) => 1,
             BlockKind::Ggml(block) => block.group(),
+            BlockKind::Affine(block) => block.group(),
         }
     }
 
@@ -166,6 +174,7 @@ impl Blocks {
         match self.kind {
             BlockKind::Plain(_) => false,
             BlockKind::Ggml(block) => block.has_minima(),
+            BlockKind::Affine(_) => true,
         }
     }
 
@@ -173,6 +182,7 @@ impl Blocks {
         match self.kind {
             BlockKind::Plain(dtype) => dtype.name(),
             BlockKind::Ggml(block) => block.name(),
+            BlockKind::Affine(block) => block.name(),
         }
     }
 }
@@ -223,7 +233,8 @@ impl Groups {
 #[derive(Debug, Clone)]
 pub(crate) struct BlockBytes<'a> {
     pub(crate) blocks: Blocks,
-    /// For kinds that store row after row: rows of the first, then of the next, and so on.
+    /// For kinds that store row after row: rows of the first, then of the next, and so on. For affine ones: words, scales
+    /// and biases or zero points of the first rows, then of the next.
     pub(crate) parts: Vec<&'a [u8]>,
 }
 
@@ -240,6 +251,19 @@ impl BlockBytes<'_> {
             row -= rows;
         }
         unreachable!("the header's lengths were checked against the shape")
+    }
+
+    /// The parts that hold the model's row `row`, and which row of how many it is there.
+    fn affine_parts(&self, block: AffineBlock, row: usize) -> ([&[u8]; 3], (usize, usize)) {
+        let mut row = self.blocks.row_order.stored(row);
+        for parts in self.parts.as_chunks::<3>().0 {
+            let rows = block.rows(*parts, self.blocks.columns);
+            if row < rows {
+                return (*parts, (row, rows));
+            }
+            row -= rows;
+        }
+        unreachable!("the parts' lengths were checked against the shape")
     }
 
     /// The rows `rows` as groups. Asked of kinds that have a [`Blocks::scheme`].
@@ -286,8 +310,13 @@ impl BlockBytes<'_> {
         row: usize,
         (quants, scales, minima): (&mut [i8], &mut [f32], &mut [f32]),
     ) {
-        let BlockKind::Ggml(block) = self.blocks.kind else {
-            return;
+        let block = match self.blocks.kind {
+            BlockKind::Plain(_) => return,
+            BlockKind::Affine(block) => {
+                let (parts, row) = self.affine_parts(block, row);
+                return block.read(parts, row, (quants, scales, minima));
+            }
+            BlockKind::Ggml(block) => block,
         };
         let groups = block.values() / block.group();
         let bytes = self.row(row).chunks_exact(block.bytes());

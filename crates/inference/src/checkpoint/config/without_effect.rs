@@ -2,7 +2,7 @@
 
 /// About training, about the file itself, about outputs that are not logits, about towers that a
 /// language model does not run, and ids that end or pad a text.
-const FIELDS: [&str; 44] = [
+const FIELDS: [&str; 46] = [
     "architectures",
     "attention_dropout",
     "attn_pdrop",
@@ -31,6 +31,8 @@ const FIELDS: [&str; 44] = [
     "pad_token_id",
     "pretraining_tp",
     "problem_type",
+    "quantization",
+    "quantization_config",
     "resid_pdrop",
     "return_dict",
     "return_dict_in_generate",
