@@ -126,8 +126,12 @@ fn weight(place: &Place) -> Result<Dtype, String> {
             "{} is stored as {dtype}; weights can be F32, F16 or BF16",
             place.original
         )),
-        Form::Dense(_) | Form::Packed(_) | Form::Blocks(_) => Err(format!(
+        Form::Dense(_) | Form::Packed(_) => Err(format!(
             "{} stands in a packed file, which holds stacks",
+            place.original
+        )),
+        Form::Blocks(_) => Err(format!(
+            "{} is stored in groups; experts one by one are read from F32, F16 and BF16",
             place.original
         )),
     }
