@@ -201,5 +201,120 @@ def tokenizers():
     put("tokenizer", "wrong-added", whole(bpe, added_tokens=[token | {"id": 4000000000}]))
 
 
-for make in [safetensors, indices, configs, small, templates, tokenizers]:
+def vocabularies():
+    put("vocab_txt", "right", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n##s\nworld\n!\n,\n12\n##3\n")
+    for name, text in {"empty": "", "no-unk": "a\nb\n", "twice": "[UNK]\na\na\n", "returns": "[UNK]\r\na\r\n", "gap": "[UNK]\n\na\n",
+                       "long": "[UNK]\n" + "a" * 5000}.items():
+        put("vocab_txt", name, text)
+    put("vocab_json", "right", {"H": 0, "e": 1, "l": 2, "o": 3, "He": 4, "lo": 5, "Ġ": 6, "Ġw": 7})
+    for name, content in {"gap": {"a": 0, "b": 5}, "same": {"a": 0, "b": 0}, "text": {"a": "0"}, "list": [], "huge": {"a": 1 << 60},
+                          "twice": '{"a":0,"a":1}'}.items():
+        put("vocab_json", name, content)
+    put("merges", "right", "#version: 0.2\nH e\nl o\nĠ w\n")
+    for name, text in {"unknown": "x y\n", "three": "H e l\n", "one": "H\n", "twice": "H e\nH e\n", "returns": "H e\r\nl o\r\n"}.items():
+        put("merges", name, text)
+
+    def varint(n):
+        out = b""
+        while n > 127:
+            out, n = out + bytes([n & 127 | 128]), n >> 7
+        return out + bytes([n])
+
+    def field(number, value):
+        if isinstance(value, int):
+            return varint(number << 3) + varint(value)
+        if isinstance(value, float):
+            return varint(number << 3 | 5) + struct.pack("<f", value)
+        return varint(number << 3 | 2) + varint(len(value)) + value
+
+    def piece(text, score, kind=1):
+        return field(1, field(1, text.encode()) + field(2, score) + (field(3, kind) if kind != 1 else b""))
+
+    pieces = piece("<unk>", 0.0, 2) + piece("<s>", 0.0, 3) + piece("</s>", 0.0, 3)
+    letters = b"".join(piece(c, -float(i)) for i, c in enumerate("▁Helo w"))
+    for name, model in {"unigram": 1, "bpe": 2, "word": 3, "char": 4}.items():
+        put("sentencepiece", name, pieces + letters + piece("▁He", -20.0) + field(2, field(3, model)) + field(3, field(1, b"identity") + field(3, 1)))
+    put("sentencepiece", "bytes", pieces + b"".join(piece(f"<0x{b:02X}>", 0.0, 6) for b in range(256)) + letters + field(2, field(3, 2) + field(35, 1)))
+    for name, content in {"empty": b"", "cut": pieces[:-3], "long": field(1, b"x" * 10) + b"\x0a\xff\xff\xff\xff\x0f", "twice": pieces + pieces,
+                          "nan": pieces + piece("a", float("nan")), "wire": b"\x0f", "charsmap": pieces + field(3, field(2, b"\xff" * 40))}.items():
+        put("sentencepiece", name, content)
+
+
+def gguf():
+    def text(value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def value(v):
+        if isinstance(v, bool):
+            return 7, struct.pack("<B", v)
+        if isinstance(v, int):
+            return 4, struct.pack("<I", v)
+        if isinstance(v, float):
+            return 6, struct.pack("<f", v)
+        if isinstance(v, str):
+            return 8, text(v)
+        kind = value(v[0])[0]
+        return 9, struct.pack("<IQ", kind, len(v)) + b"".join(value(x)[1] for x in v)
+
+    def whole(meta, tensors, version=3, data=None, count=None):
+        out = b"GGUF" + struct.pack("<IQQ", version, len(tensors) if count is None else count, len(meta))
+        for key, v in meta.items():
+            kind, content = value(v)
+            out += text(key) + struct.pack("<I", kind) + content
+        at, body = 0, b""
+        for name, (dims, kind, size) in tensors.items():
+            out += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind, at)
+            size += -size % 32
+            body, at = body + bytes(size), at + size
+        out += bytes(-len(out) % 32)
+        return out + (body if data is None else data)
+
+    meta = {
+        "general.architecture": "llama", "general.alignment": 32, "llama.block_count": 1, "llama.context_length": 64, "llama.embedding_length": 32,
+        "llama.feed_forward_length": 32, "llama.attention.head_count": 2, "llama.attention.head_count_kv": 1, "llama.rope.dimension_count": 16,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5, "llama.rope.freq_base": 1e4, "llama.vocab_size": 6, "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "▁", "a", "b"], "tokenizer.ggml.scores": [0.0, 0.0, 0.0, -1.0, -2.0, -3.0],
+        "tokenizer.ggml.token_type": [2, 3, 3, 1, 1, 1], "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
+    }
+
+    def tensors(kind, bits):
+        def one(*dims):
+            count = 1
+            for d in dims:
+                count *= d
+            return (dims, kind, count * bits // 8)
+
+        f32 = ((32,), 0, 128)
+        block = "blk.0."
+        return {"token_embd.weight": one(32, 6), "output_norm.weight": f32, block + "attn_norm.weight": f32, block + "ffn_norm.weight": f32,
+                block + "attn_q.weight": one(32, 32), block + "attn_k.weight": one(32, 16), block + "attn_v.weight": one(32, 16),
+                block + "attn_output.weight": one(32, 32), block + "ffn_gate.weight": one(32, 32), block + "ffn_up.weight": one(32, 32),
+                block + "ffn_down.weight": one(32, 32)}
+
+    for name, kind, bits in [("f16", 1, 16), ("q8_0", 8, 8.5), ("q4_1", 3, 5), ("q4_0", 2, 4.5)]:
+        ready = {n: (d, k, int(s)) for n, (d, k, s) in tensors(kind, bits).items()}
+        put("gguf", name, whole(meta, ready))
+    right = whole(meta, ready)
+    for name, content in {
+        "empty": b"", "magic": b"GGUF", "version": whole(meta, ready, version=9), "version-1": whole(meta, ready, version=1), "cut": right[:900], "cut-data": right[:-1],
+        "many": whole(meta, ready, count=1 << 60), "no-tensors": whole(meta, {}), "no-meta": whole({}, ready), "type": whole(meta, {"a": ((32,), 77, 128)}),
+        "overflow": whole(meta, {"a": ((1 << 62, 1 << 62), 0, 128)}), "rank": whole(meta, {"a": ((1,) * 9, 0, 4)}), "zero": whole(meta, {"a": ((0,), 0, 0)}),
+        "alignment": whole(meta | {"general.alignment": 0}, ready), "heads": whole(meta | {"llama.attention.head_count": 0}, ready),
+        "blocks": whole(meta | {"llama.block_count": 1 << 31}, ready), "vocab": whole(meta | {"tokenizer.ggml.tokens": ["a"]}, ready),
+        "not-utf8": right.replace(b"llama.vocab_size", b"llama.vocab_siz\xff"), "odd-columns": whole(meta, {"a": ((31,), 8, 34)}),
+    }.items():
+        put("gguf", name, content)
+
+
+def quantization():
+    config = json.loads((ROOT / "crates/testkit/goldens/grouped/mlx_llama_4/config.json").read_text())
+    put("quantization", "right", config)
+    for name, groups in {"bits": {"group_size": 64, "bits": 3}, "group": {"group_size": 0, "bits": 4}, "other": {"group_size": 128, "bits": 4}, "eight": {"group_size": 32, "bits": 8},
+                         "mode": {"group_size": 32, "bits": 4, "mode": "mxfp4"}, "awq": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"},
+                         "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 32}, "fp8": {"quant_method": "fp8"}, "list": []}.items():
+        other = {k: v for k, v in config.items() if k != "quantization_config"}
+        put("quantization", f"wrong-{name}", other | {"quantization": groups})
+
+
+for make in [vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers]:
     make()

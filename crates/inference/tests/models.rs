@@ -401,3 +401,107 @@ fn a_window_is_said_by_its_family() {
         [None; 3]
     );
 }
+
+/// The mixture with a tensor for each expert's part, named and shaped as transformers 5.23 saves it.
+fn experts_one_by_one() -> Spoiled {
+    let mut model = Spoiled::of("qwen3_5_moe");
+    let stacked: Vec<String> = model
+        .tensors
+        .keys()
+        .filter(|name| name.contains(".experts."))
+        .cloned()
+        .collect();
+    assert_eq!(stacked.len(), 8);
+    for name in stacked {
+        let (dtype, shape, bytes) = model.tensors.remove(&name).unwrap();
+        let (path, leaf) = name.rsplit_once('.').unwrap();
+        let parts: &[&str] = if leaf == "down_proj" {
+            &["down_proj"]
+        } else {
+            &["gate_proj", "up_proj"]
+        };
+        let rows = shape[1] / parts.len();
+        let bytes_each = rows * shape[2] * 4;
+        for (index, bytes) in bytes.chunks(bytes_each).enumerate() {
+            let (expert, part) = (index / parts.len(), parts[index % parts.len()]);
+            let tensor = (dtype.clone(), vec![rows, shape[2]], bytes.to_vec());
+            model
+                .tensors
+                .insert(format!("{path}.{expert}.{part}.weight"), tensor);
+        }
+    }
+    model
+}
+
+#[test]
+fn experts_that_are_stored_one_by_one_are_the_same_model() {
+    let stacked = Spoiled::of("qwen3_5_moe").open().unwrap();
+    let model = experts_one_by_one().open().unwrap();
+    assert!(model.notes.is_empty(), "{:?}", model.notes);
+    assert_eq!(
+        model.checkpoint.weight_bytes(),
+        stacked.checkpoint.weight_bytes()
+    );
+    for backend in backends() {
+        let rows = |model: &Model| {
+            let (plan, weights) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+            let mut runner = load(backend, &plan, &weights, &LoadOptions::default());
+            feed_alone(&mut *runner, &[3, 1, 4, 1, 5], 5)
+        };
+        assert!(rows(&model) == rows(&stacked), "{}", backend.name());
+    }
+}
+
+#[test]
+fn experts_that_make_no_stack_are_refused_by_name() {
+    let path = "model.language_model.layers.1.mlp.experts";
+    let up = format!("{path}.5.up_proj.weight");
+    let mut model = experts_one_by_one();
+    let (_, _, bytes) = model.tensors.remove(&up).unwrap();
+    model.refused(&["experts.gate_up_proj", "expert 5 has no up_proj"]);
+    let halves: Vec<u8> = bytes
+        .chunks(4)
+        .flat_map(|value| [value[2], value[3]])
+        .collect();
+    model
+        .tensors
+        .insert(up.clone(), ("BF16".to_owned(), vec![10, 36], halves));
+    model.refused(&["experts.gate_up_proj", &up, "BF16", "F32"]);
+    model
+        .tensors
+        .insert(up.clone(), ("F32".to_owned(), vec![9, 40], bytes.clone()));
+    model.refused(&[&up, "[9, 40]", "[10, 36]"]);
+    let mut model = experts_one_by_one();
+    for part in ["gate_proj", "up_proj", "down_proj"] {
+        model
+            .tensors
+            .remove(&format!("{path}.7.{part}.weight"))
+            .unwrap();
+    }
+    model.refused(&["gate_up_proj", "[8, 20, 36]", "[7, 20, 36]"]);
+    let mut model = experts_one_by_one();
+    let stack = Spoiled::of("qwen3_5_moe").tensors[&format!("{path}.down_proj")].clone();
+    model.tensors.insert(format!("{path}.down_proj"), stack);
+    model.refused(&["experts.down_proj", "single experts"]);
+    let mut model = experts_one_by_one();
+    let down = model.tensors[&format!("{path}.0.down_proj.weight")].clone();
+    model
+        .tensors
+        .insert(format!("{path}.00.down_proj.weight"), down);
+    model.refused(&["experts.down_proj", "experts.00.down_proj"]);
+    let mut model = experts_one_by_one();
+    let nan = &mut model.tensors.get_mut(&up).unwrap().2;
+    nan[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
+    let model = model.open().unwrap();
+    for backend in backends() {
+        let (plan, weights) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+        let refused = backend
+            .load(plan, weights, &LoadOptions::default())
+            .map(drop);
+        let error = refused.unwrap_err().to_string();
+        assert!(
+            error.contains("gate_up_proj") && error.contains('1'),
+            "{error}"
+        );
+    }
+}

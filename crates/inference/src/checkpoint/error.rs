@@ -174,6 +174,14 @@ pub enum LoadError {
         /// What the header says.
         found: Vec<usize>,
     },
+    /// The tensors of single experts do not make a stack.
+    #[error("tensors of single experts for {stack}: {reason}")]
+    Stack {
+        /// The stack's name.
+        stack: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A tensor that is no F32, F16 or BF16.
     #[error("{file}: tensor {tensor}: stored as {dtype}; weights can be F32, F16 or BF16")]
     Dtype {

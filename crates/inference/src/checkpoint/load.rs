@@ -11,7 +11,8 @@ use lattice_kernels::unpack;
 use super::blocks::repack;
 use super::mmap::FileBytes;
 use super::{
-    AlignedBytes, Bench, BlockBytes, Checkpoint, Form, Kept, LoadError, Rows, Run, Tensor,
+    AlignedBytes, Bench, BlockBytes, BlockKind, Checkpoint, Form, Kept, LoadError, Rows, Run,
+    Tensor,
 };
 
 impl Checkpoint {
@@ -75,11 +76,22 @@ impl Checkpoint {
                     bad.unwrap_or_else(|| refused(reason))
                 })
             }
-            Kept::Dense(_) => {
+            Kept::Dense(dtype) => {
                 copy_rows(&source, memory, run, &done);
-                match allow_non_finite {
-                    true => Ok(()),
-                    false => self.check_finite(name),
+                // The copy is looked at: the file's pages would come back for it.
+                let copied = Tensor {
+                    form: Form::Dense(dtype),
+                    bytes: memory,
+                    ..tensor
+                };
+                match copied.non_finite().filter(|_| !allow_non_finite) {
+                    None => Ok(()),
+                    Some((count, first)) => Err(LoadError::NonFinite {
+                        file: tensor.file.to_owned(),
+                        tensor: name.to_owned(),
+                        count,
+                        first,
+                    }),
                 }
             }
         };
@@ -133,8 +145,20 @@ impl Checkpoint {
             for (file, range) in &place.parts {
                 self.files[*file].release(range.clone());
             }
-        } else if let ([_], Some(bytes)) = (&place.parts[..], blocks.bytes_of_rows(rows)) {
-            self.release(name, bytes);
+            return;
+        }
+        let in_rows = matches!(blocks.kind(), BlockKind::Plain(_) | BlockKind::Ggml(_));
+        let Some(bytes) = blocks.bytes_of_rows(rows).filter(|_| in_rows) else {
+            return;
+        };
+        let mut before = 0;
+        for (file, part) in &place.parts {
+            let inside = |byte: usize| part.start + byte.saturating_sub(before).min(part.len());
+            let range = inside(bytes.start)..inside(bytes.end);
+            if !range.is_empty() {
+                self.files[*file].release(range);
+            }
+            before += part.len();
         }
     }
 
@@ -177,12 +201,18 @@ fn copy_rows(
     run: &Run<'_>,
     done: &(dyn Fn(Range<usize>) + Sync),
 ) {
-    const ROWS: usize = 64;
+    // Around each page that is read the system maps some more; of large pieces that is little.
+    const TASK_BYTES: usize = 1 << 20;
     let bytes = source.blocks.loaded_bytes(source.blocks.columns()).max(1);
-    let tasks: Vec<Mutex<&mut [u8]>> = memory.chunks_mut(ROWS * bytes).map(Mutex::new).collect();
+    let rows_of_task = (TASK_BYTES / bytes).max(1);
+    let tasks: Vec<Mutex<&mut [u8]>> = memory
+        .chunks_mut(rows_of_task * bytes)
+        .map(Mutex::new)
+        .collect();
     run(tasks.len(), &|index| {
         let out = &mut *tasks[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = index * ROWS..index * ROWS + out.len() / bytes;
+        let first = index * rows_of_task;
+        let rows = first..first + out.len() / bytes;
         source.copy(rows.clone(), out);
         done(rows);
     });

@@ -41,6 +41,7 @@ mod manifest;
 mod mmap;
 mod packed;
 mod safetensors;
+mod stack;
 mod store;
 mod tensor;
 
@@ -58,6 +59,7 @@ pub use generation::GenerationDefaults;
 pub(crate) use gguf::VOCABULARY;
 pub use gguf::{GgufMetadata, Texts};
 pub use mmap::{FileBytes, Mapping, guard_truncation};
+use stack::Stacks;
 pub use store::{Installed, ModelStore};
 pub use tensor::{AlignedBytes, Dtype, Form, Kept, Tensor};
 
@@ -125,6 +127,21 @@ pub enum Renamed<'a> {
     Keep(Cow<'a, str>),
     /// The tensor is left out, and why.
     Ignore(&'static str),
+    /// The tensor is one expert's part of a stack that checkpoints can also hold as one tensor.
+    OfExpert(OfExpert),
+}
+
+/// A tensor's place in a stack `[experts, rows, columns]`: expert after expert, and of each, part after part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfExpert {
+    /// The stack's name.
+    pub stack: String,
+    /// Whose part it is, from 0.
+    pub expert: usize,
+    /// What the parts of an expert are called, in the order of their rows.
+    pub parts: &'static [&'static str],
+    /// Which of them it is.
+    pub part: usize,
 }
 
 impl Checkpoint {
@@ -225,7 +242,8 @@ impl Checkpoint {
     /// Gives every tensor the name that `f` makes of its own, or leaves it out. Copies no weights.
     ///
     /// # Errors
-    /// [`LoadError::TensorTwice`] if two tensors fall on one name; it names both as they were.
+    /// [`LoadError::TensorTwice`] if two tensors fall on one name; it names both as they were. [`LoadError::Stack`] or
+    /// [`LoadError::Shape`] if the parts of a stack do not make one.
     pub fn rename(self, f: impl Fn(&str) -> Renamed<'_>) -> Result<Self, LoadError> {
         let Self {
             files,
@@ -234,9 +252,14 @@ impl Checkpoint {
         } = self;
         let mut renamed: BTreeMap<String, Place> = BTreeMap::new();
         let mut before: BTreeMap<String, String> = BTreeMap::new();
+        let mut stacks = Stacks::default();
         for (name, place) in tensors {
             let new = match f(&name) {
                 Renamed::Keep(new) => new.into_owned(),
+                Renamed::OfExpert(of) => {
+                    stacks.add(of, name, place)?;
+                    continue;
+                }
                 Renamed::Ignore(why) => {
                     ignored.push((name, why));
                     continue;
@@ -252,6 +275,16 @@ impl Checkpoint {
             }
             before.insert(new.clone(), name);
             renamed.insert(new, place);
+        }
+        for (stack, place) in stacks.places(&files)? {
+            if let Some(first) = before.get(&stack) {
+                return Err(LoadError::TensorTwice {
+                    tensor: stack,
+                    first: first.clone(),
+                    second: "tensors of single experts".to_owned(),
+                });
+            }
+            renamed.insert(stack, place);
         }
         Ok(Self {
             files,

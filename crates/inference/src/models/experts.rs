@@ -3,7 +3,7 @@
 //! Reference: transformers `modeling_qwen3_5_moe.py`, whose router softmaxes over all experts, keeps the best and scales
 //! their weights to sum to 1.
 
-use crate::checkpoint::{Config, LoadError};
+use crate::checkpoint::{Config, LoadError, OfExpert};
 use crate::plan::{Act, Builder, Experts, Fold, Part, Val, Weight};
 
 use super::blocks::gated_mlp;
@@ -88,4 +88,24 @@ impl SparseMlp {
             renormalise: true,
         }
     }
+}
+
+/// Checkpoints have the experts stacked, or each by itself: `layers.0.mlp.experts.3.up_proj.weight` is the second part
+/// of expert 3 in `layers.0.mlp.experts.gate_up_proj`.
+pub(super) fn of_expert(name: &str) -> Option<OfExpert> {
+    let (path, rest) = name.split_once(".experts.")?;
+    let (number, leaf) = rest.split_once('.')?;
+    let expert = number.parse().ok()?;
+    let (stack, parts, part): (_, &[&str], _) = match leaf {
+        "gate_proj.weight" => ("gate_up_proj", &["gate_proj", "up_proj"], 0),
+        "up_proj.weight" => ("gate_up_proj", &["gate_proj", "up_proj"], 1),
+        "down_proj.weight" => ("down_proj", &["down_proj"], 0),
+        _ => return None,
+    };
+    Some(OfExpert {
+        stack: format!("{path}.experts.{stack}"),
+        expert,
+        parts,
+        part,
+    })
 }

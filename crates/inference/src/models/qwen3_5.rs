@@ -4,13 +4,13 @@
 //! "Gated Delta Networks". Norm gains are stored zero-centred, except the one inside the delta rule.
 
 use crate::Error;
-use crate::checkpoint::{Config, LoadError, Renamed};
+use crate::checkpoint::{Config, LoadError, OfExpert, Renamed};
 use crate::plan::{Act, Builder, Fold, HeadShape, Part, Plan, Val, Weight, WeightId};
 
 use super::blocks::{Attention, Ends, gated_mlp, layer_kinds, silu_only};
 use super::delta::Delta;
 use super::experts::SparseMlp;
-use super::{Family, llama};
+use super::{Family, experts, llama};
 
 pub(super) const DENSE: Family = Family {
     name: "qwen3_5",
@@ -186,6 +186,10 @@ fn sanitize(name: &str) -> Renamed<'_> {
     let inner = name.strip_prefix("model.").unwrap_or(name);
     let inner = inner.strip_prefix("language_model.").unwrap_or(inner);
     let inner = inner.strip_prefix("model.").unwrap_or(inner);
+    if let Some(of) = experts::of_expert(inner) {
+        let stack = format!("{PREFIX}.{}", of.stack);
+        return Renamed::OfExpert(OfExpert { stack, ..of });
+    }
     if llama::is_of_decoder(inner) {
         return Renamed::Keep(format!("{PREFIX}.{inner}").into());
     }

@@ -1,5 +1,7 @@
 //! Builds a plan step by step. Shapes follow from the inputs; [`Builder::finish`] checks the whole.
 
+use std::collections::BTreeMap;
+
 use super::{
     Act, DeltaShape, Experts, Fold, HeadShape, Mask, Op, Part, Plan, PlanError, RopeShape, Rows,
     State, StateId, Step, Val, Value, Weight, WeightId,
@@ -8,6 +10,8 @@ use super::{
 /// Collects the steps of a family. Every method names its step by the checkpoint path it belongs to.
 pub struct Builder {
     plan: Plan,
+    /// Places in the plan's weights, by tensor.
+    of_tensor: BTreeMap<String, Vec<usize>>,
 }
 
 impl Builder {
@@ -23,7 +27,10 @@ impl Builder {
             vocab,
             context_tokens_max,
         };
-        Self { plan }
+        Self {
+            plan,
+            of_tensor: BTreeMap::new(),
+        }
     }
 
     /// A weight that is one stored tensor as it stands.
@@ -39,10 +46,13 @@ impl Builder {
 
     /// Any weight. The same tensor and part declared twice is one weight (tied heads).
     pub fn declare(&mut self, weight: Weight) -> WeightId {
-        let place = self.plan.weights.iter().position(|known| *known == weight);
-        let index = place.unwrap_or_else(|| {
-            self.plan.weights.push(weight);
-            self.plan.weights.len() - 1
+        let weights = &mut self.plan.weights;
+        let places = self.of_tensor.entry(weight.tensor.clone()).or_default();
+        let known = places.iter().find(|place| weights[**place] == weight);
+        let index = known.copied().unwrap_or_else(|| {
+            places.push(weights.len());
+            weights.push(weight);
+            weights.len() - 1
         });
         WeightId(index as u32)
     }

@@ -67,5 +67,6 @@ macro_rules! replayed {
 }
 
 replayed! {
-    safetensors index manifest config generation tokenizer tokenizer_config template messages text
+    safetensors index manifest config generation tokenizer vocab_txt vocab_json merges sentencepiece gguf quantization
+    tokenizer_config template messages text
 }

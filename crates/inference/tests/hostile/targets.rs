@@ -4,13 +4,21 @@
 //! the corpus with them, and the fuzzer in `fuzz/` calls the very same ones.
 
 use std::hint::black_box;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use lattice_inference::checkpoint::{Checkpoint, Config, GenerationDefaults, ModelFiles, Renamed};
+use lattice_inference::backend::cpu::Cpu;
+use lattice_inference::backend::reference::Reference;
+use lattice_inference::backend::{Backend, Batch, Entry, LoadOptions, OutputRows};
+use lattice_inference::checkpoint::{
+    Checkpoint, Config, Form, GenerationDefaults, ModelFiles, OpenOptions, Renamed,
+};
 use lattice_inference::models::{self, FAMILIES};
+use lattice_inference::plan::State;
 use lattice_inference::tokenizer::{
     ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, Role, TemplateFiles, Tokenizer,
+    TokenizerFiles, Vocabulary,
 };
+use lattice_inference::{Model, open_tokenizer};
 use serde_json::Value;
 
 /// The files of a model in memory, as long as a target needs them.
@@ -67,6 +75,42 @@ pub(crate) const TARGETS: &[Target] = &[
         run: tokenizer,
     },
     Target {
+        name: "vocab_txt",
+        file: "vocab.txt",
+        beside: || &[],
+        run: words,
+    },
+    Target {
+        name: "vocab_json",
+        file: "vocab.json",
+        beside: || MERGES,
+        run: merges,
+    },
+    Target {
+        name: "merges",
+        file: "merges.txt",
+        beside: || VOCAB,
+        run: merges,
+    },
+    Target {
+        name: "sentencepiece",
+        file: "tokenizer.model",
+        beside: || &[],
+        run: sentence_piece,
+    },
+    Target {
+        name: "gguf",
+        file: "model.gguf",
+        beside: || &[],
+        run: gguf,
+    },
+    Target {
+        name: "quantization",
+        file: "config.json",
+        beside: || GROUPED,
+        run: grouped,
+    },
+    Target {
         name: "tokenizer_config",
         file: "tokenizer_config.json",
         beside: || &[],
@@ -101,6 +145,16 @@ const SHARD: &[u8] = b"\x40\0\0\0\0\0\0\0\
     {\"a.weight\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}} \
     \x80\x3f\0\x40";
 
+const VOCAB: Files = &[(
+    "vocab.json",
+    br#"{"H":0,"e":1,"l":2,"o":3,"He":4,"lo":5,"\u0120":6,"\u0120w":7,"<unk>":8}"#,
+)];
+const MERGES: Files = &[("merges.txt", b"#version: 0.2\nH e\nl o\n\xc4\xa0 w\n")];
+const GROUPED: Files = &[(
+    "model.safetensors",
+    include_bytes!("../../../testkit/goldens/grouped/mlx_llama_4/model.safetensors"),
+)];
+
 fn weights(files: &ModelFiles) {
     let Ok(checkpoint) = Checkpoint::open(files) else {
         return;
@@ -108,8 +162,10 @@ fn weights(files: &ModelFiles) {
     look_at(&checkpoint);
     for family in FAMILIES {
         if let Ok(renamed) = checkpoint.clone().rename(family.sanitize) {
-            let wanted = renamed.names().count() + renamed.ignored().len();
-            assert_eq!(wanted, checkpoint.names().count(), "no tensor is lost");
+            let ignored = |(name, _): &(String, _)| checkpoint.tensor(name).map(|t| t.stored_bytes);
+            let ignored: usize = renamed.ignored().iter().filter_map(ignored).sum();
+            let bytes = renamed.weight_bytes() + ignored as u64;
+            assert_eq!(bytes, checkpoint.weight_bytes(), "no tensor is lost");
         }
     }
     let two = checkpoint.names().count() > 1;
@@ -124,7 +180,10 @@ fn to_one(_: &str) -> Renamed<'_> {
 fn look_at(checkpoint: &Checkpoint) {
     let mut bytes = 0;
     for tensor in checkpoint.tensors() {
-        bytes += tensor.bytes.len() as u64;
+        bytes += tensor.stored_bytes as u64;
+        if let Form::Blocks(_) = tensor.form {
+            continue;
+        }
         black_box((tensor.as_bf16(), tensor.as_f16(), tensor.as_f32()));
         black_box(tensor.non_finite());
         black_box(checkpoint.check_finite(tensor.name)).ok();
@@ -158,6 +217,69 @@ fn config(files: &ModelFiles) {
     black_box((config.unread(), config.notes().len()));
 }
 
+/// What config.json says of groups, beside a right file of them.
+fn grouped(files: &ModelFiles) {
+    if let Ok(model) = Model::open(files, &OpenOptions::default()) {
+        run(&model);
+    } else if let Ok(checkpoint) = Checkpoint::open(files) {
+        black_box(checkpoint.names().count());
+    }
+}
+
+/// Loads a model on both backends and runs a token, if it is a small one.
+fn run(model: &Model) {
+    const VALUES_MAX: u64 = 1 << 18;
+    let small = model.plan.parameters() <= VALUES_MAX && model.plan.steps.len() <= 256;
+    let states: usize = model.plan.states.iter().map(State::fixed_len).sum();
+    if !small || states > 1 << 18 {
+        return;
+    }
+    let options = LoadOptions {
+        threads: 1,
+        context_tokens_max: 8,
+        batch_tokens_max: 8,
+        ..LoadOptions::default()
+    };
+    let backends: [&dyn Backend; 2] = [&Reference, &Cpu];
+    for backend in backends {
+        let (plan, weights) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+        let Ok(mut runner) = backend.load(plan, weights, &options) else {
+            continue;
+        };
+        let sequence = runner.open().expect("nothing is open yet");
+        let entries = [Entry {
+            sequence,
+            ids: &[0],
+            outputs: OutputRows::Last,
+        }];
+        let rows = runner.run(&Batch { entries: &entries });
+        assert!(rows.is_ok_and(|rows| rows.rows.len() == model.plan.vocab));
+    }
+}
+
+/// A GGUF file is a file: it is written where temporary ones are.
+fn gguf(files: &ModelFiles) {
+    let Ok(Some(bytes)) = files.bytes("model.gguf") else {
+        return;
+    };
+    let name = format!("lattice-hostile-{}.gguf", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, &*bytes).expect("a temporary file can be written");
+    let read = || -> Option<()> {
+        let files = ModelFiles::open(&path).ok()?;
+        black_box(files.names().ok()?);
+        let checkpoint = Checkpoint::open(&files).ok()?;
+        black_box((checkpoint.names().count(), checkpoint.weight_bytes()));
+        let model = Model::open(&files, &OpenOptions::default()).ok()?;
+        run(&model);
+        let tokenizer = open_tokenizer(&files, &model).ok()?;
+        TEXTS.iter().for_each(|text| speak(&tokenizer, text));
+        Some(())
+    };
+    read();
+    let _ = std::fs::remove_file(path);
+}
+
 /// Texts in which most rules of splitting and normalizing have something to do.
 const TEXTS: [&str; 4] = [
     "Hello, world! It's 12345 o'clock.\r\n\n  ",
@@ -179,6 +301,44 @@ fn tokenizer(files: &ModelFiles) {
     };
     for text in TEXTS {
         speak(&tokenizer, text);
+    }
+}
+
+fn words(files: &ModelFiles) {
+    let Ok(Some(text)) = files.text("vocab.txt", TEXT_BYTES_MAX) else {
+        return;
+    };
+    vocabulary(Vocabulary::Words(&text));
+}
+
+fn merges(files: &ModelFiles) {
+    let text = |name| files.text(name, TEXT_BYTES_MAX).ok().flatten();
+    if let (Some(vocab), Some(merges)) = (text("vocab.json"), text("merges.txt")) {
+        let vocab = vocab.as_bytes();
+        let merges = &merges;
+        vocabulary(Vocabulary::Merges { vocab, merges });
+    }
+}
+
+fn sentence_piece(files: &ModelFiles) {
+    let name = "tokenizer.model";
+    let Ok(Some(bytes)) = files.bytes(name) else {
+        return;
+    };
+    let bytes = &bytes;
+    vocabulary(Vocabulary::SentencePiece { name, bytes });
+}
+
+fn vocabulary(vocabulary: Vocabulary<'_>) {
+    let files = TokenizerFiles {
+        vocabulary,
+        tokenizer_config: None,
+        special_tokens_map: None,
+        added_tokens: None,
+        model_type: None,
+    };
+    if let Ok(tokenizer) = HfTokenizer::from_files(&files) {
+        TEXTS.iter().for_each(|text| speak(&tokenizer, text));
     }
 }
 

@@ -1,0 +1,4 @@
+//! `gguf`.
+#![no_main]
+
+lattice_fuzz::target!("gguf");

@@ -1,0 +1,4 @@
+//! `merges`.
+#![no_main]
+
+lattice_fuzz::target!("merges");

@@ -1,0 +1,4 @@
+//! `quantization`.
+#![no_main]
+
+lattice_fuzz::target!("quantization");

@@ -1,0 +1,4 @@
+//! `sentencepiece`.
+#![no_main]
+
+lattice_fuzz::target!("sentencepiece");

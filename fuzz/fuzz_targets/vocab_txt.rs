@@ -1,0 +1,4 @@
+//! `vocab_txt`.
+#![no_main]
+
+lattice_fuzz::target!("vocab_txt");
