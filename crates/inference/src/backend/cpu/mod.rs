@@ -7,6 +7,8 @@
 mod matrix;
 mod memory;
 mod mixture;
+mod products;
+mod roles;
 mod steps;
 mod weights;
 
@@ -48,8 +50,10 @@ impl Backend for Cpu {
             cpu.run(count, task);
         })?;
         let limits = options.limits(&plan);
+        let weights = Weights::load(&plan, &checkpoint)?;
         let device = Device {
-            weights: Weights::load(&plan, &checkpoint)?,
+            roles: roles::roles(&plan, |id| weights.is_packed(id)),
+            weights,
             ropes: steps::rope_tables(&plan, limits.context_tokens_max),
             cpu,
         };
@@ -96,6 +100,8 @@ struct Device {
     cpu: lattice_kernels::Cpu,
     weights: Weights,
     ropes: Vec<steps::Rope>,
+    /// Of each step.
+    roles: Vec<roles::Role>,
 }
 
 struct CpuRunner {
