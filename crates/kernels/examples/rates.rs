@@ -1,7 +1,7 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [small | delta | attend | linear [BF16_ISA] | q8 | q4 |
-//! q4_32 | g4_64m (or another grouped one) [INT_ISA]]]]]`
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [small | delta | attend |
+//! linear [BF16_ISA] | q8 | q4 | q4_32 | g4_64m (or another grouped one) [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
 
@@ -383,6 +383,41 @@ fn reading(part: &[u16]) -> u16 {
     narrow(part)
 }
 
+/// Two products of 3,584 x 1,024 with a gate, rounded: one after the other, and together where that is a gain.
+fn gate(cpu: &Cpu, scheme: PackedScheme, rows: usize) {
+    let shape = PackedShape::new(scheme, 3584, 1024, 3584).expect("a shape");
+    let copies = 100;
+    let (memory, start) = packed(shape, copies);
+    let weights: Vec<Packed<'_>> = memory[start..start + copies * shape.bytes()]
+        .chunks_exact(shape.bytes())
+        .map(|w| Packed::new(w, shape).expect("as packed"))
+        .collect();
+    let mut turn = 0;
+    let mut next = || {
+        turn += 2;
+        (weights[turn % copies], weights[turn % copies + 1])
+    };
+    let (mut x, mut out) = (Activations::new(), Activations::new());
+    quantise_rows(cpu, &values(rows * 1024), 1024, &mut x);
+    let mut products = [vec![0.0; rows * 3584], vec![0.0; rows * 3584]];
+    let apart = seconds(50, || {
+        let (gate, up) = next();
+        let [gate_out, up_out] = &mut products;
+        linear_packed_quantised(cpu, gate, None, &x, gate_out);
+        linear_packed_quantised(cpu, up, None, &x, up_out);
+        quantise_glu(cpu, Activation::Silu, gate_out, up_out, 3584, &mut out);
+    });
+    print!("gate {scheme} {rows:>4} x 3584: {:>8.3} ms", apart * 1e3);
+    if fuses_gate(cpu, weights[0], weights[1], rows) {
+        let together = seconds(50, || {
+            let (gate, up) = next();
+            gate_packed(cpu, Activation::Silu, gate, up, &x, &mut out);
+        });
+        print!(", with its products {:>8.3} ms", together * 1e3);
+    }
+    println!();
+}
+
 fn packed_linears(cpu: &Cpu, scheme: PackedScheme) {
     let read = read_rate(cpu);
     let peak = peak(cpu);
@@ -401,7 +436,7 @@ fn packed_linears(cpu: &Cpu, scheme: PackedScheme) {
             .chunks_exact(shape.bytes())
             .map(|w| Packed::new(w, shape).expect("as packed"))
             .collect();
-        for rows in [1, 2, 4, 8, 16, 64, 512] {
+        for rows in [1, 2, 4, 8, 16, 64, 256, 512] {
             if rows * outputs > 40_000_000 {
                 continue;
             }
@@ -430,6 +465,9 @@ fn packed_linears(cpu: &Cpu, scheme: PackedScheme) {
         pack(&weights, shape, &mut out).expect("finite weights")
     });
     println!("pack {scheme} 1024 x 1024, one thread: {:>8.2} ms", t * 1e3);
+    for rows in [64, 256, 512] {
+        gate(cpu, scheme, rows);
+    }
     for rows in [1, 512] {
         let x = values(rows * 1024);
         let mut out = Activations::new();

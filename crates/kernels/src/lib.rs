@@ -58,8 +58,9 @@ pub use linear::{linear, linear_select};
 pub use norm::rms_norm;
 pub use packed::{
     Activations, GroupBits, GroupColumns, IntIsa, PackError, Packed, PackedError, PackedScheme,
-    PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, linear_packed,
-    linear_packed_quantised, pack, pack_grouped, quantise_rows, quantise_select, unpack,
+    PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
+    gate_packed, linear_packed, linear_packed_quantised, pack, pack_grouped, quantise_glu,
+    quantise_norm, quantise_rows, quantise_select, unpack,
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};

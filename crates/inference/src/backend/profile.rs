@@ -39,8 +39,9 @@ struct Profile {
     /// Sums, [`ROUNDING`] and [`AROUND`] first.
     spent: Vec<Spent>,
     steps: Vec<Measured>,
-    /// Of the step under way, and of the batch's steps.
+    /// Of the step under way: rounding, and what counts as another step; and all of the batch's steps.
     rounding: Duration,
+    elsewhere: Duration,
     in_steps: Duration,
 }
 
@@ -78,6 +79,7 @@ impl Clocks {
             spent,
             steps,
             rounding: Duration::ZERO,
+            elsewhere: Duration::ZERO,
             in_steps: Duration::ZERO,
         }))
     }
@@ -91,6 +93,16 @@ impl Clocks {
     pub(super) fn rounded(&mut self, started: Option<Instant>) {
         if let (Some(profile), Some(started)) = (&mut self.0, started) {
             profile.rounding += started.elapsed();
+        }
+    }
+
+    /// The product at step `index` of the plan, which its clock has counted, was made since `started` by another step.
+    pub(super) fn multiplied(&mut self, index: usize, started: Option<Instant>) {
+        if let (Some(profile), Some(started)) = (&mut self.0, started) {
+            let took = started.elapsed();
+            profile.elsewhere += took;
+            let work = profile.steps[index].work;
+            profile.spent[work].seconds += took.as_secs_f64();
         }
     }
 
@@ -129,6 +141,7 @@ impl Profile {
     fn add_step(&mut self, index: usize, took: Duration, layout: &Layout) {
         self.in_steps += took;
         let rounding = std::mem::take(&mut self.rounding);
+        let elsewhere = std::mem::take(&mut self.elsewhere);
         if !rounding.is_zero() {
             self.spent[ROUNDING].add(rounding);
         }
@@ -138,7 +151,7 @@ impl Profile {
             Rows::Outputs => layout.outputs.len(),
         };
         let spent = &mut self.spent[step.work];
-        spent.add(took.saturating_sub(rounding));
+        spent.add(took.saturating_sub(rounding + elsewhere));
         spent.flops += rows as u64 * step.cost.flops + step.cost.flops_per_key * keys_seen(layout);
         spent.weight_bytes += step.weight_bytes;
     }

@@ -2,7 +2,11 @@
 //!
 //! Layout: a row has 128 bytes for every 64 columns, the last ones filled up with zeros: 64 of the
 //! high plane, then 64 of the low plane, v = 128 hi + lo with hi in -127..=127 and lo in 0..=127.
-//! So one pointer reaches both planes, and the high (or low) planes of 16 rows are an AMX operand.
+//! So one pointer reaches both planes. Rows may come in groups of one height, at most 16, the last
+//! group filled up with zero rows: then each 64 bytes of a row stand beside the same ones of the
+//! group's other rows, `[group][plane of 64 columns][row][64]`, so that the high (or low) planes of a
+//! group are an operand of a tile product, contiguous: rows apart would each lie in another page of
+//! memory, and looking pages up takes longer than multiplying. A group of one row is a plain row.
 //! For each block of 256 columns a scale and the sum of v, which products with unsigned weights
 //! take off, and the same of each 32 columns for grouped weights; while the rows are few, also the
 //! sums of each plane that products with raw weights of 4 bits take.
@@ -17,27 +21,21 @@ use super::dots::ChunkSums;
 use super::linear::FEW_ROWS;
 use super::{BLOCK, CHUNK};
 use crate::cpu::Cpu;
-use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 
-/// The largest |v|: 127 * 128.
-const V_MAX: f32 = 16256.0;
-/// 2^-100: below it the inverse of a scale would leave the normal numbers.
-const TINY: f32 = 1.0 / (1u128 << 100) as f32;
 /// Columns that have a sum of their own: half a chunk.
 pub(crate) const HALF: usize = CHUNK / 2;
-/// Bytes of both planes of 64 columns.
-const CHUNK_BYTES: usize = 2 * CHUNK;
+/// Lines of a whole block of a row.
+const BLOCK_LINES: usize = 2 * BLOCK / CHUNK;
 
+/// 64 bytes of a plane of a row.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Line(
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "read as bytes")
-    )]
-    pub(super) [i8; CHUNK],
-);
+pub(super) struct Line(pub(super) [i8; CHUNK]);
+
+impl Line {
+    pub(super) const ZERO: Line = Line([0; CHUNK]);
+}
 
 /// What a block of a row has beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,21 +46,34 @@ pub(crate) struct BlockHead {
     pub(crate) sums: [i32; BLOCK / HALF],
 }
 
-/// Input rows quantised by [`quantise_rows`]. Used again, it allocates only to become larger.
+/// Input rows as integers, see [`super::round`]. Used again, it allocates only to become larger.
 #[derive(Debug, Clone, Default)]
 pub struct Activations {
     rows: usize,
     columns: usize,
+    /// Rows of a group.
+    height: usize,
     lines: Vec<Line>,
+    /// Of each row, `[rows, blocks]`.
     heads: Vec<BlockHead>,
+    /// The same scales as tile products read them, `[groups, blocks, height]`.
+    scales: Vec<f32>,
     /// Of each 64 columns, or none.
     sums: Vec<ChunkSums>,
 }
 
 impl Activations {
     /// Without rows and without memory.
-    pub fn new() -> Activations {
-        Activations::default()
+    pub const fn new() -> Activations {
+        Activations {
+            rows: 0,
+            columns: 0,
+            height: 1,
+            lines: Vec::new(),
+            heads: Vec::new(),
+            scales: Vec::new(),
+            sums: Vec::new(),
+        }
     }
 
     /// Rows.
@@ -80,27 +91,57 @@ impl Activations {
         let mut out = Vec::with_capacity(self.rows * self.columns);
         for r in 0..self.rows {
             for i in 0..self.columns {
-                let chunk = &self.row(r)[i / CHUNK * CHUNK_BYTES..];
-                let (hi, lo) = (chunk[i % CHUNK], chunk[CHUNK + i % CHUNK]);
-                let v = 128 * i32::from(hi) + i32::from(lo);
+                let plane = |plane| self.lines[self.line(r, i / CHUNK * 2 + plane)].0[i % CHUNK];
+                let v = 128 * i32::from(plane(0)) + i32::from(plane(1));
                 out.push(self.heads(r)[i / BLOCK].scale * v as f32);
             }
         }
         out
     }
 
-    fn row_bytes(&self) -> usize {
-        self.columns.div_ceil(CHUNK) * CHUNK_BYTES
+    /// Where plane `plane` of row `r` lies: two for every 64 columns.
+    fn line(&self, r: usize, plane: usize) -> usize {
+        let (group, n) = (r / self.height, r % self.height);
+        (group * self.planes() + plane) * self.height + n
     }
 
-    /// The bytes of row `r`.
+    /// Rows of each group.
+    pub(super) fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Groups of rows.
+    pub(super) fn groups(&self) -> usize {
+        self.rows.div_ceil(self.height)
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.columns.div_ceil(BLOCK)
+    }
+
+    /// Times 64 columns.
+    pub(super) fn chunks(&self) -> usize {
+        self.columns.div_ceil(CHUNK)
+    }
+
+    /// Lines of a row.
+    fn planes(&self) -> usize {
+        2 * self.chunks()
+    }
+
+    /// The bytes of row `r`, of rows that are not grouped.
     #[inline(always)]
     pub(crate) fn row(&self, r: usize) -> &[i8] {
-        let bytes = self.row_bytes();
-        assert!(r < self.rows, "row {r} of {}", self.rows);
+        let lines = self.planes();
+        assert!(
+            self.height == 1 && r < self.rows,
+            "row {r} of {}",
+            self.rows
+        );
         // SAFETY: lines are bytes without padding, and `resize` made enough of them for all rows.
         unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast::<i8>().add(r * bytes), bytes)
+            let start = self.lines.as_ptr().add(r * lines);
+            std::slice::from_raw_parts(start.cast::<i8>(), lines * CHUNK)
         }
     }
 
@@ -118,191 +159,223 @@ impl Activations {
         &self.sums[r * chunks..(r + 1) * chunks]
     }
 
-    fn resize(&mut self, rows: usize, columns: usize) {
-        (self.rows, self.columns) = (rows, columns);
-        let lines = rows * self.row_bytes() / CHUNK;
+    /// The lines of `group` from `block` on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn operands(&self, group: usize, block: usize) -> &[Line] {
+        let lines = self.planes() * self.height;
+        let start = group * lines;
+        &self.lines[start + block * BLOCK_LINES * self.height..start + lines]
+    }
+
+    /// The scales of the rows of `group` at `block`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn scales(&self, group: usize, block: usize) -> &[f32] {
+        let start = (group * self.blocks() + block) * self.height;
+        &self.scales[start..start + self.height]
+    }
+
+    /// Makes room for `rows` of `columns` in groups of `height`.
+    pub(super) fn resize(&mut self, rows: usize, columns: usize, height: usize) {
+        (self.rows, self.columns, self.height) = (rows, columns, height);
+        let rows_there = self.groups() * height;
+        let (lines, scales) = (rows_there * self.planes(), rows_there * self.blocks());
         if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; CHUNK]));
+            self.lines.resize(lines, Line::ZERO);
+        }
+        if self.scales.len() < scales {
+            self.scales.resize(scales, 0.0);
         }
         self.heads
-            .resize(rows * columns.div_ceil(BLOCK), BlockHead::default());
+            .resize(rows * self.blocks(), BlockHead::default());
         let chunks = match rows <= FEW_ROWS {
-            true => rows * columns.div_ceil(CHUNK),
+            true => rows * self.chunks(),
             false => 0,
         };
         self.sums.resize(chunks, ChunkSums::ZERO);
     }
 
-    fn parts_mut(&mut self) -> (&mut [i8], &mut [BlockHead], &mut [ChunkSums]) {
-        let bytes = self.lines.len() * CHUNK;
-        // SAFETY: lines are bytes without padding.
-        let planes =
-            unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), bytes) };
-        (planes, &mut self.heads, &mut self.sums)
+    /// Everything to write, in parts.
+    pub(super) fn slots(&mut self) -> Slots<'_> {
+        let (blocks, planes) = (self.blocks(), self.planes());
+        let (rows, height) = (self.rows, self.height);
+        let chunks = self.sums.len() / rows.max(1);
+        Slots {
+            rows,
+            height,
+            blocks,
+            planes,
+            chunks,
+            lines: Parts::new(&mut self.lines),
+            heads: Parts::new(&mut self.heads),
+            scales: Parts::new(&mut self.scales),
+            sums: Parts::new(&mut self.sums),
+        }
+    }
+
+    /// The same rows in groups of `height`, to `out`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn regroup(&self, cpu: &Cpu, height: usize, out: &mut Activations) {
+        out.resize(self.rows, self.columns, height);
+        out.sums.copy_from_slice(&self.sums);
+        let slots = out.slots();
+        cpu.run_ranges(slots.groups(), height * self.columns, |groups| {
+            for (group, block) in groups.flat_map(|g| (0..slots.blocks).map(move |b| (g, b))) {
+                // SAFETY: a group belongs to one range.
+                let mut slot = unsafe { slots.block(group, block) };
+                for n in 0..height {
+                    let r = group * height + n;
+                    if r >= self.rows {
+                        slot.put_nothing(n);
+                        continue;
+                    }
+                    let first = block * BLOCK_LINES;
+                    slot.put(n, self.heads(r)[block], |plane, line| {
+                        *line = self.lines[self.line(r, first + plane)];
+                    });
+                }
+            }
+        });
     }
 }
 
-/// Quantises all rows of `x`, `[rows, columns]`.
-///
-/// # Panics
-/// If `x` is no whole number of rows.
-pub fn quantise_rows(cpu: &Cpu, x: &[f32], columns: usize, out: &mut Activations) {
-    let rows = rows_of(x, columns);
-    quantise(cpu, rows, columns, out, |r| {
-        &x[r * columns..(r + 1) * columns]
-    });
+/// The memory of some [`Activations`], to be written in parts.
+pub(super) struct Slots<'a> {
+    pub(super) rows: usize,
+    pub(super) height: usize,
+    pub(super) blocks: usize,
+    planes: usize,
+    /// Sums of 64 columns that a row has; none where the rows are many.
+    chunks: usize,
+    lines: Parts<'a, Line>,
+    heads: Parts<'a, BlockHead>,
+    scales: Parts<'a, f32>,
+    sums: Parts<'a, ChunkSums>,
 }
 
-/// Quantises the rows `picked` of `x`, `[rows, columns]`, in that order.
-///
-/// # Panics
-/// If `x` is no whole number of rows, or a picked row is outside of it.
-pub fn quantise_select(
-    cpu: &Cpu,
-    x: &[f32],
-    columns: usize,
-    picked: &[u32],
-    out: &mut Activations,
-) {
-    let rows = rows_of(x, columns);
-    let inside = picked.iter().all(|&r| (r as usize) < rows);
-    assert!(inside, "a picked row is outside of {rows}");
-    quantise(cpu, picked.len(), columns, out, |r| {
-        let r = picked[r] as usize;
-        &x[r * columns..(r + 1) * columns]
-    });
-}
+impl Slots<'_> {
+    pub(super) fn groups(&self) -> usize {
+        self.rows.div_ceil(self.height)
+    }
 
-fn rows_of(x: &[f32], columns: usize) -> usize {
-    let whole = columns > 0 && x.len().is_multiple_of(columns);
-    assert!(whole, "rows of {columns} in {}", x.len());
-    x.len() / columns
-}
-
-fn quantise<'a>(
-    cpu: &Cpu,
-    rows: usize,
-    columns: usize,
-    out: &mut Activations,
-    row: impl Fn(usize) -> &'a [f32] + Sync,
-) {
-    out.resize(rows, columns);
-    let (bytes, blocks) = (out.row_bytes(), columns.div_ceil(BLOCK));
-    let (planes, heads, sums) = out.parts_mut();
-    // None where the rows are many.
-    let chunks = sums.len() / rows.max(1);
-    let (planes, heads, sums) = (Parts::new(planes), Parts::new(heads), Parts::new(sums));
-    cpu.run_ranges(rows, columns, |rows| {
-        for r in rows {
-            // SAFETY: each row belongs to one range.
-            let (planes, heads, sums) = unsafe {
-                (
-                    planes.part(r * bytes..(r + 1) * bytes),
-                    heads.part(r * blocks..(r + 1) * blocks),
-                    sums.part(r * chunks..(r + 1) * chunks),
-                )
-            };
-            cpu.isa().run(QuantiseRow {
-                x: row(r),
-                planes,
-                heads,
-                sums,
-            });
-        }
-    });
-}
-
-struct QuantiseRow<'a> {
-    x: &'a [f32],
-    planes: &'a mut [i8],
-    heads: &'a mut [BlockHead],
-    sums: &'a mut [ChunkSums],
-}
-
-impl Body for QuantiseRow<'_> {
-    type Out = ();
-
+    /// Block `block` of the rows of `group`.
+    ///
+    /// # Safety
+    /// Nobody else has the same one at the same time.
     #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let blocks = self.x.chunks(BLOCK).zip(self.planes.chunks_mut(2 * BLOCK));
-        let mut sums = self.sums.chunks_mut(BLOCK / CHUNK);
-        for ((x, planes), head) in blocks.zip(self.heads) {
-            let mut v = [0.0; BLOCK];
-            head.scale = rounded::<L>(x, &mut v);
-            head.sums = split(&v, planes);
-            head.sum = head.sums.iter().sum();
-            if let Some(sums) = sums.next() {
-                sum_chunks::<L>(&v, sums);
-            }
+    pub(super) unsafe fn block(&self, group: usize, block: usize) -> Slot<'_> {
+        let (first, height) = (block * BLOCK_LINES, self.height);
+        let lines = BLOCK_LINES.min(self.planes - first);
+        let line = (group * self.planes + first) * height;
+        let scale = (group * self.blocks + block) * height;
+        // SAFETY: the caller's promise; blocks of a group do not overlap.
+        let (lines, scales) = unsafe {
+            (
+                self.lines.part(line..line + lines * height),
+                self.scales.part(scale..scale + height),
+            )
+        };
+        Slot {
+            slots: self,
+            row: group * height,
+            block,
+            lines,
+            scales,
+        }
+    }
+
+    /// The sums that row `r` has for each 64 columns of `block`, if it has any.
+    ///
+    /// # Safety
+    /// As [`Slots::block`], whose rows these are.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
+    pub(super) unsafe fn sums(&self, r: usize, block: usize) -> &mut [ChunkSums] {
+        let first = (block * (BLOCK / CHUNK)).min(self.chunks);
+        let end = (first + BLOCK / CHUNK).min(self.chunks);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.sums
+                .part(r * self.chunks + first..r * self.chunks + end)
         }
     }
 }
 
-/// The scale of block `x`; its integers, as floats, to the front of `v`, which is all zeros.
-#[inline(always)]
-fn rounded<L: Lanes>(x: &[f32], v: &mut [f32; BLOCK]) -> f32 {
-    let (mut most, mut odd) = (L::zero(), L::zero());
-    for i in (0..x.len()).step_by(LANES) {
-        let x = L::get(x, i);
-        most = x.max(x.neg()).max(most);
-        // 0 as long as everything is finite, then NaN.
-        odd = x.fma(L::zero(), odd);
-    }
-    let most = most.max_lane();
-    if odd.sum().is_nan() {
-        return f32::NAN;
-    }
-    if most < TINY {
-        return 0.0;
-    }
-    let inverse = L::splat(V_MAX / most);
-    for i in (0..x.len()).step_by(LANES) {
-        L::get(x, i).mul(inverse).round().put(v, i);
-    }
-    most / V_MAX
+/// One block of the rows of one group, to be written.
+pub(super) struct Slot<'a> {
+    slots: &'a Slots<'a>,
+    row: usize,
+    block: usize,
+    lines: &'a mut [Line],
+    scales: &'a mut [f32],
 }
 
-/// Writes the two planes of as many values as they have room for; returns the sums of each 32.
-#[inline(always)]
-fn split(v: &[f32; BLOCK], planes: &mut [i8]) -> [i32; BLOCK / HALF] {
-    let mut sums = [0; BLOCK / HALF];
-    let chunks = v.chunks_exact(CHUNK).zip(sums.chunks_exact_mut(2));
-    for ((v, sums), planes) in chunks.zip(planes.chunks_exact_mut(CHUNK_BYTES)) {
-        let (hi, lo) = planes.split_at_mut(CHUNK);
-        let halves = hi.chunks_exact_mut(HALF).zip(lo.chunks_exact_mut(HALF));
-        for ((v, sum), (hi, lo)) in v.chunks_exact(HALF).zip(sums).zip(halves) {
-            for ((v, hi), lo) in v.iter().zip(hi).zip(lo) {
-                // SAFETY: an integer of at most 16,256: `rounded` left no NaN and nothing larger.
-                let v = unsafe { v.to_int_unchecked::<i32>() };
-                *hi = (v >> 7) as i8;
-                *lo = (v & 127) as i8;
-                *sum += v;
-            }
+impl Slot<'_> {
+    /// Row `n` of the group: what stands beside its bytes, and each of its lines by `fill`.
+    #[inline(always)]
+    pub(super) fn put(
+        &mut self,
+        n: usize,
+        head: BlockHead,
+        mut fill: impl FnMut(usize, &mut Line),
+    ) {
+        let height = self.scales.len();
+        for (plane, lines) in self.lines.chunks_exact_mut(height).enumerate() {
+            fill(plane, &mut lines[n]);
         }
+        self.scales[n] = head.scale;
+        let at = (self.row + n) * self.slots.blocks + self.block;
+        // SAFETY: the head of this block of this row, which the slot's owner has alone.
+        unsafe { self.slots.heads.part(at..at + 1)[0] = head };
     }
-    sums
+
+    /// Row `n` is none: zeros, where the last group has fewer rows.
+    #[inline(always)]
+    pub(super) fn put_nothing(&mut self, n: usize) {
+        let height = self.scales.len();
+        for lines in self.lines.chunks_exact_mut(height) {
+            lines[n] = Line::ZERO;
+        }
+        self.scales[n] = 0.0;
+    }
 }
 
-/// The sums of each 64 values, as many as `sums` has room for. All are integers far below 2^24.
-#[inline(always)]
-fn sum_chunks<L: Lanes>(v: &[f32; BLOCK], sums: &mut [ChunkSums]) {
-    const SHARE: f32 = 1.0 / 128.0;
-    for (v, sums) in v.chunks_exact(CHUNK).zip(sums) {
-        let (mut all, mut hi) = ([L::zero(); 4], [L::zero(); 4]);
-        for i in 0..4 {
-            all[i] = L::get(v, i * LANES);
-            // Rounds v / 128 down: less half of what a remainder can be there are no ties.
-            hi[i] = all[i].fma(L::splat(SHARE), L::splat(-63.5 * SHARE)).round();
-        }
-        let (all, hi) = (L::sum4(all), L::sum4(hi));
-        let (mut high, mut low) = ([0; 4], [0; 4]);
-        for i in 0..4 {
-            // SAFETY: integers of at most 16 * 16,256.
-            unsafe {
-                high[i] = hi[i].to_int_unchecked::<i32>();
-                low[i] = all[i].to_int_unchecked::<i32>() - 128 * high[i];
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::packed::quantise_rows;
+    use crate::{CpuOptions, Isa};
+
+    #[test]
+    fn rows_in_groups_are_the_same_rows() {
+        let options = CpuOptions {
+            isa: Some(Isa::Scalar),
+            threads: 2,
+            ..CpuOptions::default()
+        };
+        let cpu = Cpu::new(options).expect("plain code runs everywhere");
+        for (rows, columns) in [(1, 64), (7, 300), (33, 512), (40, 100)] {
+            let x: Vec<f32> = (0..rows * columns).map(|i| (i as f32).sin()).collect();
+            let mut plain = Activations::new();
+            quantise_rows(&cpu, &x, columns, &mut plain);
+            let (mut groups, mut back) = (Activations::new(), Activations::new());
+            // Used before, so that what fills a group up is not there by chance.
+            groups.resize(64, 512, 16);
+            groups.lines.fill(Line([3; CHUNK]));
+            groups.scales.fill(2.0);
+            for height in [2, 11, 16] {
+                plain.regroup(&cpu, height, &mut groups);
+                assert_eq!(groups.values(), plain.values());
+                let scales = |r: usize| groups.scales(r / height, 0)[r % height];
+                assert!((0..rows).all(|r| scales(r) == plain.heads(r)[0].scale));
+                assert!((rows..groups.groups() * height).all(|r| scales(r) == 0.0));
+                let planes = groups.planes();
+                let line = |r: usize| groups.lines[groups.line(r, planes - 1)].0;
+                assert!((rows..groups.groups() * height).all(|r| line(r) == [0; CHUNK]));
+                groups.regroup(&cpu, 1, &mut back);
+                assert_eq!(back.values(), plain.values());
+                assert!((0..rows).all(|r| back.row(r) == plain.row(r)));
+                assert_eq!(back.sums.len(), plain.sums.len());
             }
         }
-        *sums = ChunkSums::new(high, low);
     }
 }

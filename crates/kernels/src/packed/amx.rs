@@ -1,7 +1,7 @@
 //! Products of many input rows with int8 tiles of weight, by AMX.
 //!
 //! Layout: 64 columns of a tile of weight are 16 rows of 64 bytes as they lie: operand B. Operand A
-//! see [`super::amx_rows`].
+//! see [`super::activations`].
 //! Contract: as [`super::linear`]: both planes' products are exact in i32 for 256 columns, then
 //! acc = fma(f32(128 hi + lo), S s, acc). Same bits as everywhere.
 //! A *unit* is one pair of tiles by one group of rows by one block of 256 columns: 16 products in
@@ -17,7 +17,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::amx_rows::GroupedRows;
+use super::activations::Activations;
 use super::{BLOCK, CHUNK, TILE};
 use crate::amx::{self, Tiles};
 use crate::parts::Parts;
@@ -25,7 +25,7 @@ use crate::parts::Parts;
 /// Tiles of weight that share a pass over the rows: two pairs.
 pub(super) const QUAD: usize = 4;
 /// Groups of rows that share a block of the tiles.
-const SPAN: usize = 4;
+pub(super) const SPAN: usize = 4;
 /// Times 64 columns of a block.
 const STEPS: usize = BLOCK / CHUNK;
 /// Floats or integers of a tile register.
@@ -48,10 +48,34 @@ pub(super) struct WeightTile<'a> {
 /// Input rows, and where their outputs go.
 #[derive(Clone, Copy)]
 pub(super) struct Product<'a> {
-    pub(super) x: &'a GroupedRows,
+    pub(super) x: &'a Activations,
     pub(super) bias: Option<&'a [f32]>,
-    pub(super) outputs: usize,
-    pub(super) out: &'a Parts<'a, f32>,
+    pub(super) out: Target<'a>,
+}
+
+/// Memory for outputs: some columns of some rows.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) floats: &'a Parts<'a, f32>,
+    /// Floats from a row to the next.
+    pub(super) stride: usize,
+    /// The input row and the output column that lie at its start.
+    pub(super) row: usize,
+    pub(super) column: usize,
+    /// Whether it lies so far that its lines are to be asked for.
+    pub(super) far: bool,
+}
+
+impl Target<'_> {
+    /// Whether `rows` have their outputs `columns` here.
+    fn holds(&self, rows: Range<usize>, columns: Range<usize>) -> bool {
+        let inside = self.row <= rows.start && self.column <= columns.start;
+        inside
+            && columns.end - self.column <= self.stride
+            && (rows.is_empty()
+                || (rows.end - 1 - self.row) * self.stride + columns.end - self.column
+                    <= self.floats.len())
+    }
 }
 
 /// A [`Product`] on a thread whose tiles are configured for it.
@@ -121,7 +145,7 @@ impl Configured<'_> {
         ahead: (*const u8, usize),
         scratch: &mut [f32],
     ) {
-        let Product { x, outputs, .. } = self.product;
+        let Product { x, bias, out } = self.product;
         assert!((1..=QUAD).contains(&tiles.len()), "{} tiles", tiles.len());
         assert!(groups.end <= x.groups(), "groups {groups:?}");
         assert_eq!(scratch.len(), FLOATS, "room for sums");
@@ -129,12 +153,14 @@ impl Configured<'_> {
             let values = x.chunks() * CHUNK * TILE;
             assert_eq!(tile.values.len(), values, "values of a tile");
             assert!(tile.scales.len() >= x.blocks() * TILE, "scales of a tile");
-            let fits = tile.rows <= TILE && tile.first + tile.rows <= outputs;
+            let rows =
+                x.rows().min(groups.start * x.height())..x.rows().min(groups.end * x.height());
+            let columns = tile.first..tile.first + tile.rows;
+            let fits = tile.rows <= TILE && out.holds(rows, columns.clone());
             assert!(fits, "rows {}.. of a tile", tile.first);
+            let fits = bias.is_none_or(|bias| columns.end <= bias.len());
+            assert!(fits, "bias of outputs {columns:?}");
         }
-        assert_eq!(self.product.out.len(), x.rows() * outputs, "all outputs");
-        let bias = self.product.bias;
-        assert!(bias.is_none_or(|b| b.len() == outputs), "bias of {outputs}");
         let start = scratch.as_mut_ptr();
         let units = Units {
             product: self.product,
@@ -196,12 +222,7 @@ impl<'a> Units<'a> {
     /// The unit of a pair of tiles, the `place`-th group of a span and a block.
     #[inline(always)]
     fn unit(&self, group: usize, block: usize, pair: usize, place: usize) -> Unit {
-        let Product {
-            x,
-            outputs,
-            out,
-            bias,
-        } = self.product;
+        let Product { x, out, bias } = self.product;
         // The last tile may stand alone: then it is multiplied twice and written once.
         let count = (self.tiles.len() - 2 * pair).min(2);
         let tiles = [self.tiles[2 * pair], self.tiles[2 * pair + count - 1]];
@@ -217,11 +238,12 @@ impl<'a> Units<'a> {
             rows: x.height().min(x.rows() - row),
             bias: [std::ptr::null(); 2],
             last: block + 1 == x.blocks(),
-            ask: block == x.blocks().saturating_sub(2),
+            ask: out.far && block == x.blocks().saturating_sub(2),
         };
         for t in 0..2 {
             let WeightTile { first, rows, .. } = tiles[t];
-            floats.out[t] = out.start().wrapping_add(row * outputs + first);
+            let at = (row - out.row) * out.stride + first - out.column;
+            floats.out[t] = out.floats.start().wrapping_add(at);
             if t < count {
                 floats.lanes[t] = (0xffffu32 >> (TILE - rows)) as __mmask16;
             }
@@ -305,7 +327,7 @@ impl<'a> Units<'a> {
             if unit.floats.ask {
                 for n in rows.0..rows.0 + rows.1 {
                     for out in unit.floats.out {
-                        amx::ask_to_write(out.wrapping_add(n * self.product.outputs));
+                        amx::ask_to_write(out.wrapping_add(n * self.product.out.stride));
                     }
                 }
             }
@@ -363,7 +385,7 @@ impl<'a> Units<'a> {
             return;
         }
         for t in 0..2 {
-            let out = floats.out[t].wrapping_add(n * self.product.outputs);
+            let out = floats.out[t].wrapping_add(n * self.product.out.stride);
             let lanes = floats.lanes[t];
             // SAFETY: the unit's rows and lanes are outputs, and its bias has as many lanes.
             unsafe {

@@ -1,15 +1,11 @@
 //! Packed products by AMX: the tasks of one product.
 //!
-//! Layout, Contract: see [`super::linear`]. Input rows are grouped once, see
-//! [`super::amx_rows`]; a task takes some groups of them and some tiles of weight, four at a time,
+//! Layout, Contract: see [`super::linear`]. A task takes some groups of them and some tiles of weight, four at a time,
 //! which it expands first where they are of 4 bits; [`super::amx`] multiplies.
 //! Measured: see [`super::linear`].
 
-use std::cell::RefCell;
-
 use super::activations::Activations;
-use super::amx::{self, Product, QUAD, WeightTile};
-use super::amx_rows::GroupedRows;
+use super::amx::{self, Product, QUAD, Target, WeightTile};
 use super::dots::Dots;
 use super::int_isa::{IntBody, IntIsa};
 use super::{Packed, PackedScheme, PackedShape, SubBlock, TILE, product};
@@ -17,14 +13,10 @@ use crate::cpu::Cpu;
 use crate::parts::Parts;
 use crate::scratch;
 
-thread_local! {
-    static KEPT: RefCell<GroupedRows> = const { RefCell::new(GroupedRows::new()) };
-}
-
 /// `out = x weight^T + bias` in tasks that `cut` cuts, given how many parts the input rows come in.
 ///
 /// # Safety
-/// The machine has [`crate::IntIsa::AmxInt8`], the lengths of bias and output fit, and the weight is
+/// The machine has [`crate::IntIsa::AmxInt8`], the rows are grouped, the lengths of bias and output fit, and the weight is
 /// not grouped: its scales would be other ones.
 pub(super) unsafe fn product(
     cpu: &Cpu,
@@ -34,17 +26,19 @@ pub(super) unsafe fn product(
     out: &Parts<'_, f32>,
     cut: impl Fn(usize, usize) -> (usize, usize),
 ) {
-    // Taken out rather than borrowed: a nested call finds an empty one and allocates its own.
-    let mut kept = KEPT.take();
-    kept.fill(cpu, x);
     let product = Product {
-        x: &kept,
+        x,
         bias,
-        outputs: weight.rows(),
-        out,
+        out: Target {
+            floats: out,
+            stride: weight.rows(),
+            row: 0,
+            column: 0,
+            far: true,
+        },
     };
-    let (tiles, span) = cut(kept.groups(), TILE);
-    let (parts, groups) = (weight.tiles().div_ceil(tiles), kept.groups());
+    let (tiles, span) = cut(x.groups(), TILE);
+    let (parts, groups) = (weight.tiles().div_ceil(tiles), x.groups());
     let floats = amx::FLOATS + expanded_floats(weight);
     cpu.run(parts * groups.div_ceil(span), &|i| {
         let (first, start) = (i % parts * tiles, i / parts * span);
@@ -67,11 +61,10 @@ pub(super) unsafe fn product(
             }
         });
     });
-    KEPT.set(kept);
 }
 
 /// Floats of memory for four expanded tiles.
-fn expanded_floats(weight: Packed<'_>) -> usize {
+pub(super) fn expanded_floats(weight: Packed<'_>) -> usize {
     match weight.shape().scheme() {
         PackedScheme::Q8 | PackedScheme::Grouped { .. } => 0,
         PackedScheme::Q4 { .. } => QUAD * tile_floats(weight),
@@ -84,7 +77,7 @@ fn tile_floats(weight: Packed<'_>) -> usize {
 
 /// Tiles `first..first + count` of the weight as int8, expanded where they are stored otherwise.
 /// The last one stands in for those that are missing.
-fn operands<'a>(
+pub(super) fn operands<'a>(
     isa: IntIsa,
     weight: Packed<'a>,
     first: usize,

@@ -30,12 +30,13 @@
 use std::cell::RefCell;
 
 use super::Packed;
-use super::activations::{Activations, quantise_rows};
+use super::activations::Activations;
 #[cfg(target_arch = "x86_64")]
 use super::int_isa::IntIsa;
 use super::product::Product;
+use super::round::quantise_rows;
 #[cfg(target_arch = "x86_64")]
-use super::{amx, amx_linear};
+use super::{TILE, amx, amx_linear};
 use crate::cpu::Cpu;
 use crate::parts::Parts;
 use crate::scratch;
@@ -57,7 +58,8 @@ const ROWS_BYTES: usize = 512 * 1024;
 const GROUPS: usize = 12;
 
 thread_local! {
-    static KEPT: RefCell<Activations> = RefCell::new(Activations::new());
+    static KEPT: RefCell<Activations> = const { RefCell::new(Activations::new()) };
+    static REGROUPED: RefCell<Activations> = const { RefCell::new(Activations::new()) };
 }
 
 /// `out = x weight^T + bias`. `x`: `[rows, columns]`, quantised on the way; `out`: `[rows,
@@ -95,12 +97,22 @@ pub fn linear_packed_quantised(
     assert_eq!(out.len(), rows * outputs, "output [{rows}, {outputs}]");
     let fits = bias.is_none_or(|b| b.len() == outputs);
     assert!(fits, "bias of {outputs} outputs");
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wanted = match on_tiles(cpu, weight, rows) {
+            true => group_height(cpu, rows),
+            false => 1,
+        };
+        if x.height() != wanted {
+            with_height(cpu, x, wanted, |x| {
+                linear_packed_quantised(cpu, weight, bias, x, out);
+            });
+            return;
+        }
+    }
     let out = Parts::new(out);
     #[cfg(target_arch = "x86_64")]
-    if cpu.int_isa() == IntIsa::AmxInt8
-        && rows > VECTOR_ROWS
-        && weight.shape().scheme().grouped().is_none()
-    {
+    if on_tiles(cpu, weight, rows) {
         let cut = |groups, height| cut_groups(cpu, weight, groups, height);
         // SAFETY: a `Cpu` refuses a set that `is_available` denies; lengths are as asserted; the
         // weight is not grouped.
@@ -127,6 +139,34 @@ pub fn linear_packed_quantised(
             });
         });
     });
+}
+
+/// Whether `rows` input rows meet the weight in tiles of AMX.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn on_tiles(cpu: &Cpu, weight: Packed<'_>, rows: usize) -> bool {
+    group_height(cpu, rows) > 1 && weight.shape().scheme().grouped().is_none()
+}
+
+/// Calls `f` with `x` in groups of `height` rows.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn with_height(cpu: &Cpu, x: &Activations, height: usize, f: impl FnOnce(&Activations)) {
+    if x.height() == height {
+        return f(x);
+    }
+    let mut kept = REGROUPED.take();
+    x.regroup(cpu, height, &mut kept);
+    f(&kept);
+    REGROUPED.set(kept);
+}
+
+/// How many rows a group has where `rows` input rows are made for the products to come; 1: no groups.
+pub(super) fn group_height(cpu: &Cpu, rows: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if cpu.int_isa() == IntIsa::AmxInt8 && rows > VECTOR_ROWS {
+        return rows.div_ceil(rows.div_ceil(TILE));
+    }
+    let _ = (cpu, rows);
+    1
 }
 
 /// Tiles of weight and input rows of a task.

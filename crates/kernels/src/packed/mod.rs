@@ -60,25 +60,29 @@ mod activations;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
-mod amx_linear;
+mod amx_gate;
 #[cfg(target_arch = "x86_64")]
-mod amx_rows;
+mod amx_linear;
 mod dots;
 mod embed;
+mod gate;
 mod grouped;
 mod int_isa;
 mod linear;
 mod pack;
 mod product;
 mod q4;
+mod round;
 mod shape;
 mod view;
 
-pub use activations::{Activations, quantise_rows, quantise_select};
+pub use activations::Activations;
 pub use embed::embed_packed;
+pub use gate::{fuses_gate, gate_packed};
 pub use int_isa::{IntIsa, ParseIntIsaError};
 pub use linear::{linear_packed, linear_packed_quantised};
 pub use pack::{PackError, pack, pack_grouped, unpack};
+pub use round::{quantise_glu, quantise_norm, quantise_rows, quantise_select};
 pub use shape::{
     GroupBits, GroupColumns, PackedScheme, PackedShape, ParsePackedSchemeError, SubBlock,
 };

@@ -40,6 +40,17 @@ impl Integers {
         self.forget();
     }
 
+    /// Makes the next rows known by `f`.
+    pub(super) fn fill(&mut self, f: impl FnOnce(&mut Activations)) {
+        f(&mut self.rows);
+        self.known = true;
+    }
+
+    /// The rows that are known.
+    pub(super) fn rows(&self) -> &Activations {
+        &self.rows
+    }
+
     /// The next rows are others.
     pub(super) fn forget(&mut self) {
         self.known = false;

@@ -7,6 +7,8 @@
 mod matrix;
 mod memory;
 mod mixture;
+mod products;
+mod roles;
 mod steps;
 mod weights;
 
@@ -51,8 +53,10 @@ impl Backend for Cpu {
         });
         super::weights::check_values(&checkpoint, &finite, &run)?;
         let limits = options.limits(&plan);
+        let weights = Weights::load(&plan, &checkpoint, allow, &run)?;
         let device = Device {
-            weights: Weights::load(&plan, &checkpoint, allow, &run)?,
+            roles: roles::roles(&plan, |id| weights.is_packed(id)),
+            weights,
             ropes: steps::rope_tables(&plan, limits.context_tokens_max),
             cpu,
         };
@@ -99,6 +103,8 @@ struct Device {
     cpu: lattice_kernels::Cpu,
     weights: Weights,
     ropes: Vec<steps::Rope>,
+    /// Of each step.
+    roles: Vec<roles::Role>,
 }
 
 struct CpuRunner {

@@ -9,10 +9,10 @@ use super::super::profile::Clocks;
 use super::super::table::{Layout, SequenceTable};
 use super::super::{Limits, RunError};
 use super::Device;
-use super::matrix::{Input, Integers};
 use super::memory::{FixedState, KvPool, Memory, SequenceMemory, Within, page_stretch};
 use super::mixture::Mixture;
-use crate::plan::{Act, Arena, Mask, Op, Plan, RopeShape, Rows, StateId, Step, Val, Value};
+use super::products::Quantised;
+use crate::plan::{Act, Arena, Mask, Op, Plan, RopeShape, Rows, StateId, Step, Val};
 
 /// The angles of the rope steps that share them.
 pub(super) struct Rope {
@@ -59,41 +59,6 @@ pub(super) struct Work {
     pub(super) clocks: Clocks,
 }
 
-/// The value that a packed matrix read last, as integers: the linears of one value mostly follow each other.
-#[derive(Default)]
-struct Quantised {
-    integers: Integers,
-    of: Option<Val>,
-}
-
-impl Quantised {
-    /// Room for what the plan's packed matrices read of the largest batch.
-    fn for_limits(plan: &Plan, limits: &Limits, device: &Device) -> Self {
-        let read = |step: &Step| {
-            let Op::Linear { x, weight, .. } = step.op else {
-                return None;
-            };
-            let Value { width, rows } = plan.value(x);
-            let packed = device.weights.is_packed(weight);
-            packed.then_some((rows_max(rows, limits), width))
-        };
-        let mut all = Self::default();
-        let sizes = plan.steps.iter().filter_map(read);
-        if let Some((rows, width)) = sizes.max_by_key(|(rows, width)| rows * width) {
-            all.integers.reserve(&device.cpu, rows, width);
-        }
-        all
-    }
-
-    fn integers_of(&mut self, x: Val) -> &mut Integers {
-        if self.of != Some(x) {
-            self.integers.forget();
-            self.of = Some(x);
-        }
-        &mut self.integers
-    }
-}
-
 /// Rows that a value has in the largest batch.
 fn rows_max(rows: Rows, limits: &Limits) -> usize {
     match rows {
@@ -112,20 +77,23 @@ pub(super) struct Values<'a> {
 }
 
 /// What is written beside the values while they are read.
-struct Written<'a> {
+pub(super) struct Written<'a> {
     mixture: &'a mut Mixture,
-    quantised: &'a mut Quantised,
-    clocks: &'a mut Clocks,
+    pub(super) quantised: &'a mut Quantised,
+    pub(super) clocks: &'a mut Clocks,
 }
 
 impl<'a> Values<'a> {
-    fn len(&self, val: Val) -> usize {
-        let value = self.plan.value(val);
-        let rows = match value.rows {
+    /// Rows of a value.
+    pub(super) fn rows(&self, val: Val) -> usize {
+        match self.plan.value(val).rows {
             Rows::Tokens => self.tokens,
             Rows::Outputs => self.outputs,
-        };
-        rows * value.width
+        }
+    }
+
+    fn len(&self, val: Val) -> usize {
+        self.rows(val) * self.plan.value(val).width
     }
 
     /// `[rows, width]` of a value.
@@ -167,7 +135,7 @@ impl Work {
     }
 
     /// The values to read, and what is written while they are.
-    fn parts<'a>(&'a mut self, plan: &'a Plan) -> (Values<'a>, Written<'a>) {
+    pub(super) fn parts<'a>(&'a mut self, plan: &'a Plan) -> (Values<'a>, Written<'a>) {
         let (tokens, outputs) = (self.layout.ids.len(), self.layout.outputs.len());
         let values = Values {
             plan,
@@ -192,7 +160,7 @@ impl Work {
         memory: &mut Memory,
     ) -> Result<(), RunError> {
         // The values of this batch are others.
-        self.quantised.of = None;
+        self.quantised.forget();
         let Memory {
             table,
             kv,
@@ -273,10 +241,10 @@ struct Spans<'a> {
 }
 
 /// A batch on its way through the plan.
-struct Running<'a> {
-    work: &'a mut Work,
-    plan: &'a Plan,
-    device: &'a Device,
+pub(super) struct Running<'a> {
+    pub(super) work: &'a mut Work,
+    pub(super) plan: &'a Plan,
+    pub(super) device: &'a Device,
     table: &'a SequenceTable<SequenceMemory>,
     kv: &'a mut KvPool,
     fixed: &'a mut FixedState,
@@ -287,11 +255,17 @@ struct Running<'a> {
 impl Running<'_> {
     fn step(&mut self, index: usize, step: &Step) -> Result<(), RunError> {
         let started = self.work.clocks.now();
-        let slot = self.work.arena.slot_of[step.out.index()];
-        let mut buffer = std::mem::take(&mut self.work.buffers[slot]);
-        let len = self.work.values(self.plan).len(step.out);
-        let result = self.compute(&step.op, &mut buffer[..len]);
-        self.work.buffers[slot] = buffer;
+        let result = match self.play(index, step) {
+            true => Ok(()),
+            false => {
+                let slot = self.work.arena.slot_of[step.out.index()];
+                let mut buffer = std::mem::take(&mut self.work.buffers[slot]);
+                let len = self.work.values(self.plan).len(step.out);
+                let result = self.compute(&step.op, &mut buffer[..len]);
+                self.work.buffers[slot] = buffer;
+                result
+            }
+        };
         let Work { clocks, layout, .. } = &mut *self.work;
         clocks.stepped(index, started, layout);
         result
@@ -303,6 +277,7 @@ impl Running<'_> {
             cpu,
             weights,
             ropes,
+            ..
         } = self.device;
         let layout = &self.work.layout;
         match op {
@@ -341,26 +316,6 @@ impl Running<'_> {
             Op::GatedDelta { .. } => self.gated_delta(op, out)?,
         }
         Ok(())
-    }
-
-    fn linear(&mut self, op: &Op, out: &mut [f32]) {
-        let Op::Linear { x, weight, bias } = op else {
-            unreachable!("called for linears only")
-        };
-        let Device { cpu, weights, .. } = self.device;
-        let (values, written) = self.work.parts(self.plan);
-        let mut input = Input {
-            x: values.get(*x),
-            picked: None,
-            integers: written.quantised.integers_of(*x),
-        };
-        let bias = bias.map(|id| weights.vector(id));
-        let weight = weights.matrix(*weight);
-        let started = written.clocks.now();
-        if weight.round(cpu, &mut input) {
-            written.clocks.rounded(started);
-        }
-        weight.linear(cpu, bias, &mut input, out);
     }
 
     fn mixture(&mut self, op: &Op, out: &mut [f32]) {
@@ -502,7 +457,8 @@ impl Running<'_> {
     }
 }
 
-fn activation(act: Act) -> Activation {
+/// The kernel of an activation.
+pub(super) fn activation(act: Act) -> Activation {
     match act {
         Act::Silu => Activation::Silu,
         Act::Sigmoid => Activation::Sigmoid,
