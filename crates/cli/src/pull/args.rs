@@ -23,7 +23,7 @@ pub(crate) struct PullArgs {
     /// Opens private models; other users of the machine can see it here, the environment is better [default: $HF_TOKEN]
     #[arg(long, value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// The hub, or a mirror of it [default: $HF_ENDPOINT, else https://huggingface.co]
+    /// The hub, or a mirror of it [default: $HF_ENDPOINT, else huggingface.co]
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint: Option<String>,
     /// Get it although the disk seems too small, or another program's cache has it
