@@ -11,10 +11,14 @@ fn every_family_has_a_checkpoint_and_its_prompts() {
         "llama",
         "llama3_rope",
         "llama_bias",
+        "llama_longrope",
+        "mistral",
+        "qwen2",
         "qwen3",
         "qwen3_5",
         "qwen3_5_moe",
         "qwen3_5_untied",
+        "qwen3_yarn",
     ];
     assert_eq!(names, expected);
     for golden in &families {
