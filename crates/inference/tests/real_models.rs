@@ -1,6 +1,7 @@
 //! Real weights, where somebody put them: `real/` in the repository root, or nothing to compare with.
 //!
-//! `crates/testkit/goldens/real/smollm2.py` makes `real/smollm2-135m` out of a package; it is not part of the repository.
+//! `crates/testkit/goldens/real/smollm2.py` makes `real/smollm2-135m` out of a package, and `real/smollm2_gguf.py` takes
+//! `real/smollm2-gguf` out of it; they are not part of the repository.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "a test that does not run says so")]
@@ -57,6 +58,6 @@ fn real_smollm2_gives_the_greedy_ids_of_the_reference() {
 }
 
 #[test]
-fn real_smollm2_in_a_gguf_file_gives_them_too() {
+fn real_smollm2_gguf_gives_the_greedy_ids_of_the_reference() {
     answers_like_the_reference("smollm2-gguf/SmolLM2-135M-Instruct.Q4_1.gguf");
 }

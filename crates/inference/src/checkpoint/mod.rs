@@ -55,6 +55,7 @@ pub use config::{Config, Expected, RopeConfig, RopeScaling};
 pub use error::LoadError;
 pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
+pub(crate) use gguf::VOCABULARY;
 pub use gguf::{GgufMetadata, Texts};
 pub use mmap::{FileBytes, Mapping};
 pub use store::{Installed, ModelStore};

@@ -394,3 +394,6 @@ impl BlockBytes<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
