@@ -9,7 +9,7 @@ use lattice_inference::checkpoint::{LoadError, Mapping, ModelFiles, OpenOptions}
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
-use crate::quantize::QuantizeArgs;
+use crate::quantize::{ConvertArgs, QuantizeArgs};
 
 /// Chat with, inspect and measure transformer models. Pure Rust, on your own machine.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a packed copy of a model: its weights in 8 or 4 bits
     Quantize(QuantizeArgs),
+    /// Write a model of another form (GGUF, MLX, AWQ, GPTQ) as a directory of ours, without a loss where a form of ours holds it
+    Convert(ConvertArgs),
     /// Measure a model against the truth
     #[command(subcommand)]
     Eval(EvalCommand),

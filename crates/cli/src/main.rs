@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Convert(args) => quantize::convert(&args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits(&args),
         Command::Eval(EvalCommand::Ppl(args)) => ppl::run(&args),
     };

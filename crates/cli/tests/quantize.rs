@@ -325,3 +325,24 @@ fn stopped_by(signal: &str, code: i32) -> bool {
     assert!(events(&again).iter().any(|event| event["resumed"] == true));
     true
 }
+
+#[test]
+fn a_gguf_file_is_converted_and_packed() {
+    let dir = ScratchDir::new().unwrap();
+    let golden = &lattice_testkit::gguf_files()[0];
+    let path = golden.path.to_str().unwrap();
+    let mut convert = Command::new(env!("CARGO_BIN_EXE_lattice"));
+    convert.args(["convert", path, "-o", "ours"]);
+    let output = convert.current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    verify(&dir.path().join("ours"));
+    let output = run(dir.path(), &[path, "--to", "q4", "-o", "q4"]);
+    assert!(output.status.success(), "{}", words(&output));
+    verify(&dir.path().join("q4"));
+    // What is packed already is nobody's to convert.
+    let mut again = Command::new(env!("CARGO_BIN_EXE_lattice"));
+    again.args(["convert", "ours", "-o", "again"]);
+    let output = again.current_dir(dir.path()).output().unwrap();
+    assert!(!output.status.success());
+    assert!(words(&output).contains("packed"), "{}", words(&output));
+}

@@ -182,14 +182,10 @@ fn ids_have_the_text_of_the_reference() {
     });
 }
 
-/// The metadata of a GGUF file with a vocabulary of the goldens, as llama.cpp's converter writes it.
-fn metadata(case: &Value) -> GgufVocabulary {
-    let base = case["vocabulary"].as_str().unwrap();
-    let read = |name: &str| std::fs::read(dir().join(base).join(name)).unwrap();
-    let json = |name: &str| serde_json::from_slice::<Value>(&read(name)).unwrap();
-    let fields = &case["fields"];
+/// The fields of the metadata that are no lists.
+fn fields_of(fields: &Value) -> GgufVocabulary {
     let number = |name: &str| fields[name].as_u64().map(|id| u32::try_from(id).unwrap());
-    let mut vocabulary = GgufVocabulary {
+    GgufVocabulary {
         model: fields["model"].as_str().unwrap().to_owned(),
         pre: fields["pre"].as_str().map(str::to_owned),
         bos: number("bos"),
@@ -201,7 +197,15 @@ fn metadata(case: &Value) -> GgufVocabulary {
         add_space_prefix: fields["add_space_prefix"].as_bool(),
         remove_extra_whitespaces: fields["remove_extra_whitespaces"].as_bool(),
         ..GgufVocabulary::default()
-    };
+    }
+}
+
+/// The metadata of a GGUF file with a vocabulary of the goldens, as llama.cpp's converter writes it.
+fn metadata(case: &Value) -> GgufVocabulary {
+    let base = case["vocabulary"].as_str().unwrap();
+    let read = |name: &str| std::fs::read(dir().join(base).join(name)).unwrap();
+    let json = |name: &str| serde_json::from_slice::<Value>(&read(name)).unwrap();
+    let mut vocabulary = fields_of(&case["fields"]);
     match base {
         "word_piece" => {
             let words = String::from_utf8(read("vocab.txt")).unwrap();

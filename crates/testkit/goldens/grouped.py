@@ -60,6 +60,7 @@ MLX = {
     "mlx_llama_4": (LLAMA, {"q_group_size": 32, "q_bits": 4, "dtype": "float16"}),
     "mlx_qwen3_8": (QWEN3, {"q_group_size": 128, "q_bits": 8, "dtype": "bfloat16"}),
     "mlx_qwen3_5_mixed": (QWEN3_5, {"q_group_size": 64, "q_bits": 4, "dtype": "float32", "quant_predicate": some_in_eight}),
+    "mlx_qwen3_5_moe_f16": (QWEN3_5_MOE, {"quantize": False, "dtype": "float16"}),
     "mlx_qwen3_5_moe": (QWEN3_5_MOE, {"q_group_size": 32, "q_bits": 4, "dtype": "bfloat16"}),
 }
 PACKED = {"awq_llama": (LLAMA, "awq", 4), "gptq_llama": (LLAMA, "gptq", 4), "gptq_qwen3_8": (QWEN3, "gptq", 8)}
@@ -90,7 +91,7 @@ def make_mlx(name, family, arguments):
         write_hub(hub, family.config, family.tensors(name))
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(HERE.parents[2] / "models" / "lattice-tiny" / file, hub / file)
-        convert(str(hub), str(mlx), quantize=True, **arguments)
+        convert(str(hub), str(mlx), **{"quantize": True, **arguments})
         folder = OUT / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

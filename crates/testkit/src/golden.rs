@@ -42,6 +42,32 @@ pub struct GroupedGolden {
     pub vocab: usize,
 }
 
+/// A tiny GGUF file by llama.cpp's own tools.
+#[derive(Debug, Clone)]
+pub struct GgufGolden {
+    /// The file's name without its ending, such as `qwen3_q8_0`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// By transformers in float32, on the weights that the blocks stand for.
+    pub prompt: PromptGolden,
+    /// The same rows by llama.cpp, which rounds the inputs of its products to 8 bits.
+    pub llama_cpp: Vec<f32>,
+    /// Columns of the logits.
+    pub vocab: usize,
+}
+
+/// Some blocks of one kind, and what they stand for.
+#[derive(Debug, Clone)]
+pub struct BlockGolden {
+    /// Such as `Q4_K`.
+    pub kind: String,
+    /// As stored, filled up to a multiple of 4.
+    pub bytes: Vec<u8>,
+    /// By the `gguf` package.
+    pub values: Vec<f32>,
+}
+
 /// A prompt from an empty state.
 #[derive(Debug, Clone)]
 pub struct PromptGolden {
@@ -108,7 +134,8 @@ impl fmt::Debug for ChatGolden {
 /// # Panics
 /// If a file is absent or not as `make.py` writes it.
 pub fn families() -> Vec<Golden> {
-    folders("families").into_iter().map(family).collect()
+    let root = goldens().join("families");
+    folders(&root).into_iter().map(family).collect()
 }
 
 /// Conversations with `lattice-tiny`, whose own files lie elsewhere in the repository.
@@ -136,6 +163,14 @@ fn goldens() -> PathBuf {
 /// # Panics
 /// If a file is absent or not as `grouped.py` writes it.
 pub fn grouped() -> Vec<GroupedGolden> {
+    grouped_in(&goldens().join("grouped"))
+}
+
+/// The same for the folders of another folder.
+///
+/// # Panics
+/// As [`grouped`].
+pub fn grouped_in(folder: &Path) -> Vec<GroupedGolden> {
     let golden = |dir: PathBuf| {
         let name = name_of(&dir);
         let file = Tensors::read(&dir.join("logits.safetensors"));
@@ -147,17 +182,71 @@ pub fn grouped() -> Vec<GroupedGolden> {
             vocab,
         }
     };
-    folders("grouped").into_iter().map(golden).collect()
+    folders(folder).into_iter().map(golden).collect()
+}
+
+/// Tiny GGUF files, sorted by name.
+///
+/// # Panics
+/// If a file is absent or not as `gguf_files.py` writes it.
+pub fn gguf_files() -> Vec<GgufGolden> {
+    const TOKENS: usize = 40;
+    let golden = |path: PathBuf| {
+        let name = name_of(&path.with_extension(""));
+        let file = Tensors::read(&path.with_extension("safetensors"));
+        let (mut prompts, vocab) = prompts(&name, &file, &[TOKENS]);
+        let llama_cpp = file.f32s(&format!("llama_{TOKENS}.logits"));
+        GgufGolden {
+            prompt: prompts.remove(0),
+            llama_cpp: llama_cpp.expect("the script writes both").0,
+            name,
+            path,
+            vocab,
+        }
+    };
+    let mut paths = entries(&goldens().join("gguf"));
+    paths.retain(|path| path.extension().is_some_and(|end| end == "gguf"));
+    paths.into_iter().map(golden).collect()
+}
+
+/// Blocks of every kind that GGUF files have and that are read, sorted by name.
+///
+/// # Panics
+/// As [`gguf_files`].
+pub fn gguf_blocks() -> Vec<BlockGolden> {
+    let file = Tensors::read(&goldens().join("gguf/blocks.safetensors"));
+    let kinds = file.names().filter_map(|name| name.strip_suffix(".bytes"));
+    let golden = |kind: &str| {
+        let words = file.u32s(&format!("{kind}.bytes"));
+        let values = file.f32s(&format!("{kind}.values"));
+        let (Some(words), Some((values, _))) = (words, values) else {
+            panic!("{kind}: no bytes or no values");
+        };
+        BlockGolden {
+            kind: kind.to_owned(),
+            bytes: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
+            values,
+        }
+    };
+    let mut found: Vec<BlockGolden> = kinds.map(golden).collect();
+    found.sort_by(|a, b| a.kind.cmp(&b.kind));
+    found
 }
 
 /// The folders of a folder of goldens, sorted.
-fn folders(of: &str) -> Vec<PathBuf> {
-    let root = goldens().join(of);
-    let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
-    let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
-    let mut dirs: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
-    dirs.sort();
+fn folders(of: &Path) -> Vec<PathBuf> {
+    let mut dirs = entries(of);
+    dirs.retain(|path| path.is_dir());
     dirs
+}
+
+/// What is in a folder, sorted.
+fn entries(of: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(of).unwrap_or_else(|e| panic!("{}: {e}", of.display()));
+    let paths = entries.map(|entry| entry.expect("a folder just opened can be listed").path());
+    let mut paths: Vec<PathBuf> = paths.collect();
+    paths.sort();
+    paths
 }
 
 fn name_of(dir: &Path) -> String {

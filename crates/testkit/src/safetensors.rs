@@ -48,6 +48,14 @@ impl Tensors {
         Some((words.iter().copied(), numbers("shape")))
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let header = self.header.as_object();
+        header
+            .expect("goldens have an object here")
+            .keys()
+            .map(String::as_str)
+    }
+
     pub(crate) fn f32s(&self, name: &str) -> Option<(Vec<f32>, Vec<usize>)> {
         self.words(name, "F32")
             .map(|(w, shape)| (w.map(f32::from_le_bytes).collect(), shape))

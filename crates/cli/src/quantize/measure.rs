@@ -26,17 +26,17 @@ pub(super) fn run(args: &QuantizeArgs, text: &Path, packed: &Path) -> anyhow::Re
         ..Rule::default()
     };
     let load = |files: &ModelFiles| {
-        let open = args.model.source.open_options();
+        let open = args.copy.model.source.open_options();
         let options = LoadOptions {
             sequences_max: 1,
-            threads: args.threads,
-            allow_non_finite: args.allow_nan,
+            threads: args.copy.threads,
+            allow_non_finite: args.copy.allow_nan,
             ..LoadOptions::default()
         };
         Loaded::open(files, open, options, &Cpu, &rule)
     };
     let mut model = load(&ModelFiles::open(packed)?)?;
-    let mut base = load(&args.model.files()?)?;
+    let mut base = load(&args.copy.model.files()?)?;
     check_same_vocabulary(&model, &base)?;
     let (ids, bos) = text_ids(&model.tokenizer, &words, false, Bos::Auto)?;
     let rule = Rule { bos, ..rule };

@@ -1,4 +1,4 @@
-//! `lattice quantize`: a packed copy of a model, and what it costs in quality.
+//! `lattice quantize`: a packed copy of a model, and what it costs in quality. `lattice convert`: a copy in our form.
 
 mod args;
 mod measure;
@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use lattice_inference::Error;
-use lattice_inference::quantize::{QuantizeError, Source, write};
+use lattice_inference::quantize::{QuantizeError, Recipe, Source, Staged, write};
+use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-pub(crate) use args::QuantizeArgs;
+pub(crate) use args::{ConvertArgs, CopyArgs, QuantizeArgs};
 use screen::Screen;
 
 use crate::chat::interrupt::{EXIT_CODE, Interrupt};
@@ -21,9 +22,34 @@ use crate::chat::interrupt::{EXIT_CODE, Interrupt};
 const TERM_EXIT_CODE: u8 = 143;
 
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
+    let measured = |staged: &Staged, stop: &Stop| match &args.measure {
+        None => Ok(None),
+        Some(text) => {
+            // All tensors are on the disk: nothing is lost where a signal ends the program now.
+            stop.release();
+            measure::run(args, text, staged.path()).map(Some)
+        }
+    };
+    copy(&args.copy, &args.recipe(), measured)
+}
+
+pub(crate) fn convert(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
+    copy(&args.copy, &Recipe::keep(), |_staged, _stop| Ok(None))
+}
+
+fn copy(
+    args: &CopyArgs,
+    recipe: &Recipe,
+    measured: impl FnOnce(&Staged, &Stop) -> anyhow::Result<Option<Value>>,
+) -> anyhow::Result<ExitCode> {
     let stop = Stop::install()?;
     let mut screen = Screen::new(args.json);
-    let result = pack(args, &stop, &mut screen);
+    let staged = pack(args, recipe, &stop, &mut screen);
+    let result = staged.and_then(|staged| {
+        let measured = measured(&staged, &stop)?;
+        let report = staged.publish(measured.clone())?;
+        Ok(screen.done(&report, measured.as_ref())?)
+    });
     let Err(error) = result else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -42,7 +68,12 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn pack(args: &QuantizeArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<()> {
+fn pack(
+    args: &CopyArgs,
+    recipe: &Recipe,
+    stop: &Stop,
+    screen: &mut Screen,
+) -> anyhow::Result<Staged> {
     let files = args.model.files()?;
     let source =
         Source::open(&files, &args.model.source.open_options()).map_err(anyhow::Error::from)?;
@@ -50,37 +81,21 @@ fn pack(args: &QuantizeArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result
         screen.say(&format!("note: {note}"));
     }
     let mut unread: Option<io::Error> = None;
-    let staged = write(
-        &source,
-        &args.recipe(),
-        &args.output,
-        &args.write_options(),
-        &mut |progress| {
-            if let Err(error) = screen.show(progress) {
-                unread.get_or_insert(error);
-            }
-            if unread.is_some() || stop.asked() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        },
-    );
-    if let Some(error) = unread {
-        return Err(error.into());
-    }
-    let staged = staged?;
-    let measured = match &args.measure {
-        None => None,
-        Some(text) => {
-            // All tensors are on the disk: nothing is lost where a signal ends the program now.
-            stop.release();
-            Some(measure::run(args, text, staged.path())?)
+    let options = args.write_options();
+    let staged = write(&source, recipe, &args.output, &options, &mut |progress| {
+        if let Err(error) = screen.show(progress) {
+            unread.get_or_insert(error);
         }
-    };
-    let report = staged.publish(measured.clone())?;
-    screen.done(&report, measured.as_ref())?;
-    Ok(())
+        if unread.is_some() || stop.asked() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    match unread {
+        Some(error) => Err(error.into()),
+        None => Ok(staged?),
+    }
 }
 
 /// The two signals that ask to stop.

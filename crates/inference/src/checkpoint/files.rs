@@ -6,6 +6,7 @@
 //! never a way out.
 //! It does not know: what stands in the files.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -125,6 +126,22 @@ impl ModelFiles {
         match &self.source {
             Source::Gguf(gguf) => Some(gguf.metadata()),
             Source::Directory(_) | Source::Embedded { .. } => None,
+        }
+    }
+
+    /// The metadata that has a vocabulary of GGUF: that of a GGUF file, or of the `tokenizer.gguf` of a directory.
+    ///
+    /// # Errors
+    /// There is such a file in the directory, and something is wrong with it.
+    pub fn gguf_vocabulary(&self) -> Result<Option<Cow<'_, GgufMetadata>>, LoadError> {
+        match &self.source {
+            Source::Gguf(gguf) => Ok(Some(Cow::Borrowed(gguf.metadata()))),
+            Source::Directory(directory) => {
+                let opened = directory.file(gguf::VOCABULARY)?;
+                let metadata = opened.map(|opened| gguf::metadata(&opened)).transpose()?;
+                Ok(metadata.map(Cow::Owned))
+            }
+            Source::Embedded { .. } => Ok(None),
         }
     }
 

@@ -100,13 +100,21 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// The same file once more.
+    /// The same file once more, if it is still as it was: what its header says is about that one.
     pub(crate) fn again(&self) -> Result<Self, LoadError> {
-        let file = self.file.try_clone().map_err(|source| LoadError::Io {
+        let io = |source| LoadError::Io {
             file: self.name.clone(),
             action: "open",
             source,
-        })?;
+        };
+        let file = self.file.try_clone().map_err(io)?;
+        let found = Stamp::of(&file.metadata().map_err(io)?);
+        if let Some(how) = Stamp::of(&self.metadata).difference(&found) {
+            return Err(LoadError::Changed {
+                file: self.name.clone(),
+                how,
+            });
+        }
         Ok(Self {
             file,
             name: self.name.clone(),
@@ -225,30 +233,19 @@ impl FileBytes {
         else {
             return Ok(());
         };
-        let changed = |how: String| LoadError::Changed {
-            file: self.name.clone(),
-            how,
-        };
         let found = origin
             .file
             .metadata()
             .map_err(|source| self.io("look at", source))?;
-        let (found, then) = (Stamp::of(&found), &origin.stamp);
-        if found.len != then.len {
-            return Err(changed(format!(
-                "it had {} bytes, now {}",
-                then.len, found.len
-            )));
+        let lost = || "a part of it could not be read any more".to_owned();
+        let different = origin.stamp.difference(&Stamp::of(&found));
+        match different.or_else(|| watched.is_lost().then(lost)) {
+            None => Ok(()),
+            Some(how) => Err(LoadError::Changed {
+                file: self.name.clone(),
+                how,
+            }),
         }
-        if found.modified != then.modified {
-            return Err(changed("its time of change moved".to_owned()));
-        }
-        if watched.is_lost() {
-            return Err(changed(
-                "a part of it could not be read any more".to_owned(),
-            ));
-        }
-        Ok(())
     }
 
     fn io(&self, action: &'static str, source: std::io::Error) -> LoadError {
@@ -278,6 +275,14 @@ impl Stamp {
             len: metadata.len(),
             modified: metadata.modified().ok(),
         }
+    }
+
+    /// In which way a later one is another, in words.
+    fn difference(&self, later: &Self) -> Option<String> {
+        if later.len != self.len {
+            return Some(format!("it had {} bytes, now {}", self.len, later.len));
+        }
+        (later.modified != self.modified).then(|| "its time of change moved".to_owned())
     }
 }
 

@@ -56,6 +56,7 @@ pub use config::{Config, Expected, Factors, RopeConfig, RopeScaling, Yarn};
 pub use error::LoadError;
 pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
+pub(crate) use gguf::VOCABULARY;
 pub use gguf::{GgufMetadata, Texts};
 pub use mmap::{FileBytes, Mapping, guard_truncation};
 use stack::Stacks;

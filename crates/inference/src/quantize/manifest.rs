@@ -12,12 +12,14 @@ use super::hash::{Hashes, hex, sha256};
 use super::layout::{self, VERSION};
 use super::{QuantizeError, Recipe, Source, Target};
 use crate::Error;
-use crate::checkpoint::FileBytes;
+use crate::checkpoint::{FileBytes, VOCABULARY};
 
 /// The manifest's name.
 pub(super) const FILE: &str = "lattice.json";
 /// Bytes of each source file hashed between two looks at whether to go on.
 const STEP_BYTES: usize = 32 << 20;
+/// Bytes in front of a file that are its header, or a good part of it.
+const HEAD_BYTES: usize = 1 << 20;
 /// Larger files than this are weights, whatever their name says.
 const COPIED_BYTES_MAX: usize = 64 << 20;
 /// Endings of files that hold weights, or say which file does.
@@ -51,7 +53,8 @@ impl Copied {
 pub(super) fn copied(source: &Source) -> Result<Vec<Copied>, Error> {
     let mut copied = Vec::new();
     for name in source.files().names()? {
-        if name == FILE || WEIGHT_ENDINGS.iter().any(|end| name.ends_with(end)) {
+        let weights = |end: &str| name.ends_with(end) && name != VOCABULARY;
+        if name == FILE || WEIGHT_ENDINGS.iter().any(|end| weights(end)) {
             continue;
         }
         if let Some(bytes) = source.files().bytes(&name)?
@@ -83,6 +86,8 @@ pub(super) fn work(source: &Source, recipe: &Recipe, targets: &[Target]) -> Resu
         let length = file.first_chunk::<8>().copied().map(u64::from_le_bytes);
         let head = length.and_then(|length| usize::try_from(length).ok());
         let head = head.and_then(|length| file.get(8..length.checked_add(8)?));
+        // Files of another format: what stands in front.
+        let head = head.or_else(|| file.get(..file.len().min(HEAD_BYTES)));
         let path = source.files().path_of(file.name());
         let modified = path.and_then(|path| path.metadata().ok()?.modified().ok());
         let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());

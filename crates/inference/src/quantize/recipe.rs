@@ -16,7 +16,7 @@ use super::QuantizeError;
 pub enum Scheme {
     /// It is packed so.
     Packed(PackedScheme),
-    /// It stays as it is stored.
+    /// It stays as it is stored. Blocks of other makers become the form of ours that holds them, or the nearest.
     Keep,
 }
 
@@ -46,9 +46,9 @@ impl fmt::Display for Scheme {
 /// How a model is packed: one scheme for its matrices, and exceptions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// The scheme of every matrix that nothing below names. Under a scheme of 4 bits, matrices of less than 64 rows
+    /// What becomes of every matrix that nothing below names. Under a scheme of 4 bits, matrices of less than 64 rows
     /// (routers, gates, decay inputs) are Q8: they are small, and much hangs on them.
-    pub to: PackedScheme,
+    pub to: Scheme,
     /// The embedding table, also where it is the head.
     pub embed: Option<Scheme>,
     /// The head, where it is a tensor of its own.
@@ -61,6 +61,15 @@ pub struct Recipe {
 impl Recipe {
     /// One scheme for all.
     pub fn new(to: PackedScheme) -> Self {
+        Self::of(Scheme::Packed(to))
+    }
+
+    /// Everything as it is stored; of blocks of other makers: in the form of ours that holds them, or the nearest.
+    pub fn keep() -> Self {
+        Self::of(Scheme::Keep)
+    }
+
+    fn of(to: Scheme) -> Self {
         Self {
             to,
             embed: None,
@@ -77,7 +86,7 @@ impl Recipe {
             .iter()
             .map(|(pattern, scheme)| json!({"pattern": pattern, "scheme": word(scheme)}));
         json!({
-            "to": self.to.to_string(),
+            "to": word(&self.to),
             "embed": self.embed.as_ref().map(word),
             "head": self.head.as_ref().map(word),
             "mixed": mixed.collect::<Vec<_>>(),

@@ -236,9 +236,11 @@ impl Schemes {
     fn of(plan: &Plan, recipe: &Recipe, names: &Names) -> Result<Self, QuantizeError> {
         let mut schemes = BTreeMap::new();
         for (tensor, rows) in matrices(plan) {
-            let few = rows < ROWS_MIN && recipe.to != PackedScheme::Q8;
-            let scheme = if few { PackedScheme::Q8 } else { recipe.to };
-            schemes.insert(tensor.to_owned(), Scheme::Packed(scheme));
+            let scheme = match recipe.to {
+                Scheme::Packed(_) if rows < ROWS_MIN => Scheme::Packed(PackedScheme::Q8),
+                to => to,
+            };
+            schemes.insert(tensor.to_owned(), scheme);
         }
         let (table, head) = ends(plan);
         if let (Some(table), Some(scheme)) = (table, recipe.embed) {

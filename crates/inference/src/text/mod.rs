@@ -40,8 +40,8 @@ enum Found {
 }
 
 impl Found {
-    /// The first vocabulary that there is: tokenizer.json, vocab.json with merges.txt, vocab.txt, tokenizer.model. A GGUF
-    /// file has its own.
+    /// The first vocabulary that there is: tokenizer.json, vocab.json with merges.txt, vocab.txt, tokenizer.model,
+    /// tokenizer.gguf. A GGUF file has its own.
     fn search(files: &ModelFiles) -> Result<Self, Error> {
         if let Some(metadata) = files.gguf() {
             return Ok(Found::Gguf(Box::new(gguf::vocabulary(metadata)?)));
@@ -62,6 +62,9 @@ impl Found {
             if let Some(bytes) = files.bytes(name)? {
                 return Ok(Found::SentencePiece(name, bytes));
             }
+        }
+        if let Some(metadata) = files.gguf_vocabulary()? {
+            return Ok(Found::Gguf(Box::new(gguf::vocabulary(&metadata)?)));
         }
         let names = files.names()?;
         for (name, what) in REFUSED {

@@ -18,6 +18,7 @@ use tokenizers::{
 use super::added::{AddedToken, AddedTokens, Matcher, Piece};
 use super::error::wrong_in;
 use super::file::{Prefix, TokenizerFile};
+use super::normal::{check_growth, with_mark};
 use super::pieces::{PieceDecoder, PieceTable};
 use super::source::{self, Settings, TokenizerFiles, Vocabulary};
 use super::split::{Stage, stages_from_json};
@@ -331,15 +332,6 @@ fn component<T: for<'de> Deserialize<'de>>(
         .map_err(|reason| TextError::file(format!("{name}: {reason}")))
 }
 
-/// Puts SentencePiece's mark before a part of a text, unless nothing is left of the part.
-fn with_mark(mut part: NormalizedString, prefix: Prefix) -> NormalizedString {
-    let first = part.offsets_original().0 == 0;
-    if !part.get().is_empty() && (first || prefix == Prefix::Parts) {
-        part.prepend("\u{2581}");
-    }
-    part
-}
-
 fn piece_table(file: &TokenizerFile, decoder: &PieceDecoder) -> Result<PieceTable, TextError> {
     let added: HashMap<u32, &AddedToken> = file
         .added_tokens
@@ -384,29 +376,4 @@ fn cut(part: &NormalizedString, pieces: Vec<Piece>) -> tokenizers::Result<Vec<Sp
         splits.push((slice, tokens));
     }
     Ok(splits)
-}
-
-/// Bytes that a byte of text may become: more than any script needs.
-const GROWTH_MAX: usize = 64;
-
-/// Refuses a normalizer whose replacements, one after the other, blow a text up.
-fn check_growth(normalizer: &Value) -> Result<(), TextError> {
-    match growth(normalizer) {
-        Some(factor) if factor <= GROWTH_MAX => Ok(()),
-        _ => Err(TextError::file(format!(
-            "normalizer: makes texts more than {GROWTH_MAX} times as long"
-        ))),
-    }
-}
-
-/// How many bytes the replacements of a normalizer make of one; `None` beyond counting.
-fn growth(normalizer: &Value) -> Option<usize> {
-    let parts = normalizer["normalizers"].as_array();
-    let inner = parts
-        .into_iter()
-        .flatten()
-        .try_fold(1_usize, |factor, part| factor.checked_mul(growth(part)?))?;
-    let content = normalizer["content"].as_str().map_or(1, str::len);
-    let pattern = normalizer["pattern"]["String"].as_str().map_or(1, str::len);
-    inner.checked_mul(content.div_ceil(pattern.max(1)).max(1))
 }

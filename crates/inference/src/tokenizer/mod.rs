@@ -32,6 +32,7 @@ mod file;
 mod guard;
 mod hf;
 mod jinja;
+mod normal;
 mod pieces;
 mod prompt;
 mod python;

@@ -1,6 +1,7 @@
 //! What a checkpoint may not be, and what comes out of one that is right.
 
 mod files;
+mod gguf;
 mod header;
 mod index;
 mod packed;

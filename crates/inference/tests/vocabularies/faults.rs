@@ -24,6 +24,15 @@ fn vocab_txt() {
     ] {
         refusal(&alone(Vocabulary::Words(text)), "vocab.txt", fault);
     }
+    let files = TokenizerFiles {
+        tokenizer_config: Some(r#"{"tokenizer_class": "BertJapaneseTokenizer"}"#),
+        ..alone(Vocabulary::Words("[UNK]\n"))
+    };
+    refusal(
+        &files,
+        "tokenizer_config.json",
+        "tokenizer_class: what BertJapaneseTokenizer makes of a vocab.txt is not known",
+    );
     let huge = "a\n".repeat(150 << 20);
     refusal(
         &alone(Vocabulary::Words(&huge)),

@@ -8,7 +8,7 @@ use lattice_inference::tokenizer::{GgufVocabulary, HfTokenizer, Tokenizer as _, 
 use serde_json::Value;
 use std::path::Path;
 
-use super::{alone, from_folder, strings};
+use super::{alone, fields_of, from_folder, strings};
 
 #[test]
 fn real_vocabularies_give_the_ids_of_llama_cpp() {
@@ -88,24 +88,13 @@ fn differences(name: &str, tokenizer: &HfTokenizer, golden: &Value) -> usize {
 }
 
 fn vocabulary(fields: &Value) -> GgufVocabulary {
-    let number = |name: &str| fields[name].as_u64().map(|id| u32::try_from(id).unwrap());
     let list = |name: &str| fields.get(name).filter(|value| value.is_array()).cloned();
     GgufVocabulary {
-        model: fields["model"].as_str().unwrap().to_owned(),
-        pre: fields["pre"].as_str().map(str::to_owned),
         tokens: strings(&fields["tokens"]),
         scores: list("scores").map(|list| serde_json::from_value(list).unwrap()),
         types: list("types").map(|list| serde_json::from_value(list).unwrap()),
         merges: list("merges").map(|list| strings(&list)),
         charsmap: list("charsmap").map(|list| serde_json::from_value(list).unwrap()),
-        bos: number("bos"),
-        eos: number("eos"),
-        unk: number("unk"),
-        sep: number("sep"),
-        add_bos: fields["add_bos"].as_bool(),
-        add_eos: fields["add_eos"].as_bool(),
-        add_space_prefix: fields["add_space_prefix"].as_bool(),
-        remove_extra_whitespaces: fields["remove_extra_whitespaces"].as_bool(),
-        ..GgufVocabulary::default()
+        ..fields_of(fields)
     }
 }

@@ -10,6 +10,8 @@
 //! b + 128 s is where the two are as far apart as MLX makes them, else it is rounded to f32.
 //! Source: mlx `quantize`, AutoAWQ `pack_intweight`, AutoGPTQ `QuantLinear.pack`.
 
+use std::ops::Range;
+
 use lattice_kernels::{GroupBits, GroupColumns, PackedScheme};
 
 use crate::checkpoint::Dtype;
@@ -38,7 +40,10 @@ pub struct AffineBlock {
     pub(crate) float: Dtype,
 }
 
-/// A row to be filled.
+/// Columns that are read of some rows before the next ones: their words stay near.
+const COLUMNS: usize = 64;
+
+/// A row to be filled, or some.
 pub(super) type Row<'a> = (&'a mut [i8], &'a mut [f32], &'a mut [f32]);
 
 /// Row 0 to 7 of eight: which place of an AWQ word it has.
@@ -80,9 +85,14 @@ impl AffineBlock {
         match self.layout {
             AffineLayout::Mlx => self.read_mlx(parts, row, out),
             AffineLayout::Awq | AffineLayout::Gptq { .. } => {
-                self.read_columns(parts, (row, rows), out)
+                self.read_columns(parts, (row..row + 1, rows), out)
             }
         }
+    }
+
+    /// Whether a row's words lie far from each other, so that rows are better read together.
+    pub(super) fn is_by_columns(&self) -> bool {
+        self.layout != AffineLayout::Mlx
     }
 
     fn read_mlx(&self, [words, scales, biases]: [&[u8]; 3], row: usize, (quants, s, m): Row<'_>) {
@@ -111,45 +121,85 @@ impl AffineBlock {
         }
     }
 
-    fn read_columns(
+    /// Reads some of `rows` rows. Some columns of all of them are read before the next: a row alone needs a line of memory
+    /// for each of its words, which hold the next rows, too.
+    pub(super) fn read_columns(
         &self,
         [words, scales, zeros]: [&[u8]; 3],
-        (row, rows): (usize, usize),
+        (of, rows): (Range<usize>, usize),
         (quants, s, m): Row<'_>,
     ) {
-        let (bits, per_word) = (self.bits.bits(), 32 / self.bits.bits());
-        let mask = (1_u32 << bits) - 1;
-        // 4 bits: as they are. 8 bits: less 128.
-        let middle = if self.bits == GroupBits::Eight {
-            128
-        } else {
-            0
-        };
-        let along_rows = |bytes: &[u8], line: usize, place: usize| {
-            word_at(bytes, line * (rows / per_word) + row / per_word) >> (bits * place) & mask
-        };
-        let place = match self.layout {
-            AffineLayout::Awq => AWQ_PLACE[row % 8],
-            _ => row % per_word,
-        };
-        for (column, quant) in quants.iter_mut().enumerate() {
-            let stored = match self.layout {
-                AffineLayout::Awq => along_rows(words, column, place),
-                _ => {
-                    word_at(words, column / per_word * rows + row) >> (bits * (column % per_word))
-                        & mask
-                }
-            };
-            *quant = (stored as i32 - middle) as i8;
+        let (columns, groups) = (quants.len() / of.len().max(1), s.len() / of.len().max(1));
+        for first in (0..columns).step_by(COLUMNS) {
+            let last = (first + COLUMNS).min(columns);
+            for (row, quants) in of.clone().zip(quants.chunks_exact_mut(columns.max(1))) {
+                self.quants(words, (row, rows), first, &mut quants[first..last]);
+            }
         }
+        let of_groups = s
+            .chunks_exact_mut(groups.max(1))
+            .zip(m.chunks_exact_mut(groups.max(1)));
+        for (row, (s, m)) in of.zip(of_groups) {
+            self.floats([scales, zeros], (row, rows), s, m);
+        }
+    }
+
+    /// Integers of a row from column `first` on, which begins a word.
+    fn quants(&self, words: &[u8], (row, rows): (usize, usize), first: usize, quants: &mut [i8]) {
+        let (bits, per_word, mask) = (self.bits.bits(), self.per_word(), self.mask());
+        let middle = self.middle();
+        let quant =
+            |word: u32, place: usize| ((word >> (bits * place) & mask) as i32 - middle) as i8;
+        if self.layout == AffineLayout::Awq {
+            let (line, place) = (rows / per_word, AWQ_PLACE[row % 8]);
+            for (column, out) in (first..).zip(quants) {
+                *out = quant(word_at(words, column * line + row / per_word), place);
+            }
+            return;
+        }
+        for (line, quants) in (first / per_word..).zip(quants.chunks_mut(per_word)) {
+            let word = word_at(words, line * rows + row);
+            for (place, out) in quants.iter_mut().enumerate() {
+                *out = quant(word, place);
+            }
+        }
+    }
+
+    /// Scales of a row, and minima made of zero points.
+    fn floats(
+        &self,
+        [scales, zeros]: [&[u8]; 2],
+        (row, rows): (usize, usize),
+        s: &mut [f32],
+        m: &mut [f32],
+    ) {
+        let (per_word, mask) = (self.per_word(), self.mask());
+        let (place, added) = match self.layout {
+            AffineLayout::Awq => (AWQ_PLACE[row % 8], 0),
+            AffineLayout::Gptq { less_one } => (row % per_word, u32::from(less_one)),
+            AffineLayout::Mlx => (0, 0),
+        };
         for (g, (scale, minimum)) in s.iter_mut().zip(m).enumerate() {
-            let zero = along_rows(zeros, g, place);
-            let zero = match self.layout {
-                AffineLayout::Gptq { less_one: true } => zero.wrapping_add(1) & mask,
-                _ => zero,
-            };
+            let word = word_at(zeros, g * (rows / per_word) + row / per_word);
+            let zero = (word >> (self.bits.bits() * place)).wrapping_add(added) & mask;
             *scale = self.float_at(scales, g * rows + row);
-            *minimum = *scale * (middle - zero as i32) as f32;
+            *minimum = *scale * (self.middle() - zero as i32) as f32;
+        }
+    }
+
+    fn per_word(&self) -> usize {
+        32 / self.bits.bits()
+    }
+
+    fn mask(&self) -> u32 {
+        (1 << self.bits.bits()) - 1
+    }
+
+    /// What is taken from a stored integer.
+    fn middle(&self) -> i32 {
+        match self.bits {
+            GroupBits::Four => 0,
+            GroupBits::Eight => 128,
         }
     }
 

@@ -272,6 +272,18 @@ impl BlockBytes<'_> {
         let columns = self.blocks.columns;
         let groups = columns.div_ceil(out.group);
         let order = self.blocks.column_order;
+        if let (BlockKind::Affine(block), [a, b, c]) = (self.blocks.kind, &self.parts[..])
+            && block.is_by_columns()
+            && self.blocks.row_order.is_same()
+            && order.is_same()
+        {
+            let out = (
+                &mut out.quants[..],
+                &mut out.scales[..],
+                &mut out.minima[..],
+            );
+            return block.read_columns([a, b, c], (rows, self.blocks.rows), out);
+        }
         let mut stored = out.row.take().unwrap_or_default();
         for (index, row) in rows.enumerate() {
             let quants = &mut out.quants[index * columns..][..columns];
@@ -382,3 +394,6 @@ impl BlockBytes<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub(super) struct Header {
     pub(super) metadata: GgufMetadata,
     /// In the order of the file.
     pub(super) tensors: Vec<TensorEntry>,
+    /// Where the keys of the vocabulary and those about the file stand in it.
+    pub(super) vocabulary: Vec<Range<usize>>,
 }
 
 /// What the header says of one tensor.
@@ -107,10 +109,13 @@ impl Header {
         }
         let tensors = reader.count("tensors", TENSORS_MAX, 24)?;
         let keys = reader.count("keys", KEYS_MAX, 13)?;
-        let mut values = BTreeMap::new();
+        let (mut values, mut vocabulary) = (BTreeMap::new(), Vec::new());
         for _ in 0..keys {
             let at = reader.at;
             let (key, value) = reader.entry()?;
+            if key.starts_with("tokenizer.") || key.starts_with("general.") {
+                vocabulary.push(at..reader.at);
+            }
             if values.insert(key.clone(), value).is_some() {
                 return reader.refuse(at, format!("key {key:?} stands twice"));
             }
@@ -118,8 +123,23 @@ impl Header {
         let metadata = GgufMetadata::new(file, values);
         let alignment = alignment(&metadata).map_err(Stop::Error)?;
         let tensors = reader.tensors(tensors, alignment)?;
-        Ok(Self { metadata, tensors })
+        Ok(Self {
+            metadata,
+            tensors,
+            vocabulary,
+        })
     }
+}
+
+/// A file of these keys, which stand at these places of `head`, and no tensors.
+pub(super) fn file_of_keys(head: &[u8], keys: &[Range<usize>]) -> Option<Vec<u8>> {
+    let mut file = head.get(..8)?.to_vec();
+    file.extend(0u64.to_le_bytes());
+    file.extend((keys.len() as u64).to_le_bytes());
+    for key in keys {
+        file.extend(head.get(key.clone())?);
+    }
+    Some(file)
 }
 
 /// Why reading ended before the header did.

@@ -14,6 +14,7 @@ mod types;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(super) use tensors::Tensors;
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer_config.json";
+/// The vocabulary of a GGUF file in a file of its own, without tensors.
+pub(crate) const VOCABULARY: &str = "tokenizer.gguf";
 /// More files than any model is cut into.
 const SHARDS_MAX: u64 = 1000;
 
@@ -39,6 +42,8 @@ pub(super) struct Gguf {
     sizes: Sizes,
     shards: Vec<Shard>,
     texts: [(&'static str, String); 3],
+    /// Where the vocabulary stands in the first file.
+    vocabulary: Vec<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,11 @@ struct Shard {
     path: PathBuf,
     opened: Opened,
     tensors: Vec<TensorEntry>,
+}
+
+/// The metadata of an opened file that holds a vocabulary and perhaps nothing else.
+pub(super) fn metadata(opened: &Opened) -> Result<GgufMetadata, LoadError> {
+    Ok(Header::read(opened)?.metadata)
 }
 
 /// Whether a regular file begins as GGUF files do.
@@ -58,7 +68,7 @@ pub(super) fn is_gguf(path: &Path) -> bool {
 impl Gguf {
     /// Opens the file at `path`, which must be a regular one, and those that belong to it.
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
-        let (first, metadata) = Shard::open(path)?;
+        let (first, metadata, vocabulary) = Shard::open(path)?;
         let mut shards = vec![first];
         rest(path, &metadata, &mut shards)?;
         let entries: Vec<&TensorEntry> = shards.iter().flat_map(|shard| &shard.tensors).collect();
@@ -78,6 +88,7 @@ impl Gguf {
             sizes,
             shards,
             texts,
+            vocabulary,
         })
     }
 
@@ -99,9 +110,10 @@ impl Gguf {
         numbered(&name).map_or(name.clone(), |(front, _, _)| front.to_owned())
     }
 
-    /// The names of its texts.
+    /// The names of its texts, and of its vocabulary.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.texts.iter().map(|(name, _)| *name)
+        let texts = self.texts.iter().map(|(name, _)| *name);
+        texts.chain([VOCABULARY])
     }
 
     /// One of its texts.
@@ -116,16 +128,31 @@ impl Gguf {
         shard.map(|shard| shard.path.as_path())
     }
 
-    /// The bytes of one of its files.
+    /// The bytes of one of its files, or of its vocabulary.
     pub(super) fn file(
         &self,
         file: &str,
         mapping: Mapping,
     ) -> Result<Option<FileBytes>, LoadError> {
+        if file == VOCABULARY {
+            return self.vocabulary_file().map(Some);
+        }
         let shard = self.shards.iter().find(|shard| shard.opened.name == file);
         shard
             .map(|shard| FileBytes::from_file(shard.opened.again()?, mapping))
             .transpose()
+    }
+
+    fn vocabulary_file(&self) -> Result<FileBytes, LoadError> {
+        let opened = self.shards[0].opened.again()?;
+        let end = self.vocabulary.iter().map(|key| key.end).max().unwrap_or(0);
+        let head = super::mmap::read_head(&opened, end.max(8) as u64)?;
+        let file = header::file_of_keys(&head, &self.vocabulary);
+        let file = file.ok_or_else(|| LoadError::Changed {
+            file: opened.name.clone(),
+            how: "it became shorter".to_owned(),
+        })?;
+        FileBytes::from_memory(VOCABULARY.to_owned(), &file)
     }
 
     /// The files and what is in them.
@@ -133,14 +160,6 @@ impl Gguf {
         let mut files = Vec::new();
         for shard in &self.shards {
             let bytes = FileBytes::from_file(shard.opened.again()?, mapping)?;
-            let ends = shard.tensors.iter().map(|entry| entry.range.end);
-            let end = ends.max().unwrap_or(0);
-            if bytes.len() < end {
-                return Err(LoadError::Changed {
-                    file: shard.opened.name.clone(),
-                    how: format!("it had {end} bytes, now {}", bytes.len()),
-                });
-            }
             files.push(Arc::new(bytes));
         }
         let shards = self.shards.iter();
@@ -150,7 +169,7 @@ impl Gguf {
 }
 
 impl Shard {
-    fn open(path: &Path) -> Result<(Self, GgufMetadata), LoadError> {
+    fn open(path: &Path) -> Result<(Self, GgufMetadata, Vec<Range<usize>>), LoadError> {
         let name = path.file_name().map_or_else(
             || path.display().to_string(),
             |name| name.to_string_lossy().into_owned(),
@@ -175,15 +194,17 @@ impl Shard {
             name,
             metadata,
         };
-        let Header { metadata, tensors } = Header::read(&opened)?;
-        Ok((
-            Self {
-                path: path.to_owned(),
-                opened,
-                tensors,
-            },
+        let Header {
             metadata,
-        ))
+            tensors,
+            vocabulary,
+        } = Header::read(&opened)?;
+        let shard = Self {
+            path: path.to_owned(),
+            opened,
+            tensors,
+        };
+        Ok((shard, metadata, vocabulary))
     }
 }
 
@@ -212,7 +233,7 @@ fn rest(path: &Path, metadata: &GgufMetadata, shards: &mut Vec<Shard>) -> Result
     }
     for number in 1..count {
         let name = format!("{front}-{:05}-of-{count:05}.gguf", number + 1);
-        let (shard, more) = Shard::open(&path.with_file_name(name))?;
+        let (shard, more, _) = Shard::open(&path.with_file_name(name))?;
         if more.integer(NUMBER, 0..=SHARDS_MAX)? != Some(number) {
             return Err(more.refuse(NUMBER, format!("expected {number}")));
         }
@@ -265,9 +286,6 @@ fn rope_factors(shards: &[Shard]) -> Result<Option<Vec<f32>>, LoadError> {
             return Err(place(format!("{count} factors, at most {FACTORS_MAX}")));
         }
         let bytes = FileBytes::from_file(shard.opened.again()?, Mapping::Mapped)?;
-        if bytes.len() < entry.range.end {
-            return Err(place("the file became shorter".to_owned()));
-        }
         let factors = tensors::values(&bytes, entry)?;
         if let Some(bad) = factors
             .iter()

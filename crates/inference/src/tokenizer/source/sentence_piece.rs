@@ -51,14 +51,11 @@ impl Default for Model<'_> {
 }
 
 /// The classes whose pieces are the model's own, and those that number them as fairseq did.
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 4] = [
     "LlamaTokenizer",
-    "CodeLlamaTokenizer",
-    "GemmaTokenizer",
     "PreTrainedTokenizer",
     "TokenizersBackend",
     "llama",
-    "gemma",
 ];
 const FAIRSEQ: [&str; 2] = ["XLMRobertaTokenizer", "xlm-roberta"];
 
@@ -83,7 +80,7 @@ pub(super) fn file(
             );
             Err(wrong_in("tokenizer_config.json", reason))
         }
-        // Llama and Gemma begin each text with a token unless they are told not to.
+        // Llama begins each text with a token unless they are told not to.
         class => plain(
             model,
             settings,

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::super::TextError;
+use super::super::error::wrong_in;
 use super::super::file::{ModelFile, TokenizerFile, VocabFile};
 use super::{AddedToken, Known, Settings, around};
 
@@ -17,6 +18,15 @@ const USUAL: [(&str, &str); 5] = [
     ("mask_token", "[MASK]"),
 ];
 
+/// Classes that are BERT's in all but their names.
+const CLASSES: [&str; 5] = [
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "PreTrainedTokenizer",
+    "TokenizersBackend",
+];
+
 /// How BERT sees letters.
 pub(super) struct Letters {
     pub(super) lowercase: bool,
@@ -27,6 +37,10 @@ pub(super) struct Letters {
 
 /// The canonical form of a vocab.txt.
 pub(super) fn file(text: &str, settings: &Settings) -> Result<TokenizerFile, TextError> {
+    if let Some(class) = settings.class().filter(|class| !CLASSES.contains(class)) {
+        let reason = format!("tokenizer_class: what {class} makes of a vocab.txt is not known");
+        return Err(wrong_in("tokenizer_config.json", reason));
+    }
     let vocab: Vec<(String, u32)> = lines(text).map(str::to_owned).zip(0..).collect();
     let entries = vocab.iter().map(|(token, id)| (token.as_str(), *id));
     let known = Known::new(settings, entries, &USUAL)?;

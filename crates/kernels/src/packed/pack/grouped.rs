@@ -10,7 +10,7 @@
 
 use super::{PackError, Unfit, check, rounded};
 use crate::packed::grouped::Form;
-use crate::packed::{BLOCK, GroupBits, PackedShape};
+use crate::packed::{BLOCK, CHUNK, GroupBits, PackedShape};
 
 /// Stores groups that are known, as files of other makers have them, into `out`, of
 /// `shape.bytes()` bytes; `shape.scheme()` is a [`crate::PackedScheme::Grouped`]. `quants`: `[rows,
@@ -43,7 +43,6 @@ pub fn pack_grouped(
     }
     check("the packed form", shape, shape.bytes(), out.len())?;
     out.fill(0);
-    let (low, high) = form.ends();
     for (row, quants) in quants.chunks_exact(columns).enumerate() {
         let (tile, lane) = shape.place(row);
         let tile = &mut out[tile * shape.tile_bytes()..(tile + 1) * shape.tile_bytes()];
@@ -52,15 +51,52 @@ pub fn pack_grouped(
             let minimum = minima.map_or(0.0, |minima| minima[at]);
             form.put_scale(tile, (lane, g), (scales[at], minimum));
         }
-        let values = &mut tile[shape.scales_bytes()..];
-        for (column, &value) in quants.iter().enumerate() {
-            if !(low..=high).contains(&value) {
-                return Err(PackError::Quant { row, column, value });
-            }
-            form.put_quant(values, lane, column, value);
-        }
+        check_quants(form, row, quants)?;
+        put_quants(form, &mut tile[shape.scales_bytes()..], lane, quants);
     }
     Ok(())
+}
+
+/// Refuses integers of more than 4 bits where there are 4.
+fn check_quants(form: Form, row: usize, quants: &[i8]) -> Result<(), PackError> {
+    let (low, high) = form.ends();
+    let fits = |value: &i8| (low..=high).contains(value);
+    // Without a branch for each of them.
+    if quants.iter().fold(true, |all, value| all & fits(value)) {
+        return Ok(());
+    }
+    let column = quants.iter().position(|value| !fits(value));
+    let column = column.expect("one of them does not fit");
+    let value = quants[column];
+    Err(PackError::Quant { row, column, value })
+}
+
+/// Writes the integers of row `lane`, four bytes at a time.
+fn put_quants(form: Form, values: &mut [u8], lane: usize, quants: &[i8]) {
+    let columns = match form.bits {
+        GroupBits::Eight => 4,
+        GroupBits::Four => 8,
+    };
+    let (whole, rest) = quants.split_at(quants.len() / columns * columns);
+    let lines = values.chunks_exact_mut(CHUNK);
+    match form.bits {
+        GroupBits::Eight => {
+            for (line, q) in lines.zip(whole.as_chunks::<4>().0) {
+                line[4 * lane..4 * lane + 4].copy_from_slice(&q.map(|q| q as u8));
+            }
+        }
+        GroupBits::Four => {
+            let low = form.ends().0;
+            for (line, q) in lines.zip(whole.as_chunks::<8>().0) {
+                let q = q.map(|q| (q - low) as u8);
+                let both = [0, 1, 2, 3].map(|i| q[i] | q[i + 4] << 4);
+                line[4 * lane..4 * lane + 4].copy_from_slice(&both);
+            }
+        }
+    }
+    for (column, &value) in rest.iter().enumerate() {
+        form.put_quant(values, lane, whole.len() + column, value);
+    }
 }
 
 /// Writes block `block` of row `lane` into `tile`; `weights` has its columns.
