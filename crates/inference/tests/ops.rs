@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::{Format, backends, feed_alone, formats, load, random_checkpoint, some_ids};
 use lattice_inference::backend::{KvFormat, LoadOptions, reference::Reference};
 use lattice_inference::plan::{
-    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Part, Plan, RopeShape, Val, Weight,
+    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Mask, Part, Plan, RopeShape, Val, Weight,
 };
 use lattice_testkit::{nmse, tolerance};
 
@@ -50,10 +50,16 @@ fn cases() -> [Case; 21] {
                 },
             )
         }),
-        ("attention causal", 80, |b, x| attention(b, x, true)),
-        ("attention in a window", 80, |b, x| windowed(b, x, 37)),
-        ("attention to itself", 80, |b, x| windowed(b, x, 1)),
-        ("attention bidirectional", 80, |b, x| attention(b, x, false)),
+        ("attention causal", 80, |b, x| attention(b, x, Mask::Causal)),
+        ("attention in a window", 80, |b, x| {
+            attention(b, x, Mask::Window(37))
+        }),
+        ("attention to itself", 80, |b, x| {
+            attention(b, x, Mask::Window(1))
+        }),
+        ("attention bidirectional", 80, |b, x| {
+            attention(b, x, Mask::Bidirectional)
+        }),
         ("conv1d", 70, |b, x| b.conv1d(x, "c", 4, Some(Act::Silu))),
         ("conv1d bare", 16, |b, x| b.conv1d(x, "c", 3, None)),
         ("gated_delta grouped", 40, |b, x| delta(b, x, 2, 4)),
@@ -92,7 +98,7 @@ fn angles(heads: usize, head_dim: usize, pairs: usize) -> RopeShape {
     }
 }
 
-fn windowed(b: &mut Builder, x: Val, window: usize) -> Val {
+fn attention(b: &mut Builder, x: Val, mask: Mask) -> Val {
     let shape = HeadShape {
         heads: 6,
         kv_heads: 2,
@@ -101,22 +107,11 @@ fn windowed(b: &mut Builder, x: Val, window: usize) -> Val {
     let q = b.linear(x, "q", 144, None);
     let k = b.linear(x, "k", 48, None);
     let v = b.linear(x, "v", 48, None);
-    b.attention_window("attention", (q, k, v), shape, 0.2, window)
-}
-
-fn attention(b: &mut Builder, x: Val, causal: bool) -> Val {
-    let shape = HeadShape {
-        heads: 6,
-        kv_heads: 2,
-        head_dim: 24,
-    };
-    let q = b.linear(x, "q", 144, None);
-    let k = b.linear(x, "k", 48, None);
-    let v = b.linear(x, "v", 48, None);
-    if causal {
-        return b.attention("attention", (q, k, v), shape, 0.2);
+    match mask {
+        Mask::Causal => b.attention("attention", (q, k, v), shape, 0.2),
+        Mask::Window(keys) => b.attention_window("attention", (q, k, v), shape, 0.2, keys),
+        Mask::Bidirectional => b.attention_bidirectional("attention", (q, k, v), shape, 0.2),
     }
-    b.attention_bidirectional("attention", (q, k, v), shape, 0.2)
 }
 
 fn delta(b: &mut Builder, x: Val, key_heads: usize, value_heads: usize) -> Val {

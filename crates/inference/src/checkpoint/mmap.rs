@@ -237,16 +237,15 @@ impl FileBytes {
             .file
             .metadata()
             .map_err(|source| self.io("look at", source))?;
-        let how = match origin.stamp.difference(&Stamp::of(&found)) {
-            None if watched.is_lost() => Some("a part of it could not be read any more".to_owned()),
-            how => how,
-        };
-        how.map_or(Ok(()), |how| {
-            Err(LoadError::Changed {
+        let lost = || "a part of it could not be read any more".to_owned();
+        let different = origin.stamp.difference(&Stamp::of(&found));
+        match different.or_else(|| watched.is_lost().then(lost)) {
+            None => Ok(()),
+            Some(how) => Err(LoadError::Changed {
                 file: self.name.clone(),
                 how,
-            })
-        })
+            }),
+        }
     }
 
     fn io(&self, action: &'static str, source: std::io::Error) -> LoadError {

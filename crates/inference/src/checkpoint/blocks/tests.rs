@@ -1,3 +1,5 @@
+//! Blocks against the reference, and against themselves repacked and in another order.
+
 use lattice_kernels::{PackedShape, unpack};
 use lattice_testkit::{SplitMix64, gguf_blocks};
 

@@ -172,11 +172,16 @@ fn rope(
     }
     match metadata.text(&key("scaling.type"))? {
         None | Some("none") => {}
-        Some(kind) => {
-            rope["rope_type"] = kind.into();
+        Some("linear") => {
+            rope["rope_type"] = "linear".into();
             if let Some(factor) = metadata.number(&key("scaling.factor"))? {
                 rope["factor"] = short(factor);
             }
+        }
+        // Other fields than those of config.json say how; none of them was held against llama.cpp.
+        Some(kind) => {
+            let reason = format!("rope type {kind:?} is not supported in GGUF files");
+            return Err(metadata.refuse(&key("scaling.type"), &reason));
         }
     }
     if let Some(factors) = factors {
