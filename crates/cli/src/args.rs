@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a packed copy of a model: its weights in 8 or 4 bits
     Quantize(QuantizeArgs),
-    /// Write a model of another form (GGUF, MLX, AWQ, GPTQ) as a directory of ours, without a loss where a form of ours holds it
+    /// Write a model of another form (GGUF, MLX, AWQ, GPTQ) as a directory of ours, without a loss
     Convert(ConvertArgs),
     /// Measure a model against the truth
     #[command(subcommand)]
