@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a packed copy of a model: its weights in 8 or 4 bits
     Quantize(QuantizeArgs),
-    /// Write a model of another form (GGUF, MLX, AWQ, GPTQ) as a directory of ours, without a loss where a form of ours holds it
+    /// Write a model of another form (GGUF, MLX, AWQ, GPTQ) as a directory of ours, without a loss
     Convert(ConvertArgs),
     /// Get a model from the hub, whole and checked, or go on getting it
     Pull(PullArgs),

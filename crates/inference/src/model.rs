@@ -1,6 +1,5 @@
 //! A model directory understood: configuration, plan and checkpoint that belong together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Error;
@@ -52,7 +51,6 @@ impl Model {
         let mut notes = config.notes().to_vec();
         notes.extend(unread(&config));
         notes.extend(unused(&surplus, &plan));
-        notes.extend(not_exact(&checkpoint));
         let left_out = ignored(&checkpoint);
         Ok(Self {
             config,
@@ -128,24 +126,6 @@ fn unused(surplus: &[String], plan: &Plan) -> Option<String> {
         surplus.len(),
         plan.family
     ))
-}
-
-/// Matrices in blocks that no form of ours holds as they are.
-fn not_exact(checkpoint: &Checkpoint) -> Vec<String> {
-    let mut kinds: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for tensor in checkpoint.tensors() {
-        if let Form::Blocks(blocks) = tensor.form
-            && !blocks.is_exact()
-            && let Some(scheme) = blocks.scheme()
-        {
-            let kind = (tensor.form.to_string(), scheme.to_string());
-            *kinds.entry(kind).or_default() += 1;
-        }
-    }
-    let note = |((kind, scheme), count)| {
-        format!("{count} matrices are stored in {kind} and run in {scheme}, the nearest of ours")
-    };
-    kinds.into_iter().map(note).collect()
 }
 
 /// Tensors the family leaves out on purpose, by reason.

@@ -16,7 +16,7 @@ use super::QuantizeError;
 pub enum Scheme {
     /// It is packed so.
     Packed(PackedScheme),
-    /// It stays as it is stored. Blocks of other makers become the form of ours that holds them, or the nearest.
+    /// It stays as it is stored. Blocks of other makers become the form of ours that holds them.
     Keep,
 }
 
@@ -64,7 +64,7 @@ impl Recipe {
         Self::of(Scheme::Packed(to))
     }
 
-    /// Everything as it is stored; of blocks of other makers: in the form of ours that holds them, or the nearest.
+    /// Everything as it is stored; blocks of other makers in the form of ours that holds them.
     pub fn keep() -> Self {
         Self::of(Scheme::Keep)
     }

@@ -7,7 +7,8 @@
 //! and s the scale of the input's block; with minima then fma(f32(v), minimum * s, acc), where v is
 //! the exact sum of the input's integers over the group. All sets of instructions give the same
 //! bits. A tile of 4 bits is expanded to int8 once for all input rows of a task; one tile at a time
-//! meets groups of input rows whose sums fill the registers. AMX leaves them to the vectors.
+//! meets groups of input rows whose sums fill the registers. AMX leaves them to the vectors. The sum of an
+//! input's integers over 16 columns is taken where it is needed, those over 32 with the input.
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), 3,584 x 1,024, one thread, best of many on a machine
 //! that others use (`examples/rates.rs`), AVX-512 VNNI; operations as in [`super::linear`], q8 beside
 //! it 1 row 40 GB/s, 64 rows 498 GOP/s. g8_32: 1 row 30 GB/s, 4 rows 28; 64 rows 245 GOP/s. g4_32:
@@ -21,6 +22,9 @@ use super::product::{AHEAD, Product};
 use super::{BLOCK, CHUNK, GroupBits, GroupColumns, TILE};
 use crate::lanes::{LANES, Lanes as _};
 use crate::linear::prefetch;
+
+/// Columns of the smallest groups.
+const QUARTER: usize = CHUNK / 4;
 
 /// How groups are stored.
 #[derive(Debug, Clone, Copy)]
@@ -193,10 +197,16 @@ impl Product<'_> {
             let width = shape.block_width(b);
             let columns = (shape.columns() - b * BLOCK).min(BLOCK);
             for start in (0..columns).step_by(form.group) {
-                let halves = start / HALF..width.min(start + form.group) / HALF;
+                let end = width.min(start + form.group);
+                let halves = start / HALF..end / HALF;
                 // SAFETY: an operand has 16 bytes for each column of all its blocks; a row has 2.
                 // Both pointers have moved on by the blocks before.
-                let dots = unsafe { dots::<D, N>(values, planes, halves.clone(), ahead) };
+                let dots = unsafe {
+                    match form.group {
+                        QUARTER => dots::<D, N, QUARTER>(values, planes, start..end, ahead),
+                        _ => dots::<D, N, HALF>(values, planes, start..end, ahead),
+                    }
+                };
                 // As if the next tile followed, which in a part of a weight it may not.
                 prefetch(front.wrapping_byte_add(shape.tile_bytes()));
                 // SAFETY: an operand has 16 scales for each group, and as many minima behind them
@@ -211,7 +221,11 @@ impl Product<'_> {
                 };
                 for n in 0..N {
                     let head = &heads[n][b];
-                    let sum = head.sums[halves.clone()].iter().sum::<i32>();
+                    let sum = match form.group {
+                        // SAFETY: as above.
+                        QUARTER => unsafe { sum(planes[n], start) },
+                        _ => head.sums[halves.clone()].iter().sum::<i32>(),
+                    };
                     let s = D::Float::splat(head.scale);
                     acc[n] = dots[n].total(sum).fma(scale.mul(s), acc[n]);
                     if form.minimum {
@@ -229,24 +243,47 @@ impl Product<'_> {
     }
 }
 
-/// The dot products of the columns `halves`, counted by 32, of a block of a tile with N rows.
+/// Where the high plane of `column` stands in a row: both planes of 64 columns, then those of the next.
+#[inline(always)]
+fn place(column: usize) -> usize {
+    column / CHUNK * 2 * CHUNK + column % CHUNK
+}
+
+/// The sum of the input's integers over the 16 columns from `start` on.
 ///
 /// # Safety
-/// 512 readable bytes at `values` for each 32 columns of the block up to the last one, and 64 at
-/// each of `planes`, in whole chunks of 128.
+/// Both planes of these columns are readable at `planes`.
 #[inline(always)]
-unsafe fn dots<D: Dots, const N: usize>(
+unsafe fn sum(planes: *const i8, start: usize) -> i32 {
+    let at = planes.wrapping_add(place(start));
+    let (mut high, mut low) = (0, 0);
+    for i in 0..QUARTER {
+        // SAFETY: the caller's promise.
+        unsafe {
+            high += i32::from(*at.add(i));
+            low += i32::from(*at.add(CHUNK + i));
+        }
+    }
+    128 * high + low
+}
+
+/// The dot products of the columns `columns` of a block of a tile with N rows, whole stretches of UNIT, 16 or 32.
+///
+/// # Safety
+/// 16 readable bytes at `values` for each column of the block up to the last one, and 2 at each of
+/// `planes`, in whole chunks of 128.
+#[inline(always)]
+unsafe fn dots<D: Dots, const N: usize, const UNIT: usize>(
     values: *const i8,
     planes: [*const i8; N],
-    halves: Range<usize>,
+    columns: Range<usize>,
     ahead: usize,
 ) -> [D; N] {
     let mut sums = [D::zero(); N];
-    for half in halves {
-        // Both planes of 64 columns, then those of the next.
-        let x_at = half / 2 * 2 * CHUNK + half % 2 * HALF;
-        for step in 0..HALF / 4 {
-            let at = values.wrapping_add((half * HALF + 4 * step) * TILE);
+    for column in columns.step_by(UNIT) {
+        let x_at = place(column);
+        for step in 0..UNIT / 4 {
+            let at = values.wrapping_add((column + 4 * step) * TILE);
             prefetch(at.wrapping_add(ahead));
             // SAFETY: the caller's promise.
             let w = unsafe { D::weights(at) };

@@ -46,6 +46,8 @@ pub enum GroupBits {
 /// Columns that share a scale in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GroupColumns {
+    /// 16 columns.
+    Of16,
     /// 32 columns.
     Of32,
     /// 64 columns.
@@ -68,6 +70,7 @@ impl GroupColumns {
     /// Its columns.
     pub fn columns(self) -> usize {
         match self {
+            GroupColumns::Of16 => 16,
             GroupColumns::Of32 => 32,
             GroupColumns::Of64 => 64,
             GroupColumns::Of128 => 128,
@@ -107,19 +110,24 @@ impl PackedScheme {
     /// come packed.
     pub const OWN: [PackedScheme; 3] = [PackedScheme::Q8, PackedScheme::Q4_16, PackedScheme::Q4_32];
     /// All of them, our own first.
-    pub const ALL: [PackedScheme; 15] = {
-        let groups = [GroupColumns::Of32, GroupColumns::Of64, GroupColumns::Of128];
-        let mut all = [PackedScheme::Q8; 15];
+    pub const ALL: [PackedScheme; 19] = {
+        let groups = [
+            GroupColumns::Of16,
+            GroupColumns::Of32,
+            GroupColumns::Of64,
+            GroupColumns::Of128,
+        ];
+        let mut all = [PackedScheme::Q8; 19];
         let mut i = 1;
-        while i < 15 {
+        while i < 19 {
             all[i] = match i {
                 1 | 2 => PackedScheme::OWN[i],
                 _ => PackedScheme::Grouped {
-                    bits: match i < 9 {
+                    bits: match i < 11 {
                         true => GroupBits::Eight,
                         false => GroupBits::Four,
                     },
-                    group: groups[(i - 3) / 2 % 3],
+                    group: groups[(i - 3) / 2 % 4],
                     minimum: i % 2 == 0,
                 },
             };
@@ -206,7 +214,7 @@ impl PackedShape {
         if segment == 0 || !rows.is_multiple_of(segment) {
             return Err(PackedError::Segment { rows, segment });
         }
-        // A tile's scales take less than its values, and no element more than a byte; so four times
+        // A tile's scales take no more than its values, and no element more than a byte; so four times
         // the elements bound everything.
         let bound = segment
             .checked_next_multiple_of(TILE)

@@ -97,10 +97,12 @@ pub(crate) fn linear_of(
 }
 
 /// Our own schemes, and of the grouped ones each kind of bits, columns and minima.
-pub(crate) const SCHEMES: [PackedScheme; 7] = [
+pub(crate) const SCHEMES: [PackedScheme; 9] = [
     PackedScheme::OWN[0],
     PackedScheme::OWN[1],
     PackedScheme::OWN[2],
+    grouped(GroupBits::Eight, GroupColumns::Of16, false),
+    grouped(GroupBits::Four, GroupColumns::Of16, true),
     grouped(GroupBits::Eight, GroupColumns::Of32, false),
     grouped(GroupBits::Eight, GroupColumns::Of128, true),
     grouped(GroupBits::Four, GroupColumns::Of64, true),

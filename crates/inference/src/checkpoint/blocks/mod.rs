@@ -85,27 +85,22 @@ impl Blocks {
         self.columns
     }
 
-    /// The form that a runner keeps them in; `None`: dense, of the type that they have.
+    /// The form that a runner keeps them in, which holds every value as it is; `None`: dense, of the type that they have.
     pub fn scheme(&self) -> Option<PackedScheme> {
         match self.kind {
             BlockKind::Plain(_) => None,
             BlockKind::Ggml(block) => Some(PackedScheme::Grouped {
-                bits: match block.is_nibble() && block.group() == 32 {
+                bits: match block.is_nibble() {
                     true => GroupBits::Four,
                     false => GroupBits::Eight,
                 },
-                group: GroupColumns::Of32,
+                group: match block.group() {
+                    16 => GroupColumns::Of16,
+                    _ => GroupColumns::Of32,
+                },
                 minimum: block.has_minima(),
             }),
             BlockKind::Affine(block) => Some(block.scheme()),
-        }
-    }
-
-    /// Whether that form holds every value as it is; else it is the nearest of ours.
-    pub fn is_exact(&self) -> bool {
-        match self.kind {
-            BlockKind::Plain(_) | BlockKind::Affine(_) => true,
-            BlockKind::Ggml(block) => block.group() == 32,
         }
     }
 
@@ -121,11 +116,6 @@ impl Blocks {
                 PackedShape::new(scheme, self.rows, self.columns, segment).map(Kept::Packed)
             }
         }
-    }
-
-    /// Whether that form is of this scheme, and holds the blocks' own integers.
-    fn is_kept_as(&self, scheme: PackedScheme) -> bool {
-        self.is_exact() && self.scheme() == Some(scheme)
     }
 
     /// Bytes of `values` values as a runner keeps them, whole rows of them.

@@ -1,7 +1,7 @@
 //! Matrices in blocks, repacked into the kernels' tiles on all threads.
 //!
 //! In: blocks where they lie, a packed shape. Out: its bytes. Where the shape's scheme is the blocks' own, they hold the
-//! same integers, scales and minima; else values are packed to the nearest.
+//! same integers, scales and minima; else values are packed.
 //! It does not know: files, or who keeps the bytes.
 
 use std::ops::Range;

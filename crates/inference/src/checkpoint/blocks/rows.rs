@@ -116,7 +116,7 @@ impl Bench {
     ) -> Result<(), PackError> {
         let (shape, of) = (piece.shape, piece.rows());
         let source = match rows {
-            Rows::Blocks(source) if source.blocks.is_kept_as(shape.scheme()) => source,
+            Rows::Blocks(source) if source.blocks.scheme() == Some(shape.scheme()) => source,
             _ => return pack(rows.values(of, self), shape, out),
         };
         source.groups(of, &mut self.groups);

@@ -77,11 +77,8 @@ fn repacked_matrices_have_the_same_values() {
             let (mut found, mut bench) = (vec![0.0; rows * columns], Bench::default());
             unpack(packed, &mut found);
             let expected = bench.values(&source, 0..rows);
-            let most = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
-            let limit = if blocks.is_exact() { 0.0 } else { most / 100.0 };
             for (found, expected) in found.iter().zip(expected) {
-                let far = (found - expected).abs();
-                assert!(far <= limit, "{}: {found} {expected}", block.name());
+                assert!(found == expected, "{}: {found} {expected}", block.name());
             }
         }
     }
