@@ -20,10 +20,12 @@
 //! GB/s, 64 rows 252 GOP/s. AVX2: 1 row 30 GB/s, 64 rows 122 GOP/s. In sub-blocks of 32, AVX-512
 //! VNNI: 1 row 41 GB/s, 4 rows 23; 8 rows 404 GOP/s, 64 rows 488.
 //! Intel Xeon (family 6 model 207), a shared machine whose rates change by a factor of 2 within
-//! seconds, one thread, AMX, best: 3,584 x 1,024 with 512 rows 864 GOP/s beside a peak of `tdpbssd`
-//! of 5,307 raw (33 %), 1,024 x 1,024 with 64 rows 981 beside 4,510 (43 %), 6,144 x 1,024 with 512
-//! rows 777 beside 3,439 (45 %); in bad moments 300. VNNI beside them 200 to 300. 4 bits: 670 beside
-//! 4,851. Outputs that are not asked for before they are written: 668 instead of 832.
+//! seconds, AMX, best, 3,584 x 1,024 with 256 rows: one thread 995 GOP/s beside a peak of `tdpbssd`
+//! of 5,280 raw (37 %), two threads 1,914 beside 10,500 (36 %); in slow moments 500 and 1,370. With
+//! rounding, two threads, 512 rows: 1,837 where each product copied its inputs into groups 1,153;
+//! 1,024 x 3,584 1,579 (1,060), 6,144 x 1,024 1,378 (1,142). VNNI one thread 200 to 300. A gate over
+//! two products, 256 rows, one thread: 4.32 ms together, 4.61 one after the other. Outputs that are
+//! not asked for before they are written: 668 GOP/s instead of 832.
 //! NEON: not measured on hardware; bits under an emulator of processors without `sdot`, with it, and
 //! with `smmla`.
 
