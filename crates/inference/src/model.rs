@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::backend::{self, KvFormat, LoadOptions, stored_bytes};
-use crate::checkpoint::{Checkpoint, Config, Form, ModelFiles, OpenOptions};
+use crate::checkpoint::{Checkpoint, Config, ModelFiles, OpenOptions};
 use crate::models::{self, Family};
 use crate::plan::{Footprint, Op, Plan, State, Weight};
 
