@@ -155,6 +155,7 @@ mod tests {
         let down = b.linear(gated, "down", 8, None);
         let out = more(&mut b, x, gated);
         let out = b.add("sum", out, down);
+        let out = b.take_rows("rows", out);
         b.finish(out).unwrap()
     }
 
@@ -173,10 +174,10 @@ mod tests {
         let plain = |b: &mut Builder, _: Val, gated: Val| b.linear(gated, "other", 8, None);
         let plan = plan(plain);
         let all = [
-            "plain", "rounded", "input", "input", "gate", "plain", "plain", "plain",
+            "plain", "rounded", "input", "input", "gate", "plain", "plain", "plain", "plain",
         ];
         assert_eq!(names(&plan, true), all);
-        assert_eq!(names(&plan, false), ["plain"; 8]);
+        assert_eq!(names(&plan, false), ["plain"; 9]);
     }
 
     #[test]
@@ -184,7 +185,7 @@ mod tests {
         // The norm is read after the gate's rows were rounded, and by a sum.
         let late = plan(|b, x, _| b.linear(x, "late", 8, None));
         let expected = [
-            "plain", "plain", "input", "input", "gate", "plain", "plain", "plain",
+            "plain", "plain", "input", "input", "gate", "plain", "plain", "plain", "plain",
         ];
         assert_eq!(names(&late, true), expected);
         let sum = plan(|_, x, _| x);
