@@ -196,7 +196,7 @@ impl<'a> Units<'a> {
     unsafe fn run(mut self, groups: Range<usize>, ahead: (*const u8, usize)) {
         let x = self.product.x;
         let pairs = self.tiles.len().div_ceil(2);
-        let units = x.blocks() * pairs * groups.len().min(SPAN);
+        let units = x.blocks() * pairs * groups.len();
         let lines = ahead.1.div_ceil(CHUNK);
         let share = lines.div_ceil(units);
         let mut asked = 0;
