@@ -9,11 +9,11 @@ mod faults;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use common::{backends, feed_alone, load};
+use common::{assert_same_bits, backends, feed_alone, load};
 use lattice_inference::Model;
 use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu};
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
-use lattice_inference::quantize::{Recipe, Source, WriteOptions, write};
+use lattice_inference::quantize::{Progress, Recipe, Source, WriteOptions, write};
 use lattice_kernels::PackedScheme;
 use lattice_testkit::{
     GroupedGolden, PromptGolden, ScratchDir, grouped, grouped_in, nmse, tolerance,
@@ -101,6 +101,16 @@ fn real_checkpoints_of_mlx_give_its_logits() {
     }
 }
 
+/// The model as a directory of ours.
+fn written(golden: &GroupedGolden, recipe: &Recipe, out: &Path) -> Model {
+    let files = ModelFiles::open(&golden.dir).unwrap();
+    let source = Source::open(&files, &OpenOptions::default()).unwrap();
+    let go_on = &mut |_progress: Progress<'_>| ControlFlow::Continue(());
+    let staged = write(&source, recipe, out, &WriteOptions::default(), go_on);
+    staged.unwrap().publish(None).unwrap();
+    open(out).unwrap()
+}
+
 #[test]
 fn a_model_in_groups_can_be_packed_and_opened_again() {
     let options = LoadOptions {
@@ -110,19 +120,8 @@ fn a_model_in_groups_can_be_packed_and_opened_again() {
     };
     for golden in grouped() {
         let scratch = ScratchDir::new().unwrap();
-        let out = scratch.path().join("packed");
-        let files = ModelFiles::open(&golden.dir).unwrap();
-        let source = Source::open(&files, &OpenOptions::default()).unwrap();
         let recipe = Recipe::new(PackedScheme::Q8);
-        let staged = write(
-            &source,
-            &recipe,
-            &out,
-            &WriteOptions::default(),
-            &mut |_| ControlFlow::Continue(()),
-        );
-        staged.unwrap().publish(None).unwrap();
-        let model = open(&out).unwrap();
+        let model = written(&golden, &recipe, &scratch.path().join("packed"));
         for (tokens, error) in errors(&golden, &model, &Cpu, &options) {
             println!("{} {tokens}: NMSE {error:.1e}", golden.name);
             // A row of a mixture may change an expert.
@@ -133,5 +132,27 @@ fn a_model_in_groups_can_be_packed_and_opened_again() {
             };
             assert!(error < limit, "{}: NMSE {error:e}", golden.name);
         }
+    }
+}
+
+#[test]
+fn a_converted_model_in_groups_gives_the_same_bits() {
+    let options = LoadOptions {
+        output_rows_max: 512,
+        threads: 2,
+        kv: Some(KvFormat::F32),
+        ..LoadOptions::default()
+    };
+    for golden in grouped() {
+        let scratch = ScratchDir::new().unwrap();
+        let converted = written(&golden, &Recipe::keep(), &scratch.path().join("ours"));
+        assert!(converted.notes.is_empty(), "{}", golden.name);
+        let ids = &golden.prompts[golden.prompts.len() - 1].ids;
+        let rows = |model: &Model| {
+            let mut runner = load(&Cpu, &model.plan, &model.checkpoint, &options);
+            feed_alone(&mut *runner, ids, 512)
+        };
+        let before = rows(&open(&golden.dir).unwrap());
+        assert_same_bits(&golden.name, &rows(&converted), &before);
     }
 }

@@ -46,7 +46,8 @@ pub(crate) struct BlockHead {
     pub(crate) sums: [i32; BLOCK / HALF],
 }
 
-/// Input rows as integers, see [`super::round`]. Used again, it allocates only to become larger.
+/// Input rows as integers: 15 bits each, in two planes of int8, with a scale for each block of 256
+/// columns. Used again, it allocates only to become larger.
 #[derive(Debug, Clone, Default)]
 pub struct Activations {
     rows: usize,
