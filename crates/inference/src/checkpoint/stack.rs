@@ -1,13 +1,33 @@
-//! Stacks of experts that a file holds as one tensor for each expert's part.
+//! Stacks of experts that a file holds as two stacks, or as one tensor for each expert's part.
 //!
 //! In: these tensors, with their place in the stack. Out: the stack as a tensor that lies in many places.
 //! It does not know: how experts are named, what they compute.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::mmap::FileBytes;
-use super::{BlockKind, Blocks, Dtype, Form, LoadError, OfExpert, Place};
+use super::{BlockKind, Blocks, Dtype, Form, LoadError, OfExpert, Order, Place};
+
+/// Two stacks of matrices `[count, rows, columns]` as one: of each number the matrix of the first and then that of the second,
+/// whose bytes lie at `parts`, the first one's in front. `None` without columns.
+pub(super) fn halves(
+    original: &str,
+    kind: BlockKind,
+    [count, rows, columns]: [usize; 3],
+    parts: Vec<(usize, Range<usize>)>,
+) -> Option<Place> {
+    let blocks = Blocks::new(kind, 2 * count * rows, columns);
+    let blocks = blocks.ordered(Order::swapped(count, 2, rows), Order::SAME)?;
+    Some(Place {
+        original: original.to_owned(),
+        form: Form::Blocks(blocks),
+        shape: vec![count, 2 * rows, columns],
+        parts,
+        checksum: None,
+    })
+}
 
 /// The stacks of a checkpoint, while its tensors are renamed.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use half::f16;
 
 /// A kind of block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(
+#[expect(
     non_camel_case_types,
     missing_docs,
     reason = "each is the name that ggml has for it"

@@ -12,6 +12,7 @@ use super::header::TensorEntry;
 use super::types::Stored;
 use crate::checkpoint::blocks::{Bench, BlockBytes, BlockKind, Blocks, Order};
 use crate::checkpoint::mmap::FileBytes;
+use crate::checkpoint::stack::halves;
 use crate::checkpoint::{Dtype, Form, LoadError, Place};
 
 /// Values of a vector: as many as the largest width there may be.
@@ -197,9 +198,9 @@ fn ordered(
 }
 
 /// Gate and up of all experts as one stack: expert by expert the gate's rows and then those of up.
-fn stack(halves: [Option<In<'_>>; 2]) -> Result<Place, LoadError> {
-    let [Some(gate), Some(up)] = halves else {
-        let there = halves.into_iter().flatten().next();
+fn stack(gate_and_up: [Option<In<'_>>; 2]) -> Result<Place, LoadError> {
+    let [Some(gate), Some(up)] = gate_and_up else {
+        let there = gate_and_up.into_iter().flatten().next();
         let name = there.map_or("", |(_, _, entry)| &entry.name);
         let other = match name.contains("_gate_") {
             true => name.replace("_gate_", "_up_"),
@@ -224,18 +225,10 @@ fn stack(halves: [Option<In<'_>>; 2]) -> Result<Place, LoadError> {
         );
         return Err(one.refuse(file, reason));
     }
-    let all = 2 * experts * rows;
-    let order = Order::swapped(experts, 2, rows);
-    let blocks = Blocks::new(one.stored(file)?, all, columns).ordered(order, Order::SAME);
-    Ok(Place {
-        original: one.name.clone(),
-        form: Form::Blocks(blocks.ok_or_else(|| one.refuse(file, "no columns".to_owned()))?),
-        shape: vec![experts, 2 * rows, columns],
-        parts: [gate, up]
-            .map(|(number, _, entry)| (number, entry.range.clone()))
-            .to_vec(),
-        checksum: None,
-    })
+    let parts = [gate, up].map(|(number, _, entry)| (number, entry.range.clone()));
+    let shape = [experts, rows, columns];
+    let place = halves(&one.name, one.stored(file)?, shape, parts.to_vec());
+    place.ok_or_else(|| one.refuse(file, "no columns".to_owned()))
 }
 
 /// All values of a tensor, as stored, in f32.

@@ -9,13 +9,13 @@ mod columns;
 mod mlx;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use lattice_kernels::{GroupBits, GroupColumns};
 use serde_json::{Map, Value};
 
-use super::blocks::{AffineBlock, AffineLayout, BlockKind, Blocks, Order};
+use super::blocks::{AffineBlock, AffineLayout, BlockKind, Blocks};
 use super::mmap::FileBytes;
+use super::stack::halves;
 use super::{Checkpoint, Dtype, Form, LoadError, ModelFiles, Place, json};
 
 const CONFIG: &str = "config.json";
@@ -302,21 +302,10 @@ fn stack(checkpoint: &Checkpoint, [first, second]: [Part; 2]) -> Result<Place, L
             return Err(first.refuse(checkpoint, format!("{} in a stack", first.place.form)));
         }
     };
-    let blocks = Blocks::new(kind, 2 * count * rows, columns);
-    let blocks = blocks.ordered(Order::swapped(count, 2, rows), Order::SAME);
-    let parts: Vec<(usize, Range<usize>)> = [&first, &second]
-        .into_iter()
-        .flat_map(|part| part.place.parts.clone())
-        .collect();
-    Ok(Place {
-        original: first.name.clone(),
-        form: Form::Blocks(
-            blocks.ok_or_else(|| first.refuse(checkpoint, "no columns".to_owned()))?,
-        ),
-        shape: vec![count, 2 * rows, columns],
-        parts,
-        checksum: None,
-    })
+    let mut parts = first.place.parts.clone();
+    parts.extend(second.place.parts.iter().cloned());
+    let place = halves(&first.name, kind, [count, rows, columns], parts);
+    place.ok_or_else(|| first.refuse(checkpoint, "no columns".to_owned()))
 }
 
 /// Values made here, in memory of their own.
