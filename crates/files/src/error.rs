@@ -19,6 +19,16 @@ pub enum FilesError {
         /// The working directory that process holds.
         partial: String,
     },
+    /// The file system has too little room.
+    #[error("{path}: {needed} bytes are needed, the file system has {available} left")]
+    NoSpace {
+        /// Where the directory goes.
+        path: String,
+        /// Bytes still to be written.
+        needed: u64,
+        /// Bytes that may be written.
+        available: u64,
+    },
     /// The system refused.
     #[error("{path}: cannot {action}: {reason}")]
     Io {

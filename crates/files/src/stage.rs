@@ -117,6 +117,22 @@ impl Stage {
         folder::available_bytes(&self.paths.partial)
     }
 
+    /// Asks for the room that `needed` more bytes take, before hours of work fill it up. Where the file system does not tell,
+    /// the write that fails will.
+    ///
+    /// # Errors
+    /// [`FilesError::NoSpace`].
+    pub fn check_room(&self, needed: u64) -> Result<(), FilesError> {
+        match self.available_bytes() {
+            Some(available) if available < needed => Err(FilesError::NoSpace {
+                path: self.partial().display().to_string(),
+                needed,
+                available,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// An old output that stepped aside, and for which no new one came.
     fn put_back(&self) -> Result<(), FilesError> {
         let (replaced, out) = (&self.paths.replaced, &self.paths.out);

@@ -116,16 +116,6 @@ pub enum HubError {
         /// What there is, and what to do.
         reason: String,
     },
-    /// The file system has too little room.
-    #[error("{path}: {needed} bytes are needed, the file system has {available} left")]
-    NoSpace {
-        /// Where the model goes.
-        path: String,
-        /// Bytes still to be written.
-        needed: u64,
-        /// Bytes that may be written.
-        available: u64,
-    },
     /// The system refused to open, write or look at something.
     #[error(
         "{path}: cannot {action}{}: {reason}",

@@ -175,17 +175,9 @@ impl Pull<'_> {
     /// Refuses to begin where the disk has too little room.
     ///
     /// # Errors
-    /// [`HubError::NoSpace`].
+    /// [`FilesError::NoSpace`].
     pub fn check_room(&self) -> Result<(), HubError> {
-        let Room { needed, available } = self.room();
-        match available {
-            Some(available) if available < needed => Err(HubError::NoSpace {
-                path: self.stage.partial().display().to_string(),
-                needed,
-                available,
-            }),
-            _ => Ok(()),
-        }
+        Ok(self.stage.check_room(self.room().needed)?)
     }
 
     /// The first bytes of a chosen file, fewer if it is shorter: from the disk, if they are there, else by asking for no

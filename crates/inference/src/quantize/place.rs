@@ -61,9 +61,9 @@ impl Place {
         Ok(())
     }
 
-    /// Bytes the file system has left for us, where it tells.
-    pub(super) fn available_bytes(&self) -> Option<u64> {
-        self.stage.available_bytes()
+    /// Asks the file system for the room before hours of work fill it up.
+    pub(super) fn check_room(&self, needed: u64) -> Result<(), QuantizeError> {
+        Ok(self.stage.check_room(needed)?)
     }
 }
 
@@ -72,6 +72,15 @@ impl From<FilesError> for QuantizeError {
         match error {
             FilesError::Busy { partial } => Self::Busy { partial },
             FilesError::Refused { path, reason } => Self::Out { out: path, reason },
+            FilesError::NoSpace {
+                path,
+                needed,
+                available,
+            } => Self::NoSpace {
+                path,
+                needed,
+                available,
+            },
             FilesError::Io {
                 path,
                 action,

@@ -168,21 +168,14 @@ impl Writer<'_, '_> {
         self.output.cut(begin, end.unwrap_or(begin))
     }
 
-    /// Asks the file system for the room before hours of work fill it up.
+    /// Whether there is room for what is still to be written.
     fn check_room(&self, place: &Place) -> Result<(), QuantizeError> {
         let written = self.hashes.len();
         let end = written
             .checked_sub(1)
             .map(|last| self.layout.places[last].end);
         let needed = self.layout.file_bytes - end.unwrap_or(0);
-        match place.available_bytes() {
-            Some(available) if available < needed => Err(QuantizeError::NoSpace {
-                path: place.partial().display().to_string(),
-                needed,
-                available,
-            }),
-            _ => Ok(()),
-        }
+        place.check_room(needed)
     }
 
     fn tensor(&mut self, index: usize) -> Result<(), QuantizeError> {
