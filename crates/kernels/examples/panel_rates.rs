@@ -1,6 +1,6 @@
 //! Rates of products with weights in panels, at the shapes of encoders.
 //!
-//! `cargo run --release -p lattice-kernels --example panel_rates [-- THREADS [f32 | bf16 | int8 [ISA [INT_ISA]]]]`
+//! `cargo run --release -p lattice-kernels --example panel_rates [-- THREADS [f32 | bf16 | int8 | attention [ISA [INT_ISA]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 
 use std::hint::black_box;
@@ -65,6 +65,41 @@ fn product(cpu: &Cpu, format: PanelFormat, [outputs, columns]: [usize; 2], rows:
     );
 }
 
+/// Attention of `batch` sequences of `keys` rows, as all layers of an encoder of the width have it.
+fn attention(cpu: &Cpu, [heads, head_dim]: [usize; 2], keys: usize, bf16: bool) {
+    let batch = 1024 / keys;
+    let shape = AttendShape {
+        heads,
+        kv_heads: heads,
+        head_dim,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+        sees: Sees::All,
+    };
+    let rows = batch * keys;
+    let x = values(3 * rows * heads * head_dim);
+    let (q, rest) = x.split_at(rows * heads * head_dim);
+    let (k, v) = rest.split_at(q.len());
+    let spans: Vec<_> = (0..batch).map(|i| i * keys..(i + 1) * keys).collect();
+    let mut out = vec![0.0; q.len()];
+    let t = seconds(50, || {
+        let inputs = WholeInputs { q, k, v, bf16 };
+        attend_whole(
+            cpu,
+            shape,
+            &spans,
+            inputs,
+            PanelOut::Plain(black_box(&mut out)),
+        );
+    });
+    let flops = (4 * batch * keys * keys * heads * head_dim) as f64;
+    println!(
+        "attention {heads} x {head_dim} {keys:>4} keys, bf16 {bf16:>5} {:>9.1} us {:>7.1} GFLOP/s {:>7.2} us/row",
+        t * 1e6,
+        flops / t / 1e9,
+        t / rows as f64 * 1e6
+    );
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let threads = args
@@ -85,6 +120,16 @@ fn main() {
     };
     let cpu = Cpu::new(options).expect("a processor");
     println!("{cpu:?}");
+    for bf16 in [false, true] {
+        if only.as_deref().is_some_and(|only| only != "attention") {
+            continue;
+        }
+        for shape in [[12, 32], [12, 64]] {
+            for keys in [16, 64, 128, 512] {
+                attention(&cpu, shape, keys, bf16);
+            }
+        }
+    }
     for (name, format) in [
         ("f32", PanelFormat::F32),
         ("bf16", PanelFormat::Bf16),

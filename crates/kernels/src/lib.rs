@@ -46,7 +46,7 @@ mod scratch;
 mod softmax;
 mod spans;
 
-pub use attend::{AttendShape, Sees, attend};
+pub use attend::{AttendShape, Sees, WholeInputs, attend, attend_whole};
 pub use bf16::{Bf16Isa, ParseBf16IsaError};
 pub use conv::{ConvShape, conv_taps, conv1d_causal};
 pub use cpu::{Cpu, CpuError, CpuOptions};

@@ -25,12 +25,16 @@
 
 mod page;
 mod tile;
+mod whole;
+mod words;
 
 use crate::cpu::Cpu;
 use crate::dense::{F16, F32, Int8};
 use crate::kv::{Kept, KvLayout, KvPlace, KvSpan, KvView, PAGE_TOKENS, check_spans};
 use crate::parts::Parts;
 use crate::scratch;
+pub use whole::{WholeInputs, attend_whole};
+
 use tile::{Finish, Join, Sums, Tile, Walk};
 
 /// Queries of a task, about: their sums should stay in the first caches.

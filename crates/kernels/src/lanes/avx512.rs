@@ -189,6 +189,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn transposed(x: [Self; LANES]) -> [Self; LANES] {
+        ops!(transposed(x.map(|x| x.0))).map(Avx512)
+    }
+
+    #[inline(always)]
     fn max_lane(self) -> f32 {
         ops!({
             let y = _mm256_max_ps(low(self.0), high(self.0));
@@ -220,4 +225,42 @@ fn halves(a: __m512, b: __m512) -> __m512 {
         let high = _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b);
         _mm512_add_ps(low, high)
     })
+}
+
+/// Lane j of row i becomes lane i of row j.
+///
+/// # Safety
+/// The machine has AVX-512.
+#[inline(always)]
+pub(crate) unsafe fn transposed(mut x: [__m512; 16]) -> [__m512; 16] {
+    for s in [8, 4, 2, 1] {
+        // Of rows i and i + s, the lanes without and with bit s change places.
+        let (mut low, mut high) = ([0i32; 16], [0i32; 16]);
+        for lane in 0..16 {
+            let without = lane & s == 0;
+            low[lane] = if without {
+                lane as i32
+            } else {
+                (16 + lane - s) as i32
+            };
+            high[lane] = if without {
+                (lane + s) as i32
+            } else {
+                (16 + lane) as i32
+            };
+        }
+        // SAFETY: the caller's promise; arrays of 16.
+        unsafe {
+            let low = _mm512_loadu_si512(low.as_ptr().cast());
+            let high = _mm512_loadu_si512(high.as_ptr().cast());
+            for i in 0..16 {
+                if i & s == 0 {
+                    let (a, b) = (x[i], x[i + s]);
+                    x[i] = _mm512_permutex2var_ps(a, low, b);
+                    x[i + s] = _mm512_permutex2var_ps(a, high, b);
+                }
+            }
+        }
+    }
+    x
 }

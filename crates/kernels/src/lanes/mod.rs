@@ -125,6 +125,19 @@ pub(crate) trait Lanes: Copy {
         [x[0].sum(), x[1].sum(), x[2].sum(), x[3].sum()]
     }
 
+    /// Lane j of vector i becomes lane i of vector j; any bits are kept.
+    #[inline(always)]
+    fn transposed(x: [Self; LANES]) -> [Self; LANES] {
+        let x = x.map(Self::to_array);
+        let mut out = [[0.0; LANES]; LANES];
+        for (i, row) in x.into_iter().enumerate() {
+            for (j, x) in row.into_iter().enumerate() {
+                out[j][i] = x;
+            }
+        }
+        out.map(Self::from_array)
+    }
+
     #[inline(always)]
     fn zero() -> Self {
         Self::splat(0.0)

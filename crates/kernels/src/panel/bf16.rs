@@ -8,7 +8,8 @@ use std::arch::x86_64::*;
 use super::float::AHEAD;
 use super::product::{Multiply, Task};
 use super::rows::PanelRows;
-use super::{CHUNK, Line, VECTORS};
+use super::{CHUNK, LINE, Line, VECTORS};
+use crate::lanes::LANES;
 use crate::lanes::avx512::Avx512;
 use crate::linear::prefetch;
 
@@ -42,27 +43,45 @@ impl Multiply for Pairs<'_> {
         assert!(panel.len() == pairs * VECTORS && vector + V <= VECTORS);
         assert!(r + N <= self.x.rows());
         let x: [*const i32; N] = std::array::from_fn(|n| self.x.row(r + n).cast());
-        let mut at = panel.as_ptr().wrapping_add(vector);
+        let panel = panel.as_ptr().wrapping_add(vector).cast();
         // SAFETY: the machine has the instructions, as `run`'s caller promised; a pair has four lines
         // in the panel, and each row has all pairs, as asserted.
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); V]; N];
-            for i in 0..pairs {
-                let mut w = [_mm512_setzero_si512(); V];
-                for v in 0..V {
-                    prefetch(at.cast::<u8>().wrapping_add(AHEAD + v * 64));
-                    w[v] = _mm512_load_si512(at.add(v).cast());
-                }
-                for n in 0..N {
-                    let x = bf16(_mm512_set1_epi32(*x[n].add(i)));
-                    for v in 0..V {
-                        sums[n][v] = _mm512_dpbf16_ps(sums[n][v], bf16(w[v]), x);
-                    }
-                }
-                at = at.wrapping_add(VECTORS);
+        unsafe { chain::<V, N>(panel, VECTORS * LANES, x, pairs) }
+    }
+}
+
+/// V vectors of outputs of N rows: `w` has V vectors of pairs for each of `pairs` pairs of columns,
+/// `stride` pairs apart. Asks for what lies ahead of them.
+///
+/// # Safety
+/// The machine has [`crate::Bf16Isa::Avx512Bf16`]; as many readable pairs at `w`, and `pairs` at
+/// each of `x`.
+#[inline(always)]
+pub(crate) unsafe fn chain<const V: usize, const N: usize>(
+    w: *const i32,
+    stride: usize,
+    x: [*const i32; N],
+    pairs: usize,
+) -> [[Avx512; V]; N] {
+    let mut at = w;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); V]; N];
+        for i in 0..pairs {
+            let mut w = [_mm512_setzero_si512(); V];
+            for v in 0..V {
+                prefetch(at.cast::<u8>().wrapping_add(AHEAD + v * LINE));
+                w[v] = _mm512_loadu_si512(at.add(v * LANES).cast());
             }
-            sums.map(|sums| sums.map(Avx512))
+            for n in 0..N {
+                let x = bf16(_mm512_set1_epi32(*x[n].add(i)));
+                for v in 0..V {
+                    sums[n][v] = _mm512_dpbf16_ps(sums[n][v], bf16(w[v]), x);
+                }
+            }
+            at = at.wrapping_add(stride);
         }
+        sums.map(|sums| sums.map(Avx512))
     }
 }
 

@@ -6,8 +6,8 @@
 use std::marker::PhantomData;
 
 use super::product::Multiply;
-use super::{Line, VECTORS};
-use crate::lanes::Lanes;
+use super::{LINE, Line, VECTORS};
+use crate::lanes::{LANES, Lanes};
 use crate::linear::prefetch;
 
 /// Bytes ahead of the weights in use that are asked for.
@@ -34,25 +34,43 @@ impl<L: Lanes> Multiply for Floats<'_, L> {
     ) -> [[L; V]; N] {
         let columns = self.columns;
         assert!(panel.len() == columns * VECTORS && vector + V <= VECTORS);
-        let x: [&[f32]; N] = std::array::from_fn(|n| &self.x[(r + n) * columns..][..columns]);
-        let mut sums = [[L::zero(); V]; N];
-        let mut at = panel.as_ptr().cast::<f32>().wrapping_add(vector * 16);
-        for i in 0..columns {
-            let mut w = [L::zero(); V];
-            for v in 0..V {
-                prefetch(at.cast::<u8>().wrapping_add(AHEAD + v * 64));
-                // SAFETY: column i has four vectors of 16 in the panel, as asserted.
-                w[v] = unsafe { L::load(at.add(v * 16)) };
-            }
-            for n in 0..N {
-                // SAFETY: i < columns, the length of all rows.
-                let x = L::splat(unsafe { *x[n].get_unchecked(i) });
-                for v in 0..V {
-                    sums[n][v] = w[v].fma(x, sums[n][v]);
-                }
-            }
-            at = at.wrapping_add(VECTORS * 16);
-        }
-        sums
+        let x: [*const f32; N] =
+            std::array::from_fn(|n| self.x[(r + n) * columns..][..columns].as_ptr());
+        let panel = panel.as_ptr().cast::<f32>().wrapping_add(vector * LANES);
+        // SAFETY: column i has four vectors in the panel, and each row has all columns.
+        unsafe { chain::<L, V, N>(panel, VECTORS * LANES, x, columns) }
     }
+}
+
+/// V vectors of outputs of N rows: `w` has V vectors for each of `columns` columns, `stride` floats
+/// apart. Asks for what lies ahead of them.
+///
+/// # Safety
+/// As many readable floats at `w`, and `columns` at each of `x`.
+#[inline(always)]
+pub(crate) unsafe fn chain<L: Lanes, const V: usize, const N: usize>(
+    w: *const f32,
+    stride: usize,
+    x: [*const f32; N],
+    columns: usize,
+) -> [[L; V]; N] {
+    let mut sums = [[L::zero(); V]; N];
+    let mut at = w;
+    for i in 0..columns {
+        let mut w = [L::zero(); V];
+        for v in 0..V {
+            prefetch(at.cast::<u8>().wrapping_add(AHEAD + v * LINE));
+            // SAFETY: the caller's promise.
+            w[v] = unsafe { L::load(at.add(v * LANES)) };
+        }
+        for n in 0..N {
+            // SAFETY: the caller's promise.
+            let x = L::splat(unsafe { *x[n].add(i) });
+            for v in 0..V {
+                sums[n][v] = w[v].fma(x, sums[n][v]);
+            }
+        }
+        at = at.wrapping_add(stride);
+    }
+    sums
 }

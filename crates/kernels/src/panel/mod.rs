@@ -22,14 +22,15 @@
 //! Measured: see [`product`].
 
 #[cfg(target_arch = "x86_64")]
-mod bf16;
+pub(crate) mod bf16;
 mod bytes;
-mod float;
+pub(crate) mod float;
 mod product;
 mod rows;
 
 pub use product::{PanelInput, PanelOut, PanelProduct, panel_products};
 pub use rows::PanelRows;
+pub(crate) use rows::RowParts;
 
 use crate::Bf16Isa;
 use crate::bf16::bf16_from_f32;
