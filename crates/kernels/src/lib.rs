@@ -41,6 +41,7 @@ mod packed;
 mod panel;
 mod parts;
 mod pool;
+mod pooling;
 mod rope;
 mod scratch;
 mod softmax;
@@ -56,7 +57,7 @@ pub use elementwise::{Activation, act, add, add_to, glu};
 pub use isa::{Feature, Isa, ParseIsaError, features};
 pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
-pub use norm::rms_norm;
+pub use norm::{layer_norm, rms_norm};
 pub use packed::{
     Activations, GroupBits, GroupColumns, IntIsa, PackError, Packed, PackedError, PackedScheme,
     PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
@@ -66,6 +67,7 @@ pub use packed::{
 pub use panel::{
     PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, panel_products,
 };
+pub use pooling::{PoolKind, pool_rows};
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
 pub use spans::StateSpan;
