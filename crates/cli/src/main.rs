@@ -7,7 +7,6 @@ mod bundled;
 mod chat;
 mod doctor;
 mod eval;
-mod npy;
 mod plan;
 mod ppl;
 mod pull;

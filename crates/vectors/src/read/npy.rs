@@ -56,6 +56,9 @@ impl NpyReader {
         if !self.skipped {
             // The header was held against the file's length, so a row's bytes are no more than there are.
             piece.columns = self.header.columns as usize;
+            if rows == 0 {
+                return Ok(());
+            }
             if self.header.fortran {
                 self.read_columns(piece)?;
             } else {

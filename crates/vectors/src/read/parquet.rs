@@ -239,6 +239,12 @@ impl ParquetReader {
             }
             begin = end;
         }
+        if begin != levels.repetition.len() {
+            return Err(wrong(
+                rows,
+                "the column goes on, of no rows more".to_owned(),
+            ));
+        }
         Ok(())
     }
 

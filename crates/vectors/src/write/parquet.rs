@@ -21,6 +21,8 @@ use super::encode::{Encoded, Encoder, Ending, Piece, PieceLine, check_id};
 use super::{Ids, WriteOptions};
 use crate::{Id, Label, Stored, VECTOR_NAMES, Values, VectorsError};
 
+/// The version is that of the form, not of the crate: the same rows make the same bytes.
+const CREATED_BY: &str = "lattice-vectors version 1";
 const MAGIC: &[u8] = b"PAR1";
 /// Magic and length at a file's end.
 const TRAILER: usize = 8;
@@ -230,7 +232,7 @@ fn properties(stored: Stored) -> WriterProperties {
     let vectors = ColumnPath::new(path.to_vec());
     let bytes = matches!(stored, Stored::I8 | Stored::U8);
     WriterProperties::builder()
-        .set_created_by(format!("lattice version {}", env!("CARGO_PKG_VERSION")))
+        .set_created_by(CREATED_BY.to_owned())
         .set_compression(Compression::SNAPPY)
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)

@@ -89,10 +89,7 @@ impl Work {
             lines: 0,
             end: None,
         };
-        let lines: Vec<Line> = lines
-            .iter()
-            .map_while(|line| serde_json::from_str(line).ok())
-            .collect();
+        let lines: Vec<Line> = lines.iter().map_while(|line| unsealed(line)).collect();
         opened.go_on(&lines, options.piece_rows as u64)?;
         Ok(opened)
     }
@@ -276,7 +273,7 @@ impl Work {
         let text = serde_json::to_string(line).map_err(|error| {
             VectorsError::file(&self.path.display().to_string(), error.to_string())
         })?;
-        self.journal.add(&text)?;
+        self.journal.add(&sealed(&text))?;
         self.lines += 1;
         Ok(())
     }
@@ -290,6 +287,16 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// A line with its own hash behind it.
+fn sealed(text: &str) -> String {
+    format!("{text} {:016x}", XxHash3_64::oneshot(text.as_bytes()))
+}
+
+fn unsealed(line: &str) -> Option<Line> {
+    let (text, _) = line.rsplit_once(' ')?;
+    (sealed(text) == line).then(|| serde_json::from_str(text).ok())?
 }
 
 fn open(path: &Path) -> Result<File, VectorsError> {
