@@ -62,6 +62,7 @@ fn write_logits(
         let entries = [Entry {
             sequence,
             ids,
+            types: &[],
             outputs: OutputRows::All,
         }];
         npy::write_values(out, runner.run(&Batch { entries: &entries })?.rows)?;
