@@ -183,8 +183,8 @@ pub(crate) fn cut(row: &[f32], out: &mut [f32]) {
 /// let calibration = [[-1.0, 0.0], [1.0, 0.5f32]];
 /// let ranges = Int8Ranges::of(calibration.iter().map(|row| &row[..]), 2)?;
 /// let mut bytes = [0; 2];
-/// ranges.encode(&[0.0, 0.25], &mut bytes);
-/// assert_eq!(bytes, [0, 0]); // -128 is the least of a column, 127 the most
+/// ranges.encode(&[-1.0, 0.25], &mut bytes);
+/// assert_eq!(bytes, [-128, -1]); // from the least of a column to the most: -128 to 127
 /// # Ok::<(), lattice_embed::EmbedError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
