@@ -9,8 +9,10 @@ use lattice_inference::checkpoint::{Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
+use crate::embed::EmbedArgs;
 use crate::pull::PullArgs;
 use crate::quantize::{ConvertArgs, QuantizeArgs};
+use crate::rerank::RerankArgs;
 use crate::source::{SourceError, StoreArgs};
 use crate::store::{LsArgs, RmArgs, VerifyArgs};
 
@@ -34,6 +36,10 @@ Exit codes:
 pub(crate) enum Command {
     /// Talk with a model; without --model, with the one inside this binary
     Chat(ChatArgs),
+    /// Make vectors of texts, into a file or on stdout; or compare texts
+    Embed(EmbedArgs),
+    /// Rank documents for a query with a cross-encoder
+    Rerank(RerankArgs),
     /// Print what a model is: family, sizes, tensors, sampler defaults, memory
     Show(ShowArgs),
     /// Print the steps a model runs, with shapes, parameters and FLOPs per token
