@@ -33,7 +33,7 @@ pub use error::FilesError;
 pub use folder::{available_bytes, make_folders, no_follow, sync_dir};
 pub use journal::{Earlier, Journal};
 pub use name::{check_model_name, check_plain, check_relative, matches};
-pub use stage::{Paths, Stage, is_unfinished};
+pub use stage::{Paths, Stage, is_unfinished, lock};
 
 /// What a directory that was pulled holds beside the model: where it came from, and its files' hashes.
 pub const PULL_RECORD: &str = "lattice-pull.json";

@@ -231,7 +231,11 @@ impl Stage {
     }
 }
 
-fn lock(partial: &Path) -> Result<File, FilesError> {
+/// Locks a directory for this process: a file in it, held until what is given back is dropped, however that ends.
+///
+/// # Errors
+/// [`FilesError::Busy`] where another process holds it; what the system says.
+pub fn lock(partial: &Path) -> Result<File, FilesError> {
     let path = partial.join(LOCK);
     let busy = || FilesError::Busy {
         partial: partial.display().to_string(),

@@ -40,6 +40,7 @@ mod norm;
 mod packed;
 mod parts;
 mod pool;
+mod pooling;
 mod rope;
 mod scratch;
 mod softmax;
@@ -55,13 +56,14 @@ pub use elementwise::{Activation, act, add, add_to, glu};
 pub use isa::{Feature, Isa, ParseIsaError, features};
 pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
-pub use norm::rms_norm;
+pub use norm::{layer_norm, rms_norm};
 pub use packed::{
     Activations, GroupBits, GroupColumns, IntIsa, PackError, Packed, PackedError, PackedScheme,
     PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
     gate_packed, linear_packed, linear_packed_quantised, pack, pack_grouped, quantise_glu,
     quantise_norm, quantise_rows, quantise_select, unpack,
 };
+pub use pooling::{PoolKind, pool_rows};
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
 pub use spans::StateSpan;

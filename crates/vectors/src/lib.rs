@@ -17,4 +17,4 @@ pub use format::{Format, Stored};
 pub use npy::{write_npy_header, write_npy_values};
 pub use read::{PIECE_ROWS, ReadOptions, VECTOR_NAMES, VectorReader, Vectors};
 pub use set::{Field, Id, Label, Rows, Values, VectorSet};
-pub use write::{Ids, VectorWriter, WriteOptions};
+pub use write::{Ids, VectorWriter, WriteOptions, write_json_line};

@@ -132,7 +132,16 @@ pub enum Values<'a> {
     U8(&'a [u8]),
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    /// Some of them.
+    pub(crate) fn part(&self, range: std::ops::Range<usize>) -> Values<'a> {
+        match self {
+            Self::F32(values) => Values::F32(&values[range]),
+            Self::I8(values) => Values::I8(&values[range]),
+            Self::U8(values) => Values::U8(&values[range]),
+        }
+    }
+
     /// How many numbers.
     pub fn len(&self) -> usize {
         match self {

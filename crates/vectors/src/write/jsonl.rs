@@ -32,13 +32,8 @@ impl Encoder for Jsonl {
         let columns = piece.columns;
         let mut bytes = Vec::new();
         for (row, label) in piece.labels.iter().enumerate() {
-            let row = row * columns..(row + 1) * columns;
-            let written = match piece.values {
-                Values::F32(values) => line(&mut bytes, label, &values[row]),
-                Values::I8(values) => line(&mut bytes, label, &values[row]),
-                Values::U8(values) => line(&mut bytes, label, &values[row]),
-            };
-            written.map_err(|error| error.to_string())?;
+            let row = piece.values.part(row * columns..(row + 1) * columns);
+            write_json_line(&mut bytes, label, row).map_err(|error| error.to_string())?;
         }
         Ok(Encoded {
             bytes,
@@ -51,6 +46,22 @@ impl Encoder for Jsonl {
             head: Vec::new(),
             tail: Vec::new(),
         })
+    }
+}
+
+/// Adds the line of one row to `out`, as a file of JSON lines has it.
+///
+/// # Errors
+/// A field that is no JSON.
+pub fn write_json_line(
+    out: &mut Vec<u8>,
+    label: &Label,
+    values: Values<'_>,
+) -> serde_json::Result<()> {
+    match values {
+        Values::F32(values) => line(out, label, values),
+        Values::I8(values) => line(out, label, values),
+        Values::U8(values) => line(out, label, values),
     }
 }
 

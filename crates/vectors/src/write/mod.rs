@@ -17,6 +17,7 @@ use lattice_files::Paths;
 
 use crate::{Format, PIECE_ROWS, Rows, Stored, VectorsError};
 use encode::{Encoder, Pending};
+pub use jsonl::write_json_line;
 use work::Work;
 
 /// What is written, and how.
