@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use lattice_inference::Model;
 use lattice_inference::backend::{Batch, Entry, OutputRows, Runner};
+use lattice_vectors::{Stored, write_npy_header, write_npy_values};
 
 use crate::args::LogitsArgs;
-use crate::npy;
 
 /// Rows computed at a time: a vocabulary of 250,000 makes 64 MB of them.
 const ROWS: usize = 64;
@@ -30,7 +30,12 @@ pub(crate) fn logits(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
     options.batch_tokens_max = ROWS;
     options.output_rows_max = ROWS;
     let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
-    let mut runner = args.run.device.backend().load(plan, checkpoint, &options)?;
+    let mut runner = args
+        .run
+        .on
+        .device
+        .backend()
+        .load(plan, checkpoint, &options)?;
     let limit = runner.limits().context_tokens_max;
     if longest > limit {
         bail!("a line of {longest} ids, the context holds {limit}");
@@ -38,8 +43,9 @@ pub(crate) fn logits(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
     let file = File::create(&args.output)
         .with_context(|| format!("cannot create {}", args.output.display()))?;
     let mut out = BufWriter::new(file);
-    let rows = sequences.iter().map(Vec::len).sum();
-    npy::write_header(&mut out, rows, runner.limits().output_width)?;
+    let rows: usize = sequences.iter().map(Vec::len).sum();
+    let columns = runner.limits().output_width;
+    write_npy_header(&mut out, Stored::F32, rows as u64, columns as u64)?;
     for ids in &sequences {
         write_logits(&mut *runner, ids, &mut out)?;
     }
@@ -60,7 +66,7 @@ fn write_logits(
             types: &[],
             outputs: OutputRows::All,
         }];
-        npy::write_values(out, runner.run(&Batch { entries: &entries })?.rows)?;
+        write_npy_values(out, runner.run(&Batch { entries: &entries })?.rows)?;
     }
     runner.close(sequence);
     Ok(())
