@@ -44,6 +44,7 @@ mod rope;
 mod scratch;
 mod softmax;
 mod spans;
+pub mod vector;
 
 pub use attend::{AttendShape, Sees, attend};
 pub use bf16::{Bf16Isa, ParseBf16IsaError};
