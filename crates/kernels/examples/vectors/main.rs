@@ -11,6 +11,7 @@
 
 mod pairs;
 mod peers;
+mod scan;
 
 use std::time::Instant;
 
@@ -37,6 +38,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("pairs") => pairs::run(&arguments[1..]),
+        Some("scan") => scan::run(&arguments[1..]),
         _ => println!("pairs [PEERS.so ...] | scan [THREADS] | all [THREADS]"),
     }
 }

@@ -25,6 +25,20 @@ pub(super) fn hamming(isa: BitIsa, a: &[u8], b: &[u8]) -> u64 {
     }
 }
 
+/// As [`hamming`] for each row of `rows`, `[out.len(), query.len()]`.
+pub(super) fn rows(isa: BitIsa, query: &[u8], rows: &[u8], out: &mut [u32]) {
+    match isa {
+        // SAFETY: as in `hamming`.
+        #[cfg(target_arch = "x86_64")]
+        BitIsa::Vpopcnt => unsafe { x86::vpopcnt_rows(query, rows, out) },
+        _ => {
+            for (row, out) in rows.chunks_exact(query.len()).zip(out) {
+                *out = hamming(isa, query, row) as u32;
+            }
+        }
+    }
+}
+
 /// By words of 64 bits.
 #[inline(always)]
 fn words(a: &[u8], b: &[u8]) -> u64 {
@@ -56,6 +70,16 @@ pub(super) mod x86 {
     pub(crate) unsafe fn vpopcnt(a: &[u8], b: &[u8]) -> u64 {
         // SAFETY: the features are on.
         unsafe { vpopcnt_inline(a, b) }
+    }
+
+    /// # Safety
+    /// As [`vpopcnt`].
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,bmi2")]
+    pub(crate) unsafe fn vpopcnt_rows(query: &[u8], rows: &[u8], out: &mut [u32]) {
+        for (row, out) in rows.chunks_exact(query.len()).zip(out) {
+            // SAFETY: the features are on.
+            *out = unsafe { vpopcnt_inline(query, row) } as u32;
+        }
     }
 
     /// # Safety

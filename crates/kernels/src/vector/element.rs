@@ -6,6 +6,7 @@
 use half::{bf16, f16};
 
 use super::float::{self, Absolute, Dot, Products, Squared};
+use super::rows::{BrainRows, ByteRows, FloatRows, RowTask};
 use super::{VectorIsa, brain, bytes, wide};
 use crate::dense::{Bf16, F16, F32};
 
@@ -58,6 +59,18 @@ pub trait Kernels: Sized {
     fn products_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> Products<f64>;
     /// The sum of (a - b)^2 in f64.
     fn squared_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> f64;
+
+    /// How one of them is kept that meets many.
+    type Kept: Copy + Send + Sync;
+    /// Sums of rows: f32, or i32.
+    type RowSum: Copy + Default + Into<f64> + Send + Sync;
+    /// The most columns that `rows` takes.
+    const COLUMNS_MAX: usize;
+
+    /// One that meets many.
+    fn kept(self) -> Self::Kept;
+    /// Adds up `query` with each of the task's rows.
+    fn rows(isa: VectorIsa, query: &[Self::Kept], task: RowTask<'_, Self, Self::RowSum>);
 }
 
 /// The kernels of a float alone.
@@ -126,6 +139,19 @@ macro_rules! float_kernels {
             }
 
             wide_kernels!($format, $bits);
+
+            type Kept = f32;
+            type RowSum = f32;
+            const COLUMNS_MAX: usize = usize::MAX;
+
+            fn kept(self) -> f32 {
+                Float::to_f32(self)
+            }
+
+            fn rows(isa: VectorIsa, query: &[f32], task: RowTask<'_, Self, f32>) {
+                let task = task.reinterpret($bits);
+                isa.float.run(FloatRows::<F32, $format> { query, task });
+            }
         }
     };
 }
@@ -186,6 +212,19 @@ impl Kernels for bf16 {
     }
 
     wide_kernels!(Bf16, bits_of_bf16);
+
+    type Kept = u16;
+    type RowSum = f32;
+    const COLUMNS_MAX: usize = usize::MAX;
+
+    fn kept(self) -> u16 {
+        self.to_bits()
+    }
+
+    fn rows(isa: VectorIsa, query: &[u16], task: RowTask<'_, Self, f32>) {
+        let task = task.reinterpret(bits_of_bf16);
+        BrainRows { query, task }.run_on(isa);
+    }
 }
 
 impl Kernels for i8 {
@@ -217,6 +256,18 @@ impl Kernels for i8 {
 
     fn squared_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> f64 {
         Self::squared(isa, a, b).to_f64()
+    }
+
+    type Kept = i8;
+    type RowSum = i32;
+    const COLUMNS_MAX: usize = bytes::COLUMNS_MAX;
+
+    fn kept(self) -> i8 {
+        self
+    }
+
+    fn rows(isa: VectorIsa, query: &[i8], task: RowTask<'_, Self, i32>) {
+        bytes::run_task(isa.int, ByteRows { query, task });
     }
 }
 

@@ -110,6 +110,22 @@ impl<L: Lanes> ProductSums<L> {
     }
 }
 
+/// The sums of the dot product and of b by itself.
+struct DotSquareSums<L>([L; SUMS], [L; SUMS]);
+
+impl<L: Lanes> Sums<L> for DotSquareSums<L> {
+    #[inline(always)]
+    fn zero() -> Self {
+        DotSquareSums([L::zero(); SUMS], [L::zero(); SUMS])
+    }
+
+    #[inline(always)]
+    fn step(&mut self, s: usize, a: L, b: L) {
+        self.0[s] = a.fma(b, self.0[s]);
+        self.1[s] = b.fma(b, self.1[s]);
+    }
+}
+
 /// The four sums in one.
 #[inline(always)]
 pub(super) fn merge<L: Lanes>(sums: [L; SUMS]) -> L {
@@ -210,6 +226,31 @@ pub(crate) unsafe fn products<L: Lanes, A: Format, B: Format>(
     // SAFETY: the caller's promise.
     unsafe { walk::<L, A, B>(a, b, n, &mut sums) };
     sums.total()
+}
+
+/// The dot product of two vectors of `n` elements, and that of `b` by itself.
+///
+/// # Safety
+/// `n` readable elements at `a` and at `b`.
+#[inline(always)]
+pub(super) unsafe fn dot_and_square<L: Lanes, A: Format, B: Format>(
+    a: *const A::Bits,
+    b: *const B::Bits,
+    n: usize,
+) -> (f32, f32) {
+    if !L::WIDE {
+        // SAFETY: the caller's promise.
+        return unsafe {
+            (
+                measure::<L, Dot, A, B>(a, b, n),
+                measure::<L, Dot, B, B>(b, b, n),
+            )
+        };
+    }
+    let mut sums = DotSquareSums::<L>::zero();
+    // SAFETY: the caller's promise.
+    unsafe { walk::<L, A, B>(a, b, n, &mut sums) };
+    (merge(sums.0).sum(), merge(sums.1).sum())
 }
 
 /// The measure M of two vectors of one length.

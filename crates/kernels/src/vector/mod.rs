@@ -13,6 +13,9 @@ mod element;
 mod float;
 mod isa;
 mod pair;
+mod rows;
+mod search;
+mod top;
 mod wide;
 
 pub use element::{Element, Float, Sum};
@@ -23,3 +26,5 @@ pub use pair::{
     cosine, cosine_f64, dot, dot_f64, euclidean, hamming, manhattan, products, squared_euclidean,
     squared_euclidean_f64,
 };
+pub use search::{Matrix, Metric, Query, hamming_distances, hamming_top, scores, top};
+pub use top::Hit;

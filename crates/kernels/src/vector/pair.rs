@@ -36,15 +36,19 @@ impl Products<f64> {
         (self.ab / squared.sqrt()).clamp(-1.0, 1.0)
     }
 
+    /// The cosine, or what `again` finds where the sums may be wrong.
     #[inline]
-    fn is_ordinary(&self) -> bool {
-        is_ordinary(self.aa) && is_ordinary(self.bb)
+    pub(super) fn cosine_or(self, again: impl FnOnce() -> f32) -> f32 {
+        if is_ordinary(self.aa) && is_ordinary(self.bb) {
+            return self.cosine() as f32;
+        }
+        again()
     }
 }
 
 /// Whether a sum of squares is as right as its rounding.
 #[inline]
-fn is_ordinary(squares: f64) -> bool {
+pub(super) fn is_ordinary(squares: f64) -> bool {
     (SMALL..=f64::from(f32::MAX)).contains(&squares)
 }
 
@@ -91,10 +95,7 @@ pub fn products<T: Element>(isa: VectorIsa, a: &[T], b: &[T]) -> Products<T::Tot
 #[inline]
 pub fn cosine<T: Element>(isa: VectorIsa, a: &[T], b: &[T]) -> f32 {
     let products = products(isa, a, b).to_f64();
-    if products.is_ordinary() {
-        return products.cosine() as f32;
-    }
-    cosine_again(isa, a, b)
+    products.cosine_or(|| cosine_again(isa, a, b))
 }
 
 #[cold]

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Bytes, BytesBody};
+use super::{Bytes, BytesBody, Task};
 
 /// Runs `B` with AVX-512 and VNNI on.
 ///
@@ -16,6 +16,16 @@ use super::{Bytes, BytesBody};
 pub(super) unsafe fn run<B: BytesBody>(a: *const i8, b: *const i8, n: usize) -> B::Out {
     // SAFETY: the caller's promise.
     unsafe { B::run::<Vnni>(a, b, n) }
+}
+
+/// Runs `task` with AVX-512 and VNNI on.
+///
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ, VL and VNNI.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) unsafe fn run_task(task: impl Task) {
+    // SAFETY: the features are on.
+    unsafe { task.run::<Vnni>() }
 }
 
 #[derive(Clone, Copy)]

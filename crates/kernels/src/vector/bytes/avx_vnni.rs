@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Bytes, BytesBody};
+use super::{Bytes, BytesBody, Task};
 
 /// Runs `B` with AVX2 and AVX-VNNI on.
 ///
@@ -16,6 +16,16 @@ use super::{Bytes, BytesBody};
 pub(super) unsafe fn run<B: BytesBody>(a: *const i8, b: *const i8, n: usize) -> B::Out {
     // SAFETY: the caller's promise.
     unsafe { B::run::<Vnni>(a, b, n) }
+}
+
+/// Runs `task` with AVX2 and AVX-VNNI on.
+///
+/// # Safety
+/// The machine has AVX2 and AVX-VNNI.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) unsafe fn run_task(task: impl Task) {
+    // SAFETY: the features are on.
+    unsafe { task.run::<Vnni>() }
 }
 
 #[derive(Clone, Copy)]

@@ -39,6 +39,13 @@ pub(super) trait BytesBody {
     unsafe fn run<V: Bytes>(a: *const i8, b: *const i8, n: usize) -> Self::Out;
 }
 
+/// An operation on whatever it holds, written once for every type of [`Bytes`].
+pub(super) trait Task {
+    /// # Safety
+    /// Inside a function that has the features of V on.
+    unsafe fn run<V: Bytes>(self);
+}
+
 /// Sixty-four signed bytes.
 pub(super) trait Bytes: Copy {
     /// Running sums in 32 bits.
@@ -105,6 +112,30 @@ pub(super) fn run<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         IntIsa::NeonDot | IntIsa::NeonI8mm => unsafe { neon::run_dot::<B>(a, b, n) },
+        _ => unreachable!("an instruction set of another architecture is never available"),
+    }
+}
+
+/// Runs `task` with the bytes of `isa`, which must be available.
+pub(super) fn run_task(isa: IntIsa, task: impl Task) {
+    match isa {
+        // SAFETY: no features are asked for.
+        IntIsa::Scalar => unsafe { task.run::<Scalar>() },
+        // SAFETY: a `VectorIsa` holds only what is available.
+        #[cfg(target_arch = "x86_64")]
+        IntIsa::Avx2 => unsafe { avx2::run_task(task) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        IntIsa::AvxVnni => unsafe { avx_vnni::run_task(task) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        IntIsa::Avx512Vnni | IntIsa::AmxInt8 => unsafe { avx512_vnni::run_task(task) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        IntIsa::Neon => unsafe { neon::run_task(task) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        IntIsa::NeonDot | IntIsa::NeonI8mm => unsafe { neon::run_task_dot(task) },
         _ => unreachable!("an instruction set of another architecture is never available"),
     }
 }
@@ -236,6 +267,43 @@ impl<V: Bytes> Sums<V> for ProductSums<V> {
             aa: V::total(V::less_bias(aa, self.of_a)),
             bb: V::total(V::less_bias(bb, self.of_b)),
         }
+    }
+}
+
+/// The dot product, and that of a by itself.
+pub(super) struct DotSquareSums<V: Bytes> {
+    ab: V::Sum,
+    aa: V::Sum,
+    of_a: V::Sum,
+    of_b: V::Sum,
+}
+
+impl<V: Bytes> Sums<V> for DotSquareSums<V> {
+    type Total = (i32, i32);
+
+    #[inline(always)]
+    fn zero() -> Self {
+        let zero = V::zero();
+        DotSquareSums {
+            ab: zero,
+            aa: zero,
+            of_a: zero,
+            of_b: zero,
+        }
+    }
+
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        self.ab = a.dot(b, self.ab);
+        self.aa = a.dot(a, self.aa);
+        self.of_a = bias_sum(a, self.of_a);
+        self.of_b = bias_sum(b, self.of_b);
+    }
+
+    #[inline(always)]
+    fn total(self) -> (i32, i32) {
+        let ab = V::total(V::less_bias(self.ab, self.of_b));
+        (ab, V::total(V::less_bias(self.aa, self.of_a)))
     }
 }
 

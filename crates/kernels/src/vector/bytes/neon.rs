@@ -12,7 +12,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Bytes, BytesBody};
+use super::{Bytes, BytesBody, Task};
 
 /// Runs `B` with NEON on.
 ///
@@ -24,6 +24,16 @@ pub(super) unsafe fn run<B: BytesBody>(a: *const i8, b: *const i8, n: usize) -> 
     unsafe { B::run::<Neon<false>>(a, b, n) }
 }
 
+/// Runs `task` with NEON on.
+///
+/// # Safety
+/// The machine has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn run_task(task: impl Task) {
+    // SAFETY: the features are on.
+    unsafe { task.run::<Neon<false>>() }
+}
+
 /// Runs `B` with NEON and its dot products on.
 ///
 /// # Safety
@@ -32,6 +42,16 @@ pub(super) unsafe fn run<B: BytesBody>(a: *const i8, b: *const i8, n: usize) -> 
 pub(super) unsafe fn run_dot<B: BytesBody>(a: *const i8, b: *const i8, n: usize) -> B::Out {
     // SAFETY: the caller's promise.
     unsafe { B::run::<Neon<true>>(a, b, n) }
+}
+
+/// Runs `task` with NEON and its dot products on.
+///
+/// # Safety
+/// The machine has NEON and dotprod.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn run_task_dot(task: impl Task) {
+    // SAFETY: the features are on.
+    unsafe { task.run::<Neon<true>>() }
 }
 
 /// With `sdot` or without.
