@@ -38,6 +38,7 @@ mod linear;
 mod math;
 mod norm;
 mod packed;
+mod panel;
 mod parts;
 mod pool;
 mod rope;
@@ -62,6 +63,9 @@ pub use packed::{
     PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
     gate_packed, linear_packed, linear_packed_quantised, pack, pack_grouped, quantise_glu,
     quantise_norm, quantise_rows, quantise_select, unpack,
+};
+pub use panel::{
+    PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, panel_products,
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};

@@ -43,3 +43,36 @@ pub(crate) fn product(cpu: &Cpu, weight: &[u16], shared: Shared<'_>) -> bool {
 pub(crate) fn product(_: &crate::cpu::Cpu, _: &[u16], _: Shared<'_>) -> bool {
     false
 }
+
+/// To nearest even, without a branch so that vectors can follow.
+#[inline(always)]
+pub(crate) fn bf16_from_f32(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    let quiet = bits >> 16 | 0x40;
+    (if x.is_nan() { quiet } else { rounded }) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_nearest_even_and_keeps_what_is_not_finite() {
+        for bits in (0..=u32::MAX).step_by(65_521) {
+            let x = f32::from_bits(bits);
+            let (found, expected) = (bf16_from_f32(x), half::bf16::from_f32(x));
+            let same = found == expected.to_bits() || (x.is_nan() && expected.is_nan());
+            assert!(same, "{x} became {found:#x}");
+            assert_eq!(x.is_nan(), half::bf16::from_bits(found).is_nan());
+        }
+        for x in [
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            1.0 + 1.0 / 256.0,
+        ] {
+            assert_eq!(bf16_from_f32(x), half::bf16::from_f32(x).to_bits());
+        }
+    }
+}

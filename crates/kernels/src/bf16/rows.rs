@@ -7,6 +7,7 @@
 //! one.
 //! Measured: with the products.
 
+use super::bf16_from_f32;
 use crate::cpu::Cpu;
 use crate::lanes::{Body, Lanes};
 use crate::linear::Inputs;
@@ -129,37 +130,4 @@ fn round(x: &[f32]) -> [u16; STEP] {
     let mut filled = [0.0; STEP];
     filled[..x.len()].copy_from_slice(x);
     filled.map(bf16_from_f32)
-}
-
-/// To nearest even, without a branch so that vectors can follow.
-#[inline(always)]
-fn bf16_from_f32(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    let quiet = bits >> 16 | 0x40;
-    (if x.is_nan() { quiet } else { rounded }) as u16
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounding_is_to_nearest_even_and_keeps_what_is_not_finite() {
-        for bits in (0..=u32::MAX).step_by(65_521) {
-            let x = f32::from_bits(bits);
-            let (found, expected) = (bf16_from_f32(x), half::bf16::from_f32(x));
-            let same = found == expected.to_bits() || (x.is_nan() && expected.is_nan());
-            assert!(same, "{x} became {found:#x}");
-            assert_eq!(x.is_nan(), half::bf16::from_bits(found).is_nan());
-        }
-        for x in [
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::MAX,
-            1.0 + 1.0 / 256.0,
-        ] {
-            assert_eq!(bf16_from_f32(x), half::bf16::from_f32(x).to_bits());
-        }
-    }
 }

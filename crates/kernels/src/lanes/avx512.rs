@@ -120,6 +120,17 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn to_i8(self) -> [i8; LANES] {
+        let mut out = [0; LANES];
+        // SAFETY: `out` has 16 bytes.
+        unsafe {
+            let narrow = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), narrow);
+        }
+        out
+    }
+
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         Avx512(ops!(_mm512_add_ps(self.0, b.0)))
     }

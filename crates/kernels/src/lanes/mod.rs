@@ -104,6 +104,18 @@ pub(crate) trait Lanes: Copy {
     /// The lanes rounded to f16, to nearest even.
     fn to_f16(self) -> [u16; LANES];
 
+    /// The lanes rounded to bf16, to nearest even; NaN stays NaN.
+    #[inline(always)]
+    fn to_bf16(self) -> [u16; LANES] {
+        self.to_array().map(crate::bf16::bf16_from_f32)
+    }
+
+    /// The lanes as bytes, all of them integers in -127..=127.
+    #[inline(always)]
+    fn to_i8(self) -> [i8; LANES] {
+        self.to_array().map(|x| x as i8)
+    }
+
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;

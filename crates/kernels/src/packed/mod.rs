@@ -76,6 +76,9 @@ mod round;
 mod shape;
 mod view;
 
+pub(crate) use dots::Dots;
+pub(crate) use int_isa::IntBody;
+
 pub use activations::Activations;
 pub use embed::embed_packed;
 pub use gate::{fuses_gate, gate_packed};

@@ -62,6 +62,7 @@ impl Dots for Avx2 {
     type Float = Lanes2;
     type Weights = [__m256i; 2];
     type Inputs = (__m256i, __m256i);
+    type Bytes = __m256i;
     const TILES: usize = 1;
     const ROWS: usize = 4;
     const NIBBLE_ROWS: usize = 2;
@@ -100,6 +101,26 @@ impl Dots for Avx2 {
             let low = _mm256_madd_epi16(low, _mm256_set1_epi16(1));
             _mm256_add_epi32(self.0[i], _mm256_add_epi32(high, low))
         }))
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(p: *const i8) -> __m256i {
+        // SAFETY: the caller promises 4 readable bytes; features as in `ops`.
+        unsafe { _mm256_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn step_bytes(self, w: [__m256i; 2], x: __m256i) -> Self {
+        Avx2(each!(i => {
+            let sums = _mm256_maddubs_epi16(_mm256_abs_epi8(w[i]), _mm256_sign_epi8(x, w[i]));
+            let sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+            _mm256_add_epi32(self.0[i], sums)
+        }))
+    }
+
+    #[inline(always)]
+    fn total_bytes(self) -> Lanes2 {
+        self.total(0)
     }
 
     #[inline(always)]

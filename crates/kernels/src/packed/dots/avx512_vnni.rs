@@ -42,6 +42,7 @@ impl Dots for Avx512Vnni {
     type Float = Avx512;
     type Weights = __m512i;
     type Inputs = (__m512i, __m512i);
+    type Bytes = __m512i;
     const TILES: usize = 2;
     const ROWS: usize = 6;
     const NIBBLE_ROWS: usize = 4;
@@ -75,6 +76,31 @@ impl Dots for Avx512Vnni {
             hi: ops!(_mm512_dpbusd_epi32(self.hi, w, hi)),
             lo: ops!(_mm512_dpbusd_epi32(self.lo, w, lo)),
         }
+    }
+
+    #[inline(always)]
+    fn start_bytes(start: i32) -> Self {
+        Avx512Vnni {
+            hi: ops!(_mm512_set1_epi32(start)),
+            lo: ops!(_mm512_setzero_si512()),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(p: *const i8) -> __m512i {
+        // SAFETY: the caller promises 4 readable bytes; features as in `ops`.
+        unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn step_bytes(self, w: __m512i, x: __m512i) -> Self {
+        let hi = ops!(_mm512_dpbusd_epi32(self.hi, w, x));
+        Avx512Vnni { hi, ..self }
+    }
+
+    #[inline(always)]
+    fn total_bytes(self) -> Avx512 {
+        Avx512(ops!(_mm512_cvtepi32_ps(self.hi)))
     }
 
     #[inline(always)]

@@ -58,6 +58,7 @@ impl Dots for AvxVnni {
     type Float = Avx2;
     type Weights = [__m256i; 2];
     type Inputs = (__m256i, __m256i);
+    type Bytes = __m256i;
     const TILES: usize = 1;
     const ROWS: usize = 3;
     const NIBBLE_ROWS: usize = 2;
@@ -97,6 +98,32 @@ impl Dots for AvxVnni {
             hi: each!(i => _mm256_dpbusd_avx_epi32(self.hi[i], w[i], hi)),
             lo: each!(i => _mm256_dpbusd_avx_epi32(self.lo[i], w[i], lo)),
         }
+    }
+
+    #[inline(always)]
+    fn start_bytes(start: i32) -> Self {
+        AvxVnni {
+            hi: [ops!(_mm256_set1_epi32(start)); 2],
+            ..Self::zero()
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(p: *const i8) -> __m256i {
+        // SAFETY: the caller promises 4 readable bytes; features as in `ops`.
+        unsafe { _mm256_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn step_bytes(self, w: [__m256i; 2], x: __m256i) -> Self {
+        let hi = each!(i => _mm256_dpbusd_avx_epi32(self.hi[i], w[i], x));
+        AvxVnni { hi, ..self }
+    }
+
+    #[inline(always)]
+    fn total_bytes(self) -> Avx2 {
+        let [low, high] = each!(i => _mm256_cvtepi32_ps(self.hi[i]));
+        Avx2(low, high)
     }
 
     #[inline(always)]

@@ -60,6 +60,26 @@ pub(crate) trait Dots: Copy {
     /// Adds 4 columns.
     fn step(self, w: Self::Weights, x: Self::Inputs) -> Self;
 
+    /// 4 columns of a row of bytes alone, made ready.
+    type Bytes: Copy;
+
+    /// Nothing added yet, for rows of bytes; `start` is -128 times the sum of the bytes to come.
+    #[inline(always)]
+    fn start_bytes(start: i32) -> Self {
+        let _ = start;
+        Self::zero()
+    }
+
+    /// # Safety
+    /// 4 readable bytes at `p`.
+    unsafe fn bytes(p: *const i8) -> Self::Bytes;
+
+    /// Adds 4 columns of bytes in -127..=127.
+    fn step_bytes(self, w: Self::Weights, x: Self::Bytes) -> Self;
+
+    /// The totals of such steps.
+    fn total_bytes(self) -> Self::Float;
+
     /// Adds what another accumulator has of the same rows.
     fn merge(self, other: Self) -> Self;
 

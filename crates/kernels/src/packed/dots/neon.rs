@@ -68,6 +68,7 @@ impl<const SDOT: bool, const SMMLA: bool> Dots for Neon<SDOT, SMMLA> {
     type Float = Lanes4;
     type Weights = [int8x16_t; 4];
     type Inputs = (int8x16_t, int8x16_t);
+    type Bytes = int8x16_t;
     const TILES: usize = 1;
     const ROWS: usize = if SMMLA { 6 } else { 3 };
     const NIBBLE_ROWS: usize = 2;
@@ -116,6 +117,28 @@ impl<const SDOT: bool, const SMMLA: bool> Dots for Neon<SDOT, SMMLA> {
             }
         }
         self
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(p: *const i8) -> int8x16_t {
+        // SAFETY: the caller promises 4 readable bytes.
+        unsafe { vreinterpretq_s8_s32(vdupq_n_s32(p.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    fn step_bytes(mut self, w: [int8x16_t; 4], x: int8x16_t) -> Self {
+        for i in 0..4 {
+            self.hi[i] = match SDOT {
+                true => sdot(self.hi[i], w[i], x),
+                false => widened(self.hi[i], w[i], x),
+            };
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn total_bytes(self) -> Lanes4 {
+        Lanes4(self.hi.map(|hi| ops!(vcvtq_f32_s32(hi))))
     }
 
     #[inline(always)]

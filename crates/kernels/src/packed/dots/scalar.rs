@@ -12,6 +12,7 @@ impl Dots for Scalar {
     type Float = lanes::Scalar;
     type Weights = [i8; 64];
     type Inputs = [i32; 4];
+    type Bytes = [i32; 4];
     const TILES: usize = 1;
     const ROWS: usize = 4;
 
@@ -46,6 +47,22 @@ impl Dots for Scalar {
             }
         }
         self
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(p: *const i8) -> [i32; 4] {
+        // SAFETY: the caller promises 4 readable bytes.
+        unsafe { p.cast::<[i8; 4]>().read() }.map(i32::from)
+    }
+
+    #[inline(always)]
+    fn step_bytes(self, w: [i8; 64], x: [i32; 4]) -> Self {
+        self.step(w, x)
+    }
+
+    #[inline(always)]
+    fn total_bytes(self) -> lanes::Scalar {
+        self.total(0)
     }
 
     #[inline(always)]

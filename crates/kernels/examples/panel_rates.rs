@@ -1,0 +1,110 @@
+//! Rates of products with weights in panels, at the shapes of encoders.
+//!
+//! `cargo run --release -p lattice-kernels --example panel_rates [-- THREADS [f32 | bf16 | int8 [ISA [INT_ISA]]]]`
+#![allow(clippy::print_stdout, reason = "a table for people")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use lattice_kernels::*;
+
+fn values(n: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// The best time of a call in seconds, after one call to warm up: a busy machine disturbs it least.
+fn seconds(runs: usize, mut call: impl FnMut()) -> f64 {
+    call();
+    let time = |call: &mut dyn FnMut()| {
+        let start = Instant::now();
+        call();
+        start.elapsed().as_secs_f64()
+    };
+    let times = (0..runs).map(|_| time(&mut call));
+    times.fold(f64::INFINITY, f64::min)
+}
+
+fn product(cpu: &Cpu, format: PanelFormat, [outputs, columns]: [usize; 2], rows: usize) {
+    let weight = values(outputs * columns);
+    let dense = Dense::new(DenseData::F32(&weight), outputs, columns);
+    let panels = Panels::pack(cpu, format, [outputs, columns], |ids, out| {
+        embed(cpu, dense, ids, out);
+    });
+    let (x, bias) = (values(rows * columns), values(outputs));
+    let mut out = vec![0.0; rows * outputs];
+    let mut rounded = PanelRows::new();
+    let input = match format {
+        PanelFormat::F32 => PanelInput::Plain(&x),
+        PanelFormat::Bf16 | PanelFormat::Int8 => {
+            rounded.round(cpu, format, &x, columns);
+            PanelInput::Rounded(&rounded)
+        }
+    };
+    let t = seconds((4000 / rows).clamp(20, 400), || {
+        let out = PanelOut::Plain(black_box(&mut out));
+        let product = PanelProduct {
+            weight: &panels,
+            bias: Some(&bias),
+            activation: None,
+            residual: None,
+            out,
+        };
+        panel_products(cpu, input, &mut [product]);
+    });
+    let flops = (2 * rows * outputs * columns) as f64;
+    println!(
+        "{format:?} {outputs:>5} x {columns:<5} {rows:>5} rows {:>9.1} us {:>7.1} GOP/s {:>6.1} GB/s",
+        t * 1e6,
+        flops / t / 1e9,
+        panels.bytes() as f64 / t / 1e9
+    );
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let threads = args
+        .next()
+        .map_or(1, |n| n.parse().expect("a number of threads"));
+    let only = args.next();
+    let isa = args
+        .next()
+        .map(|isa| isa.parse().expect("an instruction set"));
+    let int_isa = args
+        .next()
+        .map(|isa| isa.parse().expect("an instruction set"));
+    let options = CpuOptions {
+        threads,
+        isa,
+        int_isa,
+        ..CpuOptions::default()
+    };
+    let cpu = Cpu::new(options).expect("a processor");
+    println!("{cpu:?}");
+    for (name, format) in [
+        ("f32", PanelFormat::F32),
+        ("bf16", PanelFormat::Bf16),
+        ("int8", PanelFormat::Int8),
+    ] {
+        let able = format != PanelFormat::Bf16 || PanelFormat::bf16_on(&cpu) == format;
+        if !able || only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
+        for shape in [
+            [384, 384],
+            [1536, 384],
+            [384, 1536],
+            [768, 768],
+            [3072, 768],
+            [768, 3072],
+        ] {
+            for rows in [1, 16, 128, 1024] {
+                product(&cpu, format, shape, rows);
+            }
+        }
+    }
+}

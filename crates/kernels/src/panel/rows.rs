@@ -1,0 +1,242 @@
+//! Input rows as products with panels read them.
+//!
+//! Layout: rows one behind the other, columns filled up with zeros to a multiple of 64. bf16: two
+//! lines for each 64 columns. int8: one, and a [`Head`]. There are rows of unspecified value up to a
+//! multiple of 16, so that a tile may read them.
+//! Contract: bf16 to nearest even; what lies beyond the largest number becomes an infinity, a NaN
+//! stays one. int8: for each 64 columns s = max|x| / 127 and v = round(x (127 / max|x|)), to even; s
+//! is 0 below 2^-100, NaN where one of them is not finite.
+//! Measured: with the products.
+
+use super::{CHUNK, LINE, Line, PanelFormat};
+use crate::cpu::Cpu;
+use crate::lanes::{Body, LANES, Lanes};
+use crate::parts::Parts;
+
+/// Rows that there is room for, a multiple of: those of an AMX tile.
+const GROUP: usize = 16;
+/// 2^-100: below it the inverse of a scale would leave the normal numbers.
+const TINY: f32 = 1.0 / (1u128 << 100) as f32;
+/// The largest |v|.
+const V_MAX: f32 = 127.0;
+
+/// What 64 columns of a row of int8 share.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Head {
+    pub(crate) scale: f32,
+    /// -128 times the sum of its integers.
+    pub(crate) start: i32,
+}
+
+/// Rounded rows. Used again, it allocates only to become larger.
+#[derive(Debug, Default)]
+pub struct PanelRows {
+    format: Option<PanelFormat>,
+    rows: usize,
+    columns: usize,
+    lines: Vec<Line>,
+    heads: Vec<Head>,
+}
+
+impl PanelRows {
+    /// No rows.
+    pub const fn new() -> PanelRows {
+        PanelRows {
+            format: None,
+            rows: 0,
+            columns: 0,
+            lines: Vec::new(),
+            heads: Vec::new(),
+        }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// What they are rounded to; None before they are first filled.
+    pub fn format(&self) -> Option<PanelFormat> {
+        self.format
+    }
+
+    /// Takes the rows of `x`, `[rows, columns]`, rounded to `format`.
+    ///
+    /// # Panics
+    /// If `x` is no whole number of rows, or for [`PanelFormat::F32`], whose products read f32.
+    pub fn round(&mut self, cpu: &Cpu, format: PanelFormat, x: &[f32], columns: usize) {
+        let whole = columns > 0 && x.len().is_multiple_of(columns);
+        assert!(whole, "rows of {columns} in {}", x.len());
+        let rows = x.len() / columns;
+        let out = self.parts(format, rows, columns);
+        cpu.run_ranges(rows, columns, |rows| {
+            for r in rows {
+                let x = &x[r * columns..(r + 1) * columns];
+                // A row belongs to one range.
+                cpu.isa().run(RoundRow { x, out: &out, r });
+            }
+        });
+    }
+
+    /// Makes it `rows` rows of `columns`, of unspecified value.
+    pub(crate) fn parts(
+        &mut self,
+        format: PanelFormat,
+        rows: usize,
+        columns: usize,
+    ) -> RowParts<'_> {
+        assert!(format != PanelFormat::F32, "rows of f32 are not rounded");
+        let chunks = columns.div_ceil(CHUNK);
+        let chunk_lines = chunk_lines(format);
+        let padded = rows.next_multiple_of(GROUP);
+        if self.lines.len() < padded * chunks * chunk_lines {
+            self.lines
+                .resize(padded * chunks * chunk_lines, Line([0; LINE]));
+        }
+        if format == PanelFormat::Int8 && self.heads.len() < padded * chunks {
+            self.heads.resize(padded * chunks, Head::default());
+        }
+        (self.format, self.rows, self.columns) = (Some(format), rows, columns);
+        RowParts {
+            format,
+            chunks,
+            lines: Parts::new(&mut self.lines),
+            heads: Parts::new(&mut self.heads),
+        }
+    }
+
+    /// 64 columns of a row times so many.
+    #[inline(always)]
+    pub(crate) fn chunks(&self) -> usize {
+        self.columns.div_ceil(CHUNK)
+    }
+
+    /// Bytes of a row.
+    #[inline(always)]
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.chunks() * chunk_lines(self.format.unwrap_or(PanelFormat::Int8)) * LINE
+    }
+
+    /// The bytes of row `r`, and of those behind it.
+    #[inline(always)]
+    pub(crate) fn row(&self, r: usize) -> *const u8 {
+        debug_assert!(r < self.rows);
+        self.lines
+            .as_ptr()
+            .cast::<u8>()
+            .wrapping_add(r * self.row_bytes())
+    }
+
+    /// The heads of row `r`, of int8.
+    #[inline(always)]
+    pub(crate) fn heads(&self, r: usize) -> &[Head] {
+        &self.heads[r * self.chunks()..(r + 1) * self.chunks()]
+    }
+}
+
+/// Lines of 64 columns.
+#[inline(always)]
+fn chunk_lines(format: PanelFormat) -> usize {
+    match format {
+        PanelFormat::F32 => 4,
+        PanelFormat::Bf16 => 2,
+        PanelFormat::Int8 => 1,
+    }
+}
+
+/// Rows to write, each 64 columns of one by one task.
+pub(crate) struct RowParts<'a> {
+    format: PanelFormat,
+    chunks: usize,
+    lines: Parts<'a, Line>,
+    heads: Parts<'a, Head>,
+}
+
+impl RowParts<'_> {
+    /// Writes chunk `chunk` of row `r` from `x`, up to 64 columns of which those missing are zeros.
+    ///
+    /// # Safety
+    /// No other task writes this chunk.
+    #[inline(always)]
+    pub(crate) unsafe fn put<L: Lanes>(&self, r: usize, chunk: usize, x: [L; CHUNK / LANES]) {
+        let at = r * self.chunks + chunk;
+        match self.format {
+            PanelFormat::F32 => unreachable!("`PanelRows::parts` refused it"),
+            PanelFormat::Bf16 => {
+                // SAFETY: the caller's promise.
+                let lines = unsafe { self.lines.part(2 * at..2 * at + 2) };
+                for (i, x) in x.into_iter().enumerate() {
+                    let bytes = i % 2 * LINE / 2;
+                    let bits = x.to_bf16();
+                    let to = lines[i / 2].0[bytes..bytes + LINE / 2].as_mut_ptr();
+                    // SAFETY: half a line, 32 bytes.
+                    unsafe { to.cast::<[u16; LANES]>().write_unaligned(bits) };
+                }
+            }
+            PanelFormat::Int8 => {
+                // SAFETY: the caller's promise.
+                let (lines, heads) =
+                    unsafe { (self.lines.part(at..at + 1), self.heads.part(at..at + 1)) };
+                (heads[0], lines[0]) = bytes(x);
+            }
+        }
+    }
+}
+
+/// 64 columns as integers.
+#[inline(always)]
+fn bytes<L: Lanes>(x: [L; CHUNK / LANES]) -> (Head, Line) {
+    let (mut most, mut odd) = (L::zero(), L::zero());
+    for x in x {
+        most = x.max(x.neg()).max(most);
+        // 0 as long as everything is finite, then NaN.
+        odd = x.fma(L::zero(), odd);
+    }
+    let most = most.max_lane();
+    let mut line = Line([0; LINE]);
+    let mut head = Head::default();
+    if odd.sum().is_nan() {
+        head.scale = f32::NAN;
+    } else if most >= TINY {
+        let inverse = L::splat(V_MAX / most);
+        let mut sum = L::zero();
+        for (x, to) in x.into_iter().zip(line.0.chunks_exact_mut(LANES)) {
+            let v = x.mul(inverse).round();
+            // Integers of at most 64 * 127: their sum is exact.
+            sum = sum.add(v);
+            to.copy_from_slice(&v.to_i8().map(|v| v as u8));
+        }
+        head.scale = most / V_MAX;
+        head.start = -128 * sum.sum() as i32;
+    }
+    (head, line)
+}
+
+/// Rounds row `r`, which is `x`.
+struct RoundRow<'a> {
+    x: &'a [f32],
+    out: &'a RowParts<'a>,
+    r: usize,
+}
+
+impl Body for RoundRow<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for chunk in 0..self.out.chunks {
+            let mut x = [L::zero(); CHUNK / LANES];
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = L::get(self.x, chunk * CHUNK + i * LANES);
+            }
+            // SAFETY: the row is this body's alone.
+            unsafe { self.out.put(self.r, chunk, x) };
+        }
+    }
+}

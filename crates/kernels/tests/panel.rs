@@ -1,0 +1,264 @@
+//! Laws of products with weights in panels: every instruction set gives the same bits (of bf16: its
+//! own), a row's outputs do not depend on its company, they are close to the exact ones, and what is
+//! done to an output on its way out is what the operations would do one after the other.
+
+mod common;
+
+use common::packed::int_cpus;
+use common::*;
+use lattice_kernels::*;
+use proptest::prelude::*;
+
+const SHAPES: [[usize; 2]; 7] = [
+    [1, 1],
+    [15, 31],
+    [64, 64],
+    [65, 63],
+    [70, 100],
+    [130, 384],
+    [33, 1000],
+];
+
+/// All processors that a format may run on; each kind of bits apart, the plainest first.
+fn kinds(format: PanelFormat) -> Vec<Vec<Cpu>> {
+    match format {
+        PanelFormat::F32 => vec![cpus()],
+        PanelFormat::Int8 => vec![int_cpus()],
+        PanelFormat::Bf16 => {
+            let isas = Bf16Isa::available().into_iter().skip(1);
+            let on = |isa, threads| fast(threads).with_bf16_isa(isa).expect("an available one");
+            isas.map(|isa| vec![on(isa, 1), on(isa, 3)]).collect()
+        }
+    }
+}
+
+const FORMATS: [PanelFormat; 3] = [PanelFormat::F32, PanelFormat::Bf16, PanelFormat::Int8];
+
+struct Case {
+    format: PanelFormat,
+    weight: Weight,
+    bias: Vec<f32>,
+}
+
+impl Case {
+    fn new(format: PanelFormat, seed: u64, [outputs, columns]: [usize; 2]) -> Case {
+        Case {
+            format,
+            weight: Weight::new(Kind::F32, seed, outputs, columns),
+            bias: values(seed ^ 77, outputs),
+        }
+    }
+
+    fn panels(&self, cpu: &Cpu) -> Panels {
+        let shape = [self.weight.rows, self.weight.columns];
+        let dense = self.weight.dense();
+        Panels::pack(cpu, self.format, shape, |ids, out| {
+            embed(cpu, dense, ids, out)
+        })
+    }
+
+    /// The outputs of the rows `x`, and the same of a second weight of the same rows.
+    fn run(
+        &self,
+        cpu: &Cpu,
+        x: &[f32],
+        activation: Option<Activation>,
+        residual: Option<&[f32]>,
+    ) -> Vec<f32> {
+        let panels = self.panels(cpu);
+        let rows = x.len() / self.weight.columns;
+        let mut out = vec![f32::NAN; rows * self.weight.rows];
+        let mut other = out.clone();
+        let product = |out| PanelProduct {
+            weight: &panels,
+            bias: Some(&self.bias),
+            activation,
+            residual,
+            out: PanelOut::Plain(out),
+        };
+        let mut products = [product(&mut out), product(&mut other)];
+        let mut rounded = PanelRows::new();
+        panel_products(
+            cpu,
+            input(cpu, self.format, x, self.weight.columns, &mut rounded),
+            &mut products,
+        );
+        assert_eq!(bits(&out), bits(&other));
+        out
+    }
+}
+
+fn product<'a>(weight: &'a Panels, bias: &'a [f32], out: PanelOut<'a>) -> PanelProduct<'a> {
+    PanelProduct {
+        weight,
+        bias: Some(bias),
+        activation: None,
+        residual: None,
+        out,
+    }
+}
+
+fn input<'a>(
+    cpu: &Cpu,
+    format: PanelFormat,
+    x: &'a [f32],
+    columns: usize,
+    rounded: &'a mut PanelRows,
+) -> PanelInput<'a> {
+    if format == PanelFormat::F32 {
+        return PanelInput::Plain(x);
+    }
+    rounded.round(cpu, format, x, columns);
+    PanelInput::Rounded(rounded)
+}
+
+#[test]
+fn a_row_alone_is_a_row_in_a_crowd_on_every_set() {
+    for (format, shape) in FORMATS.into_iter().flat_map(|f| SHAPES.map(|s| (f, s))) {
+        let case = Case::new(format, 5, shape);
+        let [outputs, columns] = shape;
+        let x = values(6, 115 * columns);
+        for cpus in kinds(format) {
+            let crowd = case.run(&cpus[0], &x, None, None);
+            for cpu in &cpus {
+                assert_eq!(
+                    bits(&case.run(cpu, &x, None, None)),
+                    bits(&crowd),
+                    "{cpu:?}"
+                );
+                for (r, n) in [(0, 1), (7, 2), (20, 7), (31, 16), (40, 17), (114, 1)] {
+                    let few = case.run(cpu, &x[r * columns..(r + n) * columns], None, None);
+                    let same = bits(&few) == bits(&crowd[r * outputs..(r + n) * outputs]);
+                    assert!(same, "{cpu:?}, {format:?} {shape:?}, rows {r} to {}", r + n);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sets_agree_on_any_shape(
+        format in proptest::sample::select(&FORMATS[..]),
+        rows in 1usize..30, outputs in 1usize..150, columns in 1usize..300, seed: u64,
+    ) {
+        let case = Case::new(format, seed, [outputs, columns]);
+        let x = values(seed ^ 1, rows * columns);
+        for cpus in kinds(format) {
+            let expected = case.run(&cpus[0], &x, Some(Activation::Silu), None);
+            for cpu in &cpus[1..] {
+                let found = case.run(cpu, &x, Some(Activation::Silu), None);
+                prop_assert!(bits(&found) == bits(&expected), "{cpu:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn outputs_are_close_to_the_exact_ones() {
+    for (format, shape) in FORMATS.into_iter().flat_map(|f| SHAPES.map(|s| (f, s))) {
+        let case = Case::new(format, 8, shape);
+        let [outputs, columns] = shape;
+        let x = values(9, 7 * columns);
+        // Of an element of weight and one of input, each at most 2.
+        let step = match format {
+            PanelFormat::F32 => 2f64.powi(-22),
+            PanelFormat::Bf16 => 2f64.powi(-7),
+            PanelFormat::Int8 => 2.0 / 127.0,
+        };
+        for cpu in kinds(format).iter().flatten() {
+            let found = case.run(cpu, &x, None, None);
+            for (i, found) in found.iter().enumerate() {
+                let (r, o) = (i / outputs, i % outputs);
+                let x = &x[r * columns..(r + 1) * columns];
+                let w = &case.weight.wide()[o * columns..(o + 1) * columns];
+                let product = |(x, w): (&f32, &f32)| f64::from(*x) * f64::from(*w);
+                let exact: f64 = x.iter().zip(w).map(product).sum();
+                let error = (f64::from(*found) - exact - f64::from(case.bias[o])).abs();
+                let most = step * (4.0 + 2.0 * columns as f64);
+                assert!(
+                    error <= most,
+                    "{cpu:?} {format:?} {shape:?}: {error} of {most}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_happens_on_the_way_out_is_what_the_operations_do() {
+    for (format, shape) in FORMATS.into_iter().flat_map(|f| SHAPES.map(|s| (f, s))) {
+        let case = Case::new(format, 3, shape);
+        let [outputs, columns] = shape;
+        let (x, residual) = (values(4, 20 * columns), values(5, 20 * outputs));
+        for cpu in kinds(format).iter().flatten() {
+            let plain = case.run(cpu, &x, None, None);
+            let mut expected = vec![0.0; plain.len()];
+            act(cpu, Activation::Sigmoid, &plain, &mut expected);
+            add_to(cpu, &mut expected, &residual);
+            let found = case.run(cpu, &x, Some(Activation::Sigmoid), Some(&residual));
+            assert_eq!(
+                bits(&found),
+                bits(&expected),
+                "{cpu:?} {format:?} {shape:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
+    for format in [PanelFormat::Bf16, PanelFormat::Int8] {
+        for cpu in kinds(format).iter().flatten() {
+            let (first, second) = (
+                Case::new(format, 3, [130, 100]),
+                Case::new(format, 4, [70, 130]),
+            );
+            let x = values(4, 20 * 100);
+            let plain = first.run(cpu, &x, None, None);
+            let expected = second.run(cpu, &plain, None, None);
+            let (mut rounded, mut between) = (PanelRows::new(), PanelRows::new());
+            let (w1, w2) = (first.panels(cpu), second.panels(cpu));
+            let out = PanelOut::Rounded(format, &mut between);
+            panel_products(
+                cpu,
+                input(cpu, format, &x, 100, &mut rounded),
+                &mut [product(&w1, &first.bias, out)],
+            );
+            let mut found = vec![0.0; 20 * 70];
+            let out = PanelOut::Plain(&mut found);
+            panel_products(
+                cpu,
+                PanelInput::Rounded(&between),
+                &mut [product(&w2, &second.bias, out)],
+            );
+            assert_eq!(bits(&found), bits(&expected), "{cpu:?} {format:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_row() {
+    for format in FORMATS {
+        let case = Case::new(format, 3, [70, 100]);
+        let clean = values(4, 20 * 100);
+        for cpu in kinds(format).iter().flatten() {
+            let expected = case.run(cpu, &clean, None, None);
+            for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = clean.clone();
+                x[3 * 100 + 70] = odd;
+                let found = case.run(cpu, &x, None, None);
+                for (r, (found, expected)) in found.chunks(70).zip(expected.chunks(70)).enumerate()
+                {
+                    if r == 3 {
+                        assert!(found.iter().all(|x| !x.is_finite()), "{format:?}");
+                    } else {
+                        assert_eq!(bits(found), bits(expected));
+                    }
+                }
+            }
+        }
+    }
+}
