@@ -9,6 +9,7 @@
     reason = "calls of the peers, and the loops that measure limits"
 )]
 
+mod all;
 mod pairs;
 mod peers;
 mod scan;
@@ -39,6 +40,7 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("pairs") => pairs::run(&arguments[1..]),
         Some("scan") => scan::run(&arguments[1..]),
+        Some("all") => all::run(&arguments[1..]),
         _ => println!("pairs [PEERS.so ...] | scan [THREADS] | all [THREADS]"),
     }
 }

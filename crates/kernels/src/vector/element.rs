@@ -3,12 +3,15 @@
 //! In: slices of one length. Out: sums. It does not know: what becomes of them.
 //! Layout, Contract, Measured: see [`super`].
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 
 use super::float::{self, Absolute, Dot, Products, Squared};
 use super::rows::{BrainRows, ByteRows, FloatRows, RowTask};
 use super::{VectorIsa, brain, bytes, wide};
-use crate::dense::{Bf16, F16, F32};
+use crate::dense::{Bf16, F16, F32, Format, Widen};
+use crate::{Cpu, PanelFormat};
 
 /// A number that vectors are made of: f32, f16, bf16 or i8.
 pub trait Element: Copy + Send + Sync + 'static + Kernels<Sum = Self::Total> {
@@ -60,6 +63,13 @@ pub trait Kernels: Sized {
     /// The sum of (a - b)^2 in f64.
     fn squared_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> f64;
 
+    /// What [`crate::Panels`] of them are on `cpu`; None: they are not multiplied as floats.
+    fn panels(cpu: &Cpu) -> Option<PanelFormat>;
+    /// In f32, exactly.
+    fn widened(isa: VectorIsa, x: &[Self]) -> Cow<'_, [f32]>
+    where
+        Self: Clone;
+
     /// How one of them is kept that meets many.
     type Kept: Copy + Send + Sync;
     /// Sums of rows: f32, or i32.
@@ -110,7 +120,7 @@ macro_rules! wide_dot {
 
 /// The kernels of a float that is widened as it is loaded.
 macro_rules! float_kernels {
-    ($type:ty, $format:ty, $bits:expr) => {
+    ($type:ty, $format:ty, $bits:expr, $widened:expr) => {
         impl Kernels for $type {
             type Sum = f32;
 
@@ -140,6 +150,14 @@ macro_rules! float_kernels {
 
             wide_kernels!($format, $bits);
 
+            fn panels(_: &Cpu) -> Option<PanelFormat> {
+                Some(PanelFormat::F32)
+            }
+
+            fn widened(isa: VectorIsa, x: &[Self]) -> Cow<'_, [f32]> {
+                $widened(isa, $bits(x))
+            }
+
             type Kept = f32;
             type RowSum = f32;
             const COLUMNS_MAX: usize = usize::MAX;
@@ -156,11 +174,18 @@ macro_rules! float_kernels {
     };
 }
 
-float_kernels!(f32, F32, std::convert::identity);
-float_kernels!(f16, F16, bits_of_f16);
+float_kernels!(f32, F32, std::convert::identity, |_, x| Cow::Borrowed(x));
+float_kernels!(f16, F16, bits_of_f16, widen::<F16>);
 wide_dot!(f32, F32, std::convert::identity);
 wide_dot!(f16, F16, bits_of_f16);
 wide_dot!(bf16, Bf16, bits_of_bf16);
+
+fn widen<F: Format>(isa: VectorIsa, row: &[F::Bits]) -> Cow<'_, [f32]> {
+    let mut wide = vec![0.0; row.len()];
+    let out = &mut wide[..];
+    isa.float.run(Widen::<F> { row, out });
+    Cow::Owned(wide)
+}
 
 #[inline]
 fn bits_of_f16(x: &[f16]) -> &[u16] {
@@ -213,6 +238,14 @@ impl Kernels for bf16 {
 
     wide_kernels!(Bf16, bits_of_bf16);
 
+    fn panels(cpu: &Cpu) -> Option<PanelFormat> {
+        Some(PanelFormat::bf16_on(cpu))
+    }
+
+    fn widened(isa: VectorIsa, x: &[Self]) -> Cow<'_, [f32]> {
+        widen::<Bf16>(isa, bits_of_bf16(x))
+    }
+
     type Kept = u16;
     type RowSum = f32;
     const COLUMNS_MAX: usize = usize::MAX;
@@ -256,6 +289,14 @@ impl Kernels for i8 {
 
     fn squared_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> f64 {
         Self::squared(isa, a, b).to_f64()
+    }
+
+    fn panels(_: &Cpu) -> Option<PanelFormat> {
+        None
+    }
+
+    fn widened(_: VectorIsa, x: &[Self]) -> Cow<'_, [f32]> {
+        x.iter().map(|&x| f32::from(x)).collect()
     }
 
     type Kept = i8;

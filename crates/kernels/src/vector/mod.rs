@@ -6,6 +6,7 @@
 //! add and how large the error is.
 //! Measured: TO BE MEASURED
 
+mod all;
 mod bits;
 mod brain;
 mod bytes;
@@ -18,6 +19,7 @@ mod search;
 mod top;
 mod wide;
 
+pub use all::all_pairs;
 pub use element::{Element, Float, Sum};
 pub use float::Products;
 pub use half::{bf16, f16};

@@ -143,7 +143,7 @@ impl<T: Element> Query<T> {
     }
 
     /// The scores of `rows`, `[scores.len(), columns]`.
-    fn score(&self, isa: VectorIsa, metric: Metric, rows: &[T], scores: &mut [f32]) {
+    pub(super) fn score(&self, isa: VectorIsa, metric: Metric, rows: &[T], scores: &mut [f32]) {
         let columns = self.vector.len();
         let mut sums = vec![T::RowSum::default(); scores.len()];
         let squares = if metric == Metric::Cosine {
