@@ -164,6 +164,21 @@ pub(crate) trait Format {
     /// `n` readable elements at `p`, n < 16.
     unsafe fn load_partial<L: Lanes>(p: *const Self::Bits, n: usize) -> L;
 
+    /// The first `n` elements, at most 16, then zeros.
+    /// # Safety
+    /// `n` readable elements at `p`, or 16 where there are more.
+    #[inline(always)]
+    unsafe fn load_up_to<L: Lanes>(p: *const Self::Bits, n: usize) -> L {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match n {
+                0 => L::zero(),
+                1..LANES => Self::load_partial(p, n),
+                _ => Self::load(p),
+            }
+        }
+    }
+
     fn is_finite(bits: Self::Bits) -> bool;
 }
 

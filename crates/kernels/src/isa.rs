@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::lanes::{Body, Scalar};
+use crate::lanes::{Body, PairBody, Scalar};
 
 /// The instruction set that every operation of a [`crate::Cpu`] runs on. All give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +68,29 @@ impl Isa {
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { crate::lanes::neon::run(body) },
+            _ => unreachable!("an instruction set of another architecture is never available"),
+        }
+    }
+}
+
+impl Isa {
+    /// Runs `B` on two vectors of one length, as [`Isa::run`].
+    #[inline]
+    pub(crate) fn run_pair<B: PairBody>(self, a: &[B::Element], b: &[B::Element]) -> B::Out {
+        let n = a.len().min(b.len());
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        match self {
+            // SAFETY: n elements of each.
+            Isa::Scalar => unsafe { B::run::<Scalar>(a, b, n) },
+            // SAFETY: as above, and as in `run`.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { crate::lanes::avx2::run_pair::<B>(a, b, n) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { crate::lanes::avx512::run_pair::<B>(a, b, n) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { crate::lanes::neon::run_pair::<B>(a, b, n) },
             _ => unreachable!("an instruction set of another architecture is never available"),
         }
     }

@@ -46,6 +46,7 @@ mod rope;
 mod scratch;
 mod softmax;
 mod spans;
+pub mod vector;
 
 pub use attend::{AttendShape, Sees, WholeInputs, attend, attend_whole};
 pub use bf16::{Bf16Isa, ParseBf16IsaError};

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Body, LANES, Lanes};
+use super::{Body, LANES, Lanes, PairBody};
 
 /// Runs `body` with AVX2, FMA and F16C on.
 ///
@@ -14,6 +14,20 @@ use super::{Body, LANES, Lanes};
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
     body.run::<Avx2>()
+}
+
+/// Runs `B` likewise.
+///
+/// # Safety
+/// The machine has AVX2, FMA and F16C. `n` readable elements at `a` and at `b`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn run_pair<B: PairBody>(
+    a: *const B::Element,
+    b: *const B::Element,
+    n: usize,
+) -> B::Out {
+    // SAFETY: the caller's promise.
+    unsafe { B::run::<Avx2>(a, b, n) }
 }
 
 #[derive(Clone, Copy)]
@@ -35,6 +49,7 @@ macro_rules! each {
 
 impl Lanes for Avx2 {
     const WIDE: bool = false;
+    type Wide = [__m256d; 4];
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -63,6 +78,18 @@ impl Lanes for Avx2 {
     unsafe fn load_bf16(p: *const u16) -> Self {
         // SAFETY: the caller promises 32 readable bytes.
         unsafe { Avx2(widen_bf16(p), widen_bf16(p.add(8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u16) -> [Self; 2] {
+        // SAFETY: the caller promises 64 readable bytes.
+        let (low, high) = unsafe {
+            (
+                _mm256_loadu_si256(p.cast()),
+                _mm256_loadu_si256(p.add(16).cast()),
+            )
+        };
+        [Avx2(even(low), even(high)), Avx2(odd(low), odd(high))]
     }
 
     #[inline(always)]
@@ -132,6 +159,11 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        each!(_mm256_andnot_ps, Self::splat(-0.0), self)
+    }
+
+    #[inline(always)]
     fn min(self, b: Self) -> Self {
         each!(_mm256_min_ps, self, b)
     }
@@ -169,6 +201,54 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn wide_zero() -> [__m256d; 4] {
+        [ops!(_mm256_setzero_pd()); 4]
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [__m256d; 4] {
+        let x = quarters(self);
+        ops!([
+            _mm256_cvtps_pd(x[0]),
+            _mm256_cvtps_pd(x[1]),
+            _mm256_cvtps_pd(x[2]),
+            _mm256_cvtps_pd(x[3]),
+        ])
+    }
+
+    #[inline(always)]
+    fn wide_add(mut a: [__m256d; 4], b: [__m256d; 4]) -> [__m256d; 4] {
+        for q in 0..4 {
+            a[q] = ops!(_mm256_add_pd(a[q], b[q]));
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn wide_sub(mut a: [__m256d; 4], b: [__m256d; 4]) -> [__m256d; 4] {
+        for q in 0..4 {
+            a[q] = ops!(_mm256_sub_pd(a[q], b[q]));
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn wide_fma(a: [__m256d; 4], b: [__m256d; 4], mut c: [__m256d; 4]) -> [__m256d; 4] {
+        for q in 0..4 {
+            c[q] = ops!(_mm256_fmadd_pd(a[q], b[q], c[q]));
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn wide_sum(x: [__m256d; 4]) -> f64 {
+        ops!({
+            let low = _mm256_add_pd(x[0], x[2]);
+            sum4(_mm256_add_pd(low, _mm256_add_pd(x[1], x[3])))
+        })
+    }
+
+    #[inline(always)]
     fn max_lane(self) -> f32 {
         max8(ops!(_mm256_max_ps(self.0, self.1)))
     }
@@ -183,6 +263,21 @@ unsafe fn widen_bf16(p: *const u16) -> __m256 {
         let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
     }
+}
+
+/// Eight bf16 of even index.
+#[inline(always)]
+fn even(x: __m256i) -> __m256 {
+    ops!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
+}
+
+/// Eight bf16 of odd index.
+#[inline(always)]
+fn odd(x: __m256i) -> __m256 {
+    ops!(_mm256_castsi256_ps(_mm256_and_si256(
+        x,
+        _mm256_set1_epi32(!0xffff)
+    )))
 }
 
 /// # Safety
@@ -208,6 +303,26 @@ fn exponent(n: __m256i) -> __m256 {
     ops!(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(
         _mm256_add_epi32(n, _mm256_set1_epi32(127))
     )))
+}
+
+/// The lanes by fours.
+#[inline(always)]
+fn quarters(x: Avx2) -> [__m128; 4] {
+    ops!([
+        _mm256_castps256_ps128(x.0),
+        _mm256_extractf128_ps::<1>(x.0),
+        _mm256_castps256_ps128(x.1),
+        _mm256_extractf128_ps::<1>(x.1),
+    ])
+}
+
+/// The tree's last two levels, in f64: (l, l + 2), + 1.
+#[inline(always)]
+pub(super) fn sum4(y: __m256d) -> f64 {
+    ops!({
+        let x = _mm_add_pd(_mm256_castpd256_pd128(y), _mm256_extractf128_pd::<1>(y));
+        _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
+    })
 }
 
 /// The tree's last three levels: (l, l + 4), + 2, + 1.

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Body, LANES, Lanes};
+use super::{Body, LANES, Lanes, PairBody};
 
 /// Runs `body` with AVX-512 on.
 ///
@@ -14,6 +14,20 @@ use super::{Body, LANES, Lanes};
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
     body.run::<Avx512>()
+}
+
+/// Runs `B` likewise.
+///
+/// # Safety
+/// The machine has AVX2, FMA, F16C and AVX-512 F, BW, DQ, VL. `n` readable elements at `a` and at `b`.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+pub(crate) unsafe fn run_pair<B: PairBody>(
+    a: *const B::Element,
+    b: *const B::Element,
+    n: usize,
+) -> B::Out {
+    // SAFETY: the caller's promise.
+    unsafe { B::run::<Avx512>(a, b, n) }
 }
 
 #[derive(Clone, Copy)]
@@ -29,6 +43,7 @@ macro_rules! ops {
 
 impl Lanes for Avx512 {
     const WIDE: bool = true;
+    type Wide = [__m512d; 2];
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -59,6 +74,19 @@ impl Lanes for Avx512 {
         Avx512(unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u16) -> [Self; 2] {
+        // SAFETY: the caller promises 64 readable bytes.
+        let x = unsafe { _mm512_loadu_si512(p.cast()) };
+        ops!({
+            let odd = _mm512_and_si512(x, _mm512_set1_epi32(!0xffff));
+            [
+                Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))),
+                Avx512(_mm512_castsi512_ps(odd)),
+            ]
         })
     }
 
@@ -133,6 +161,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        Avx512(ops!(_mm512_abs_ps(self.0)))
+    }
+
+    #[inline(always)]
     fn min(self, b: Self) -> Self {
         Avx512(ops!(_mm512_min_ps(self.0, b.0)))
     }
@@ -191,6 +224,45 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn transposed(x: [Self; LANES]) -> [Self; LANES] {
         ops!(transposed(x.map(|x| x.0))).map(Avx512)
+    }
+
+    #[inline(always)]
+    fn wide_zero() -> [__m512d; 2] {
+        [ops!(_mm512_setzero_pd()); 2]
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [__m512d; 2] {
+        ops!([_mm512_cvtps_pd(low(self.0)), _mm512_cvtps_pd(high(self.0))])
+    }
+
+    #[inline(always)]
+    fn wide_add(a: [__m512d; 2], b: [__m512d; 2]) -> [__m512d; 2] {
+        ops!([_mm512_add_pd(a[0], b[0]), _mm512_add_pd(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn wide_sub(a: [__m512d; 2], b: [__m512d; 2]) -> [__m512d; 2] {
+        ops!([_mm512_sub_pd(a[0], b[0]), _mm512_sub_pd(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn wide_fma(a: [__m512d; 2], b: [__m512d; 2], c: [__m512d; 2]) -> [__m512d; 2] {
+        ops!([
+            _mm512_fmadd_pd(a[0], b[0], c[0]),
+            _mm512_fmadd_pd(a[1], b[1], c[1])
+        ])
+    }
+
+    #[inline(always)]
+    fn wide_sum(x: [__m512d; 2]) -> f64 {
+        ops!({
+            let y = _mm512_add_pd(x[0], x[1]);
+            super::avx2::sum4(_mm256_add_pd(
+                _mm512_castpd512_pd256(y),
+                _mm512_extractf64x4_pd::<1>(y),
+            ))
+        })
     }
 
     #[inline(always)]

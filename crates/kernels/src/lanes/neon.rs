@@ -11,7 +11,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Body, LANES, Lanes};
+use super::{Body, LANES, Lanes, PairBody};
 
 /// Runs `body` with NEON on.
 ///
@@ -20,6 +20,20 @@ use super::{Body, LANES, Lanes};
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn run<B: Body>(body: B) -> B::Out {
     body.run::<Neon>()
+}
+
+/// Runs `B` likewise.
+///
+/// # Safety
+/// The machine has NEON. `n` readable elements at `a` and at `b`.
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn run_pair<B: PairBody>(
+    a: *const B::Element,
+    b: *const B::Element,
+    n: usize,
+) -> B::Out {
+    // SAFETY: the caller's promise.
+    unsafe { B::run::<Neon>(a, b, n) }
 }
 
 #[derive(Clone, Copy)]
@@ -47,6 +61,7 @@ macro_rules! each {
 
 impl Lanes for Neon {
     const WIDE: bool = false;
+    type Wide = [float64x2_t; 8];
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -69,6 +84,18 @@ impl Lanes for Neon {
     unsafe fn load_bf16(p: *const u16) -> Self {
         // The caller promises 16 readable values.
         each!(R => vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p.add(4 * R)))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u16) -> [Self; 2] {
+        let [mut even, mut odd] = [Self::zero(); 2];
+        for r in 0..4 {
+            // SAFETY: the caller promises 32 readable values.
+            let x = unsafe { vreinterpretq_u32_u16(vld1q_u16(p.add(8 * r))) };
+            even.0[r] = ops!(vreinterpretq_f32_u32(vshlq_n_u32::<16>(x)));
+            odd.0[r] = ops!(vreinterpretq_f32_u32(vandq_u32(x, vdupq_n_u32(!0xffff))));
+        }
+        [even, odd]
     }
 
     #[inline(always)]
@@ -136,6 +163,11 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        each!(R => vabsq_f32(self.0[R]))
+    }
+
+    #[inline(always)]
     fn min(self, b: Self) -> Self {
         each!(R => vbslq_f32(vcltq_f32(self.0[R], b.0[R]), self.0[R], b.0[R]))
     }
@@ -167,6 +199,58 @@ impl Lanes for Neon {
         ops!({
             let pair = vadd_f32(vget_low_f32(x), vget_high_f32(x));
             vget_lane_f32::<0>(pair) + vget_lane_f32::<1>(pair)
+        })
+    }
+
+    #[inline(always)]
+    fn wide_zero() -> [float64x2_t; 8] {
+        [ops!(vdupq_n_f64(0.0)); 8]
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [float64x2_t; 8] {
+        let mut out = Self::wide_zero();
+        for r in 0..4 {
+            out[2 * r] = ops!(vcvt_f64_f32(vget_low_f32(self.0[r])));
+            out[2 * r + 1] = ops!(vcvt_high_f64_f32(self.0[r]));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn wide_add(mut a: [float64x2_t; 8], b: [float64x2_t; 8]) -> [float64x2_t; 8] {
+        for r in 0..8 {
+            a[r] = ops!(vaddq_f64(a[r], b[r]));
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn wide_sub(mut a: [float64x2_t; 8], b: [float64x2_t; 8]) -> [float64x2_t; 8] {
+        for r in 0..8 {
+            a[r] = ops!(vsubq_f64(a[r], b[r]));
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn wide_fma(
+        a: [float64x2_t; 8],
+        b: [float64x2_t; 8],
+        mut c: [float64x2_t; 8],
+    ) -> [float64x2_t; 8] {
+        for r in 0..8 {
+            c[r] = ops!(vfmaq_f64(c[r], a[r], b[r]));
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn wide_sum(x: [float64x2_t; 8]) -> f64 {
+        ops!({
+            let half = |r: usize| vaddq_f64(x[r], x[r + 4]);
+            let pair = vaddq_f64(vaddq_f64(half(0), half(2)), vaddq_f64(half(1), half(3)));
+            vgetq_lane_f64::<0>(pair) + vgetq_lane_f64::<1>(pair)
         })
     }
 

@@ -17,7 +17,7 @@ fn zip(a: Scalar, b: Scalar, f: impl Fn(f32, f32) -> f32) -> Scalar {
 }
 
 #[inline(always)]
-fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+fn tree<T: Copy>(mut x: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
@@ -30,6 +30,7 @@ fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 impl Lanes for Scalar {
     const WIDE: bool = false;
+    type Wide = [f64; LANES];
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -54,6 +55,13 @@ impl Lanes for Scalar {
         // SAFETY: the caller promises 16 readable values.
         let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
         Scalar(bits.map(|b| f32::from_bits(u32::from(b) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u16) -> [Self; 2] {
+        // SAFETY: the caller promises 32 readable values.
+        let bits = unsafe { p.cast::<[[u16; 2]; LANES]>().read_unaligned() };
+        [0, 1].map(|half| Scalar(bits.map(|pair| f32::from_bits(u32::from(pair[half]) << 16))))
     }
 
     #[inline(always)]
@@ -109,6 +117,11 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    fn abs(self) -> Self {
+        Scalar(self.0.map(f32::abs))
+    }
+
+    #[inline(always)]
     fn min(self, b: Self) -> Self {
         zip(self, b, |a, b| if a < b { a } else { b })
     }
@@ -145,6 +158,41 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn sum(self) -> f32 {
         tree(self.0, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn wide_zero() -> [f64; LANES] {
+        [0.0; LANES]
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [f64; LANES] {
+        self.0.map(f64::from)
+    }
+
+    #[inline(always)]
+    fn wide_add(mut a: [f64; LANES], b: [f64; LANES]) -> [f64; LANES] {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    }
+
+    #[inline(always)]
+    fn wide_sub(mut a: [f64; LANES], b: [f64; LANES]) -> [f64; LANES] {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
+        a
+    }
+
+    #[inline(always)]
+    fn wide_fma(a: [f64; LANES], b: [f64; LANES], mut c: [f64; LANES]) -> [f64; LANES] {
+        for ((c, a), b) in c.iter_mut().zip(a).zip(b) {
+            *c = a.mul_add(b, *c);
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn wide_sum(x: [f64; LANES]) -> f64 {
+        tree(x, |a, b| a + b)
     }
 
     #[inline(always)]

@@ -1,0 +1,320 @@
+//! One vector against rows of others, in one go of an instruction set.
+//!
+//! Layout: rows one behind the other; the vector likewise.
+//! Contract: each row's sums are those of the two vectors alone, see [`super::float`],
+//! [`super::brain`] and [`super::bytes`]: the same bits.
+//! Asks for the rows that come next: they come from memory.
+//! Measured: see [`super`].
+
+use std::marker::PhantomData;
+
+use super::float::{self, Absolute, Dot, Measure, Squared};
+use super::{VectorIsa, brain, bytes};
+use crate::dense::Format;
+use crate::lanes::{Body, Lanes};
+use crate::linear::{LINE_BYTES, prefetch};
+
+/// Bytes ahead of a row that are asked for.
+const AHEAD: usize = 4096;
+
+/// What is added up of the vector and each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowMeasure {
+    /// Products.
+    Dot,
+    /// Squares of differences.
+    Squared,
+    /// Absolute differences.
+    Absolute,
+    /// The dot product, and that of the row by itself.
+    DotAndSquare,
+}
+
+/// Rows, and where their sums go.
+pub struct RowTask<'a, T, R> {
+    /// What is added up.
+    pub measure: RowMeasure,
+    /// `[sums.len(), columns]`.
+    pub rows: &'a [T],
+    /// Elements of a row; above 0.
+    pub columns: usize,
+    /// One for each row.
+    pub sums: &'a mut [R],
+    /// Those of rows by themselves: as many, or none if they are not asked for.
+    pub squares: &'a mut [R],
+}
+
+impl<'a, T, R> RowTask<'a, T, R> {
+    /// The same rows as their bits.
+    pub(super) fn reinterpret<B>(self, bits: impl Fn(&'a [T]) -> &'a [B]) -> RowTask<'a, B, R> {
+        RowTask {
+            measure: self.measure,
+            rows: bits(self.rows),
+            columns: self.columns,
+            sums: self.sums,
+            squares: self.squares,
+        }
+    }
+}
+
+/// The sums of a vector and one row: first the one asked for, then that of the row by itself or 0.
+trait RowSums<T, R> {
+    /// # Safety
+    /// `n` readable elements at `row`; inside a function that has the features on.
+    unsafe fn row(&self, row: *const T, n: usize) -> (R, R);
+}
+
+impl<T, R> RowTask<'_, T, R> {
+    /// Adds up row after row, asking for those ahead.
+    ///
+    /// # Safety
+    /// Inside a function that has the features of `sums` on.
+    #[inline(always)]
+    unsafe fn each(self, sums: &impl RowSums<T, R>) {
+        let bytes = self.columns * size_of::<T>();
+        let rows = self.rows.chunks_exact(self.columns);
+        let mut squares = self.squares.iter_mut();
+        for (row, sum) in rows.zip(self.sums) {
+            let ahead = row.as_ptr().cast::<u8>().wrapping_add(AHEAD);
+            for line in (0..bytes).step_by(LINE_BYTES) {
+                prefetch(ahead.wrapping_add(line));
+            }
+            // SAFETY: a row has all columns; the caller's promise.
+            let (first, square) = unsafe { sums.row(row.as_ptr(), self.columns) };
+            *sum = first;
+            if let Some(into) = squares.next() {
+                *into = square;
+            }
+        }
+    }
+}
+
+/// Rows of floats against a vector stored as A.
+pub(super) struct FloatRows<'a, A: Format, F: Format> {
+    pub(super) query: &'a [A::Bits],
+    pub(super) task: RowTask<'a, F::Bits, f32>,
+}
+
+struct Measured<'a, L, M, A: Format, F>(&'a [A::Bits], PhantomData<(L, M, F)>);
+
+impl<L: Lanes, M: Measure, A: Format, F: Format> RowSums<F::Bits, f32>
+    for Measured<'_, L, M, A, F>
+{
+    #[inline(always)]
+    unsafe fn row(&self, row: *const F::Bits, n: usize) -> (f32, f32) {
+        // SAFETY: the caller's promise; the vector has as many elements as a row.
+        (
+            unsafe { float::measure::<L, M, A, F>(self.0.as_ptr(), row, n) },
+            0.0,
+        )
+    }
+}
+
+struct Squares<'a, L, A: Format, F>(&'a [A::Bits], PhantomData<(L, F)>);
+
+impl<L: Lanes, A: Format, F: Format> RowSums<F::Bits, f32> for Squares<'_, L, A, F> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const F::Bits, n: usize) -> (f32, f32) {
+        // SAFETY: as above.
+        unsafe { float::dot_and_square::<L, A, F>(self.0.as_ptr(), row, n) }
+    }
+}
+
+impl<A: Format, F: Format> Body for FloatRows<'_, A, F> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let FloatRows { query, task } = self;
+        assert_eq!(
+            query.len(),
+            task.columns,
+            "elements of a vector and of a row"
+        );
+        let lanes = PhantomData;
+        // SAFETY: `run` has the features on.
+        unsafe {
+            match task.measure {
+                RowMeasure::Dot => task.each(&Measured::<L, Dot, A, F>(query, lanes)),
+                RowMeasure::Squared => {
+                    task.each(&Measured::<L, Squared, A, F>(query, PhantomData));
+                }
+                RowMeasure::Absolute => {
+                    task.each(&Measured::<L, Absolute, A, F>(query, PhantomData));
+                }
+                RowMeasure::DotAndSquare => task.each(&Squares::<L, A, F>(query, PhantomData)),
+            }
+        }
+    }
+}
+
+/// Rows of bf16 against a vector of bf16.
+pub(super) struct BrainRows<'a> {
+    pub(super) query: &'a [u16],
+    pub(super) task: RowTask<'a, u16, f32>,
+}
+
+struct BrainMeasured<'a, L, M>(&'a [u16], PhantomData<(L, M)>);
+
+impl<L: Lanes, M: Measure> RowSums<u16, f32> for BrainMeasured<'_, L, M> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const u16, n: usize) -> (f32, f32) {
+        // SAFETY: the caller's promise; the vector has as many elements as a row.
+        (
+            unsafe { brain::measure::<L, M>(self.0.as_ptr(), row, n) },
+            0.0,
+        )
+    }
+}
+
+struct BrainSquares<'a, L>(&'a [u16], PhantomData<L>);
+
+impl<L: Lanes> RowSums<u16, f32> for BrainSquares<'_, L> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const u16, n: usize) -> (f32, f32) {
+        // SAFETY: as above.
+        let products = unsafe { brain::products::<L>(self.0.as_ptr(), row, n) };
+        (products.ab, products.bb)
+    }
+}
+
+impl Body for BrainRows<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let BrainRows { query, task } = self;
+        assert_eq!(
+            query.len(),
+            task.columns,
+            "elements of a vector and of a row"
+        );
+        // SAFETY: `run` has the features on.
+        unsafe {
+            match task.measure {
+                RowMeasure::Dot => task.each(&BrainMeasured::<L, Dot>(query, PhantomData)),
+                RowMeasure::Squared => task.each(&BrainMeasured::<L, Squared>(query, PhantomData)),
+                RowMeasure::Absolute => {
+                    task.each(&BrainMeasured::<L, Absolute>(query, PhantomData));
+                }
+                RowMeasure::DotAndSquare => task.each(&BrainSquares::<L>(query, PhantomData)),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Pairs<'a>(&'a [u16]);
+
+#[cfg(target_arch = "x86_64")]
+impl RowSums<u16, f32> for Pairs<'_> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const u16, n: usize) -> (f32, f32) {
+        // SAFETY: the caller's promise; the vector has as many elements as a row.
+        (
+            unsafe { brain::vdpbf16::dot_inline(self.0.as_ptr(), row, n) },
+            0.0,
+        )
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct PairSquares<'a>(&'a [u16]);
+
+#[cfg(target_arch = "x86_64")]
+impl RowSums<u16, f32> for PairSquares<'_> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const u16, n: usize) -> (f32, f32) {
+        // SAFETY: as above.
+        let products = unsafe { brain::vdpbf16::products_inline(self.0.as_ptr(), row, n) };
+        (products.ab, products.bb)
+    }
+}
+
+impl BrainRows<'_> {
+    /// On the sets of `isa`: dot products by `vdpbf16ps` where it has that.
+    pub(super) fn run_on(self, isa: VectorIsa) {
+        #[cfg(target_arch = "x86_64")]
+        if isa.bf16
+            && matches!(
+                self.task.measure,
+                RowMeasure::Dot | RowMeasure::DotAndSquare
+            )
+        {
+            // SAFETY: a `VectorIsa` holds only what is available.
+            unsafe { self.run_pairs() };
+            return;
+        }
+        isa.float.run(self);
+    }
+
+    /// # Safety
+    /// The machine has AVX512-BF16 and BMI2.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,bmi2")]
+    unsafe fn run_pairs(self) {
+        let BrainRows { query, task } = self;
+        assert_eq!(
+            query.len(),
+            task.columns,
+            "elements of a vector and of a row"
+        );
+        // SAFETY: the features are on.
+        unsafe {
+            match task.measure {
+                RowMeasure::DotAndSquare => task.each(&PairSquares(query)),
+                _ => task.each(&Pairs(query)),
+            }
+        }
+    }
+}
+
+/// Rows of bytes against a vector of bytes; at most [`bytes::COLUMNS_MAX`] columns.
+pub(super) struct ByteRows<'a> {
+    pub(super) query: &'a [i8],
+    pub(super) task: RowTask<'a, i8, i32>,
+}
+
+struct ByteMeasured<'a, V, M>(&'a [i8], PhantomData<(V, M)>);
+
+impl<V: bytes::Bytes, M: bytes::Measure> RowSums<i8, i32> for ByteMeasured<'_, V, M> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
+        // SAFETY: the caller's promise; the vector has as many elements as a row.
+        (
+            unsafe { bytes::walk::<V, M::Sums<V>>(row, self.0.as_ptr(), n) },
+            0,
+        )
+    }
+}
+
+struct ByteSquares<'a, V>(&'a [i8], PhantomData<V>);
+
+impl<V: bytes::Bytes> RowSums<i8, i32> for ByteSquares<'_, V> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
+        // SAFETY: as above.
+        unsafe { bytes::walk::<V, bytes::DotSquareSums<V>>(row, self.0.as_ptr(), n) }
+    }
+}
+
+impl bytes::Task for ByteRows<'_> {
+    #[inline(always)]
+    unsafe fn run<V: bytes::Bytes>(self) {
+        let ByteRows { query, task } = self;
+        assert_eq!(
+            query.len(),
+            task.columns,
+            "elements of a vector and of a row"
+        );
+        // SAFETY: the caller's promise.
+        unsafe {
+            match task.measure {
+                RowMeasure::Dot => task.each(&ByteMeasured::<V, Dot>(query, PhantomData)),
+                RowMeasure::Squared => task.each(&ByteMeasured::<V, Squared>(query, PhantomData)),
+                RowMeasure::Absolute => task.each(&ByteMeasured::<V, Absolute>(query, PhantomData)),
+                RowMeasure::DotAndSquare => task.each(&ByteSquares::<V>(query, PhantomData)),
+            }
+        }
+    }
+}
