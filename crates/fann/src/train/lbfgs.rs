@@ -130,7 +130,7 @@ fn search<E>(
         add_times(&mut parameters, length, direction);
         let point = at(parameters)?;
         // Written so that NaN is too long a step.
-        let falls = point.loss <= from.loss + ENOUGH * length * slope;
+        let falls = point.loss < from.loss && point.loss <= from.loss + ENOUGH * length * slope;
         if !falls {
             high = length;
         } else if dot(&point.gradient, direction) < FLATTER * slope {
