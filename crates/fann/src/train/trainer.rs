@@ -62,8 +62,9 @@ pub struct Report {
 /// let inputs = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
 /// let samples = Samples::values(&inputs, 2, &[0.0, 1.0, 1.0, 0.0], 1)?;
 /// let mut network = NetworkBuilder::new(2)
-///     .layer(4, Activation::Tanh)
+///     .layer(8, Activation::Tanh)
 ///     .layer(1, Activation::Sigmoid)
+///     .seed(1)
 ///     .build()?;
 /// let options = TrainOptions::new(Loss::BinaryCrossEntropy, Optimizer::lbfgs());
 /// train(&mut network, &samples, &options)?;
