@@ -316,5 +316,33 @@ def quantization():
         put("quantization", f"wrong-{name}", other | {"quantization": groups})
 
 
-for make in [vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers]:
+def fann():
+    goldens = ROOT / "crates/fann/tests/goldens"
+    for name in ["ours", "sparse", "stepwise", "shortcut"]:
+        put("fann", f"net-{name}", (goldens / f"{name}.net").read_bytes())
+    text = (goldens / "ours.net").read_text()
+    for name, (old, new) in {"sizes": ("layer_sizes=4 7", "layer_sizes=4 99999999999999999999"), "none": ("(4, 5, 1e0)", "()"), "from": ("weight)=(0, ", "weight)=(1e300, "),
+                             "fixed": ("FANN_FLO", "FANN_FIX"), "sparse": ("layer_sizes=4 7 5 3", "layer_sizes=4 7")}.items():
+        put("fann", f"net-wrong-{name}", text.replace(old, new, 1))
+
+    def native(kind, inputs, layers, body, version=1, count=None):
+        head = b"LATFANN\0" + struct.pack("<4I", version, kind, inputs, len(layers) if count is None else count)
+        return head + b"".join(struct.pack("<IIf", *layer) for layer in layers) + body + bytes(8)
+
+    two = [(3, 4, 0.1), (2, 6, 0.0)]
+    put("fann", "native", native(0, 2, two, struct.pack("<17f", *range(17))))
+    put("fann", "native-int8", native(1, 2, two, struct.pack("<6f6b4f6b", *[0.1] * 6, *range(6), *[0.2] * 4, *range(6))))
+    for name, content in {"layers": native(0, 2, two, b"", count=1 << 31), "wide": native(0, (1 << 32) - 1, [((1 << 32) - 1, 0, 0.0)], b""), "none": native(0, 2, [], b""),
+                          "zero": native(0, 0, [(1, 0, 0.0)], bytes(4)), "code": native(0, 1, [(1, 9, 0.0)], bytes(8)), "slope": native(0, 1, [(1, 4, float("nan"))], bytes(8)),
+                          "version": native(0, 1, [(1, 0, 0.0)], bytes(8), version=2), "nan": native(0, 1, [(1, 0, 0.0)], b"\xff" * 8)}.items():
+        put("fann", f"native-{name}", content)
+    meta = {"__metadata__": {"activations": "relu,leaky_relu:0.5"}}
+    layers = {"layers.0.weight": tensor("F32", [2, 3], 0, 24), "layers.0.bias": tensor("F32", [2], 24, 32), "layers.1.weight": tensor("F32", [1, 2], 32, 40)}
+    put("fann", "tensors", file(meta | layers, bytes(40)))
+    for name, header in {"activations": layers, "word": {"__metadata__": {"activations": "relu,swish"}} | layers, "slope": {"__metadata__": {"activations": "relu,leaky_relu:nan"}} | layers,
+                         "few": {"__metadata__": {"activations": "relu"}} | layers, "numbers": meta | {f"layers.{'9' * 40}{k[8:]}": v for k, v in layers.items()}}.items():
+        put("fann", f"tensors-{name}", file(header, bytes(40)))
+
+
+for make in [vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers, fann]:
     make()

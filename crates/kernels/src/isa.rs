@@ -54,12 +54,12 @@ impl Isa {
 
     /// Runs `body` with the vectors of this instruction set.
     ///
-    /// `self` must be available: a [`crate::Cpu`] only ever holds one that is.
+    /// `self` must be available: a [`crate::Cpu`] or [`crate::Solo`] only ever holds one that is.
     #[inline]
     pub(crate) fn run<B: Body>(self, body: B) -> B::Out {
         match self {
             Isa::Scalar => body.run::<Scalar>(),
-            // SAFETY: `Cpu::new` refuses an instruction set that `is_available` denies.
+            // SAFETY: `Cpu::new` and `Solo::new` refuse an instruction set that `is_available` denies.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { crate::lanes::avx2::run(body) },
             // SAFETY: as above.

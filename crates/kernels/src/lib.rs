@@ -2,7 +2,7 @@
 //!
 //! In: slices of f32, weights as they are stored (f32, f16, bf16, packed bytes). Out: slices of f32.
 //! It does not know: models, plans, files. It reads no environment and starts threads only for a
-//! [`Cpu`].
+//! [`Cpu`]; a [`Solo`] does small work where it is called.
 //!
 //! Every operation is written once, over a vector of 16 f32 lanes, and compiled for plain Rust, AVX2,
 //! AVX-512 and NEON. All of them give the same bits, because the vector's methods do; only products
@@ -45,6 +45,7 @@ mod pooling;
 mod rope;
 mod scratch;
 mod softmax;
+mod solo;
 mod spans;
 pub mod vector;
 
@@ -71,4 +72,5 @@ pub use panel::{
 pub use pooling::{PoolKind, pool_rows};
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
+pub use solo::{LayerShape, Solo};
 pub use spans::StateSpan;
