@@ -40,6 +40,7 @@ mod norm;
 mod packed;
 mod parts;
 mod pool;
+mod real;
 mod rope;
 mod scratch;
 mod softmax;
@@ -61,6 +62,10 @@ pub use packed::{
     PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
     gate_packed, linear_packed, linear_packed_quantised, pack, pack_grouped, quantise_glu,
     quantise_norm, quantise_rows, quantise_select, unpack,
+};
+pub use real::{
+    LogRow, REAL_LANES, Real, dot_panel, dot_real, exp_most, exp_row, exp_sum, exp_sum_weighted,
+    squared_distance_panel,
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
