@@ -32,11 +32,11 @@ pub struct Divergence {
 /// use lattice_transport::{Ground, Points, SinkhornOptions, Weights, Workers, divergence};
 ///
 /// let x = Points::new(vec![0.0, 1.0, 2.0], 1)?;
-/// let y = Points::new(vec![0.5, 1.5, 2.5], 1)?;
+/// let y = Points::new(vec![0.25, 1.25, 2.25], 1)?;
 /// let third = Weights::uniform(3)?;
-/// let options = SinkhornOptions::new(0.1);
+/// let options = SinkhornOptions::new(0.5);
 /// let found = divergence(&Workers::serial(), (&x, &third), (&y, &third), Ground::SquaredEuclidean, &options)?;
-/// assert!((found.value - 0.25).abs() < 1e-6); // a translation by 0.5 costs 0.5^2
+/// assert!((found.value - 0.0625).abs() < 1e-6); // a translation by 0.25 costs 0.25^2
 /// # Ok::<(), lattice_transport::TransportError>(())
 /// ```
 ///
@@ -70,15 +70,31 @@ pub fn divergence_of_costs<C: Cost>(
     costs: [&C; 3],
     options: &SinkhornOptions<'_>,
 ) -> Result<Divergence, TransportError> {
+    let found = unchecked(workers, weights, costs, options)?;
+    Ok(Divergence {
+        value: found.value,
+        between: found.between.converged()?,
+        source: found.source.converged()?,
+        target: found.target.converged()?,
+    })
+}
+
+/// The divergence, its parts converged or not.
+pub(crate) fn unchecked<C: Cost>(
+    workers: &Workers,
+    weights: (&Weights, &Weights),
+    costs: [&C; 3],
+    options: &SinkhornOptions<'_>,
+) -> Result<Divergence, TransportError> {
     let (a, b) = weights;
     let problem = Problem::new(a, b, costs[0])?;
-    let between = sinkhorn(workers, &problem, options)?.converged()?;
+    let between = sinkhorn(workers, &problem, options)?;
     let alone = SinkhornOptions {
         start: None,
         ..*options
     };
-    let source = symmetric(workers, a, costs[1], &alone)?.converged()?;
-    let target = symmetric(workers, b, costs[2], &alone)?.converged()?;
+    let source = symmetric(workers, a, costs[1], &alone)?;
+    let target = symmetric(workers, b, costs[2], &alone)?;
     let mut value = between.objective - 0.5 * source.objective - 0.5 * target.objective;
     if options.marginals != Marginals::Balanced {
         value += 0.5 * options.epsilon * (a.mass() - b.mass()).powi(2);

@@ -1,4 +1,5 @@
 //! Exact, sliced and barycentres beside the values that POT and numpy give.
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions")]
 
 mod common;
 

@@ -29,11 +29,12 @@ pub use svg::{svg_from_report, svg_from_windows};
 pub use text::{text_from_report, text_from_windows};
 
 use crate::cost::Ground;
+use crate::divergence::{Divergence, unchecked};
 use crate::error::above_zero;
 use crate::random::Random;
-use crate::sinkhorn::{Domain, EpsilonScaling, SinkhornOptions};
+use crate::sinkhorn::{Acceleration, Domain, EpsilonScaling, SinkhornOptions};
 use crate::sliced::{Directions, Order, sliced_wasserstein};
-use crate::{TransportError, Weights, Workers, divergence_of_costs};
+use crate::{TransportError, Weights, Workers};
 
 use pooled::Pooled;
 
@@ -164,7 +165,8 @@ pub fn drift(
     let [old_sample, new_sample] = &samples;
     let pooled = Pooled::new(workers, baseline, old_sample, new, new_sample)?;
     let energy = permutation::test(workers, &pooled, options.permutations, &mut random)?;
-    let (divergence, epsilon) = debiased(workers, &pooled, options)?;
+    let debiased = debiased(workers, &pooled, options)?;
+    let [between, own, other] = [&debiased.between, &debiased.source, &debiased.target];
     let mut report = DriftReport {
         baseline_count: baseline.count(),
         new_count: new.count(),
@@ -174,8 +176,9 @@ pub fn drift(
         energy: energy.observed,
         p_value: energy.p_value,
         permutations: options.permutations,
-        divergence,
-        epsilon,
+        divergence: debiased.value,
+        divergence_error: between.error.max(own.error).max(other.error),
+        epsilon: between.epsilon,
         sliced: sliced(workers, baseline, new, options)?,
         mean_shift: mean_shift(baseline, new),
         displacement: items::displacement(baseline, new, options.listed),
@@ -188,12 +191,12 @@ pub fn drift(
     Ok(report)
 }
 
-/// The debiased divergence of both samples, and the epsilon it was taken at.
+/// The debiased divergence of both samples. Far clusters may keep it from converging; then the report says so.
 fn debiased(
     workers: &Workers,
     pooled: &Pooled,
     options: &DriftOptions,
-) -> Result<(f64, f64), TransportError> {
+) -> Result<Divergence, TransportError> {
     let costs = pooled.costs(options.ground)?;
     let mean = pooled.mean_between(options.ground);
     // Sets that are one point each have no scale; any epsilon gives 0.
@@ -201,15 +204,18 @@ fn debiased(
     let epsilon = scale * options.epsilon_share;
     let [old, new] = [Weights::uniform(pooled.old)?, Weights::uniform(pooled.new)?];
     let solve = SinkhornOptions {
-        tolerance: 1e-4,
+        tolerance: DIVERGENCE_TOLERANCE,
         domain: Domain::Kernel,
+        acceleration: Acceleration::OverRelaxation,
         scaling: Some(EpsilonScaling::from(scale)),
         ..SinkhornOptions::new(epsilon)
     };
     let [between, own, other] = &costs;
-    let found = divergence_of_costs(workers, (&old, &new), [between, own, other], &solve)?;
-    Ok((found.value, epsilon))
+    unchecked(workers, (&old, &new), [between, own, other], &solve)
 }
+
+/// L1 error of the marginals at which the divergence counts as converged.
+pub(crate) const DIVERGENCE_TOLERANCE: f64 = 1e-4;
 
 fn sliced(
     workers: &Workers,

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::DIVERGENCE_TOLERANCE;
 use super::items::Item;
 use super::monitor::DriftWindow;
 use super::report::DriftReport;
@@ -57,11 +58,15 @@ pub fn text_from_report(report: &DriftReport) -> String {
     );
     line(&mut out, "p-value", &test);
     line(&mut out, "energy distance", &figure(report.energy));
-    let divergence = format!(
+    let mut divergence = format!(
         "{} (epsilon {})",
         figure(report.divergence),
         figure(report.epsilon)
     );
+    if report.divergence_error > DIVERGENCE_TOLERANCE {
+        let error = figure(report.divergence_error);
+        let _ = write!(divergence, ", not converged: marginal error {error}");
+    }
     line(&mut out, "divergence", &divergence);
     line(&mut out, "sliced distance", &figure(report.sliced));
     line(&mut out, "mean shift", &figure(report.mean_shift));

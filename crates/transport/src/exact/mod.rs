@@ -43,7 +43,7 @@ pub struct ExactSolution {
 /// ```
 ///
 /// # Errors
-/// Masses that differ, costs that are no numbers, a matrix that cannot be addressed.
+/// Masses that differ, costs that are no numbers or whose sums overflow, a matrix that cannot be addressed.
 pub fn exact<C: Cost>(
     workers: &Workers,
     problem: &Problem<'_, C>,

@@ -23,6 +23,13 @@ pub(super) fn solve(
     let largest = costs.iter().fold(0.0f64, |m, c| m.max(c.abs()));
     // Dearer than any path of real arcs.
     let dear = (largest + 1.0) * (rows + columns) as f64;
+    if !(dear * (rows + columns) as f64).is_finite() {
+        return Err(TransportError::Setting {
+            name: "the largest cost",
+            value: largest,
+            expected: "a number whose sums do not overflow",
+        });
+    }
     let mut tree = Tree::new(supply, demand, dear);
     let mut search = Search {
         costs,

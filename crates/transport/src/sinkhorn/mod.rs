@@ -193,7 +193,7 @@ impl<C: Cost> Run<'_, C> {
     fn stage(&mut self, epsilon: f64, last: bool) -> Result<(Outcome, f64), TransportError> {
         let (tolerance, most) = self.limits(last);
         let [rows, columns] = self.penalties.map(|rho| Side { rho, epsilon });
-        let mut relaxation = Relaxation::new(self.options.acceleration);
+        let mut relaxation = Relaxation::new(self.options.acceleration, self.problem.source.mass());
         let mut sums = vec![Sum::default(); self.at.f.len()];
         let mut column_sums = vec![Sum::default(); self.at.g.len()];
         // The error of the columns before they are updated; after a plain update they are met.

@@ -67,9 +67,9 @@ pub enum Acceleration {
     #[default]
     None,
     /// Every update is drawn out by a factor found from the rate at which the error falls (the adaptive successive
-    /// over-relaxation of Hageman and Young, for Sinkhorn: Lehmann, von Renesse, Sambale and Uschmajew, 2022). Whenever
-    /// the error grows to ten times its least, it is given up for plain iterations, which converge from anywhere;
-    /// and the last iterations are plain ones. So it ends where plain iterations end.
+    /// over-relaxation of Hageman and Young, for Sinkhorn: Lehmann, von Renesse, Sambale and Uschmajew, 2022). When the
+    /// error grows to ten times its least, it begins anew from plain iterations, four times at the most, and then stays
+    /// with them: they converge from anywhere. The last iterations are plain ones too, so it ends where they end.
     OverRelaxation,
 }
 
