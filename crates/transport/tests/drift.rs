@@ -44,7 +44,10 @@ fn set(seed: u64, count: usize, dimension: usize, moved: f64) -> EmbeddingSet {
 #[test]
 fn the_moved_set_of_the_table_is_found_and_the_other_is_not() {
     let workers = Workers::new(2).expect("threads start");
-    let options = DriftOptions::default();
+    let options = DriftOptions {
+        directions: 1000,
+        ..DriftOptions::default()
+    };
     let baseline = set(1, 1000, 384, 0.0);
     let same = drift(&workers, &baseline, &set(2, 1000, 384, 0.0), &options).expect("it compares");
     let moved =
