@@ -42,6 +42,7 @@ mod panel;
 mod parts;
 mod pool;
 mod pooling;
+mod real;
 mod rope;
 mod scratch;
 mod softmax;
@@ -70,6 +71,10 @@ pub use panel::{
     PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, panel_products,
 };
 pub use pooling::{PoolKind, pool_rows};
+pub use real::{
+    LogRow, REAL_LANES, Real, dot_panel, dot_real, exp_most, exp_row, exp_sum, exp_sum_weighted,
+    squared_distance_panel,
+};
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
 pub use solo::{LayerShape, Solo};

@@ -17,6 +17,15 @@ const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts; n times the first is exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
+/// Of r^7 down to r^2.
+pub(crate) const EXP_POLY: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_5e-1,
+    0.5,
+];
 /// exp rounds to 0 below and to infinity above.
 const EXP_MIN: f32 = -104.0;
 const EXP_MAX: f32 = 89.0;
@@ -30,15 +39,9 @@ pub(crate) fn exp<L: Lanes>(x: L) -> L {
     let n = x.mul(L::splat(LOG2_E)).round();
     let r = n.fma(L::splat(-LN2_HIGH), x);
     let r = n.fma(L::splat(-LN2_LOW), r);
-    let mut p = L::splat(1.987_569_1e-4);
-    for c in [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
-        p = p.fma(r, L::splat(c));
+    let mut p = L::splat(EXP_POLY[0]);
+    for c in &EXP_POLY[1..] {
+        p = p.fma(r, L::splat(*c));
     }
     let p = p.fma(r.mul(r), r).add(L::splat(1.0));
     p.scale2(n)
