@@ -27,9 +27,11 @@
 
 pub mod backend;
 pub mod checkpoint;
+mod deep;
 mod engine;
 mod error;
 pub mod generate;
+pub mod grammar;
 mod model;
 pub mod models;
 pub mod plan;
@@ -38,8 +40,9 @@ pub mod quantize;
 pub mod sample;
 mod text;
 pub mod tokenizer;
+pub mod tools;
 
 pub use engine::{ChatRequest, Engine, EngineOptions};
 pub use error::Error;
 pub use model::Model;
-pub use text::{open_tokenizer, tokenizer_source};
+pub use text::{open_tokenizer, tokenizer_source, tool_format};
