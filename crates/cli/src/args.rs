@@ -320,6 +320,8 @@ pub(crate) struct ChatArgs {
     /// Tokens it may think for before it is made to answer
     #[arg(long, value_name = "N", requires = "think")]
     pub(crate) think_budget: Option<usize>,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
     /// Print events for programs: `@@lattice {"ev":...}` lines
     #[arg(long)]
     pub(crate) json: bool,
@@ -332,6 +334,26 @@ pub(crate) struct ChatArgs {
     pub(crate) source: ModelArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// What the answer is held to.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct FormArgs {
+    /// Hold the answer to the JSON schema in FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Hold the answer to a regular expression that it matches whole
+    #[arg(long, value_name = "REGEX", conflicts_with = "schema")]
+    pub(crate) regex: Option<String>,
+    /// Hold the answer to the grammar in FILE: .lark or .gbnf
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["schema", "regex"])]
+    pub(crate) grammar: Option<PathBuf>,
+    /// Offer the tools in FILE, a list as OpenAI writes it; calls are printed, nothing is run
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["schema", "regex", "grammar"])]
+    pub(crate) tools: Option<PathBuf>,
+    /// Which tools it calls: auto, none, required, or the name of one
+    #[arg(long, value_name = "CHOICE", requires = "tools")]
+    pub(crate) tool_choice: Option<String>,
 }
 
 /// `lattice show`

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::checkpoint::GenerationDefaults;
 use lattice_inference::plan::Footprint;
-use lattice_inference::{Model, tokenizer_source};
+use lattice_inference::{Model, tokenizer_source, tool_format};
 use serde_json::{Value, json};
 
 use crate::args::ShowArgs;
@@ -30,6 +30,8 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
             args.tensors,
         );
         value["tokenizer"] = json!(tokenizer.ok());
+        let format = tool_format(&files, &model).ok().flatten();
+        value["tool_format"] = json!(format.map(|format| format.name()));
         writeln!(out, "{value}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -37,6 +39,11 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     match &tokenizer {
         Ok(source) => writeln!(out, "tokenizer   {source}")?,
         Err(error) => writeln!(out, "tokenizer   none: {}", visible(&error.to_string()))?,
+    }
+    match tool_format(&files, &model) {
+        Ok(Some(format)) => writeln!(out, "tool calls  {}", format.name())?,
+        // Without a tokenizer there is no template to look at.
+        Ok(None) | Err(_) => writeln!(out, "tool calls  none")?,
     }
     if let Some(memory) = memory {
         memory.print(&mut out)?;

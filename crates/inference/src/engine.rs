@@ -9,13 +9,15 @@ use crate::Error;
 use crate::backend::{Backend, LoadOptions};
 use crate::checkpoint::{GenerationDefaults, ModelFiles, OpenOptions};
 use crate::encoder::EncoderError;
-use crate::generate::{Generator, GeneratorOptions, Request, Thinking};
+use crate::generate::{Constraint, Generator, GeneratorOptions, Request, Thinking};
+use crate::grammar::{Grammar, Grammars};
 use crate::model::{Model, Purpose};
 use crate::sample::SamplerOptions;
 use crate::text::{open_template, open_tokenizer, stop_ids};
 use crate::tokenizer::{
     ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, TextError, Tokenizer,
 };
+use crate::tools::{Tool, ToolChoice, ToolError, ToolFormat, ToolStream, grammar_from_tools};
 
 /// Everything a caller may choose about an engine.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +48,8 @@ pub struct Engine {
     pub defaults: GenerationDefaults,
     /// Runs requests.
     pub generator: Generator,
+    /// The grammars that answers may be held to.
+    pub grammars: Grammars,
     template: Option<ChatTemplate>,
     stop_ids: Vec<u32>,
 }
@@ -72,8 +76,10 @@ impl Engine {
         let runner = backend.load(plan, checkpoint, &options.load)?;
         let tokenizer = Arc::new(tokenizer);
         let shared: Arc<dyn Tokenizer> = Arc::<HfTokenizer>::clone(&tokenizer);
+        let grammars = Grammars::new(Arc::clone(&shared));
         let generator = Generator::with_options(runner, shared, options.generator);
         Ok(Self {
+            grammars,
             model,
             tokenizer,
             defaults,
@@ -143,6 +149,71 @@ impl Engine {
         Ok(ChatRequest {
             request,
             notes: rendered.notes,
+        })
+    }
+
+    /// Holds the answer to a request to a grammar. `may_think`: a model that opens its thinking block by itself may do so
+    /// first.
+    ///
+    /// # Errors
+    /// The grammar is wrong, too large, or nothing satisfies it.
+    pub fn hold(
+        &self,
+        request: &mut Request,
+        grammar: &Grammar,
+        may_think: bool,
+    ) -> Result<(), Error> {
+        let compiled = self.grammars.compile(grammar)?;
+        request.constraint = Some(Constraint {
+            guide: Box::new(compiled.guide(&request.stop_ids)),
+            may_think,
+        });
+        Ok(())
+    }
+
+    /// The form in which the model writes calls of tools, as its template asks for it.
+    pub fn tool_format(&self) -> Option<ToolFormat> {
+        ToolFormat::from_template(self.template.as_ref()?.tools_source())
+    }
+
+    /// The grammar that holds an answer to a choice of tools, where one is needed.
+    ///
+    /// # Errors
+    /// The model's form of calls is not known, or cannot hold to a strict schema.
+    pub fn tool_grammar(
+        &self,
+        tools: &[Tool],
+        choice: &ToolChoice,
+        parallel: bool,
+    ) -> Result<Option<Grammar>, Error> {
+        let format = self.known_tool_format()?;
+        let control = self.tokenizer.control_ids();
+        let is_token = |tag: &str| control.iter().any(|(spelling, _)| *spelling == tag);
+        Ok(grammar_from_tools(
+            format, tools, choice, parallel, &is_token,
+        )?)
+    }
+
+    /// A reader of one answer that may call `tools`.
+    ///
+    /// # Errors
+    /// The model's form of calls is not known.
+    pub fn tool_stream(&self, tools: Vec<Tool>) -> Result<ToolStream, Error> {
+        let format = self.known_tool_format()?;
+        // Tags that are tokens without a text.
+        let hidden = |tag: &&str| {
+            let id = self.tokenizer.id_from_token(tag)?;
+            let hidden = self.tokenizer.bytes_from_id(id)?.is_empty();
+            hidden.then(|| (id, (*tag).to_owned()))
+        };
+        let marks = format.marks().iter().filter_map(hidden).collect();
+        Ok(ToolStream::new(format, tools).with_marks(marks))
+    }
+
+    fn known_tool_format(&self) -> Result<ToolFormat, ToolError> {
+        self.tool_format().ok_or_else(|| ToolError {
+            field: "tools".to_owned(),
+            reason: "the model's chat template asks for no form of calls that is known".to_owned(),
         })
     }
 

@@ -22,6 +22,12 @@ pub enum Error {
     /// In a request.
     #[error(transparent)]
     Request(#[from] crate::generate::RequestError),
+    /// In a grammar that a text is to be held to.
+    #[error(transparent)]
+    Grammar(#[from] crate::grammar::GrammarError),
+    /// In the tools of a request.
+    #[error(transparent)]
+    Tool(#[from] crate::tools::ToolError),
     /// While choosing a token.
     #[error(transparent)]
     Sample(#[from] crate::sample::SampleError),

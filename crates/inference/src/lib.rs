@@ -27,10 +27,12 @@
 
 pub mod backend;
 pub mod checkpoint;
+mod deep;
 pub mod encoder;
 mod engine;
 mod error;
 pub mod generate;
+pub mod grammar;
 mod model;
 pub mod models;
 pub mod plan;
@@ -39,9 +41,10 @@ pub mod quantize;
 pub mod sample;
 mod text;
 pub mod tokenizer;
+pub mod tools;
 
 pub use encoder::{CrossEncoder, Encoder, EncoderOptions};
 pub use engine::{ChatRequest, Engine, EngineOptions};
 pub use error::Error;
 pub use model::{Model, Purpose};
-pub use text::{open_tokenizer, tokenizer_source};
+pub use text::{open_tokenizer, tokenizer_source, tool_format};

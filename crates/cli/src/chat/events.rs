@@ -6,9 +6,10 @@
 
 use std::io::{self, Write};
 
+use lattice_inference::tools::ToolEvent;
 use serde_json::{Value, json};
 
-use super::session::{Piece, Session, Turn};
+use super::session::{Piece, Session, Turn, call_id};
 
 /// What each line begins with.
 const MARK: &str = "@@lattice ";
@@ -43,6 +44,7 @@ impl<W: Write> Events<W> {
             "parameters": engine.model.plan.parameters(),
             "context": engine.generator.limits().context_tokens_max,
             "version": env!("CARGO_PKG_VERSION"),
+            "tool_format": engine.tool_format().map(|format| format.name()),
             "notes": engine.model.all_notes().collect::<Vec<_>>(),
         }))
     }
@@ -58,7 +60,27 @@ impl<W: Write> Events<W> {
         if piece.thinking {
             event["thinking"] = Value::Bool(true);
         }
-        self.send(&event)
+        self.send(&event)?;
+        piece.calls.iter().try_for_each(|call| self.call(call))
+    }
+
+    /// A piece of a call of a tool.
+    fn call(&mut self, event: &ToolEvent) -> io::Result<()> {
+        let event = match event {
+            // Text came with the token, and notes come with the end.
+            ToolEvent::Text(_) | ToolEvent::Note(_) => return Ok(()),
+            ToolEvent::Begin { index, name } => {
+                json!({"index": index, "id": call_id(*index), "name": name})
+            }
+            ToolEvent::Arguments { index, json } => json!({"index": index, "arguments": json}),
+            ToolEvent::End { index } => json!({"index": index, "done": true}),
+            ToolEvent::Broken { index } => json!({"index": index, "broken": true}),
+        };
+        let mut tagged = json!({"ev": "tool_call"});
+        if let (Value::Object(tagged), Value::Object(fields)) = (&mut tagged, event) {
+            tagged.extend(fields);
+        }
+        self.send(&tagged)
     }
 
     /// The end of an answer.
@@ -80,6 +102,15 @@ impl<W: Write> Events<W> {
             "cached_tokens": usage.cached_tokens,
             "gen_tokens": usage.generated_tokens,
         });
+        if turn.incomplete {
+            event["incomplete"] = Value::Bool(true);
+        }
+        if !turn.calls.is_empty() {
+            event["tool_calls"] = json!(turn.calls);
+            if turn.reason.word() == "stop" {
+                event["stop_reason"] = json!("tool_calls");
+            }
+        }
         if let Some(failure) = turn.failure() {
             event["msg"] = Value::String(failure.to_string());
         }
@@ -124,6 +155,7 @@ mod tests {
             id,
             text: "a\n\"",
             thinking,
+            calls: &[],
         };
         let event = sent(|events| events.piece(&piece(Some(7), false)));
         let expected = json!({"ev": "gen_token", "token": "a\n\"", "token_id": 7, "done": false});
@@ -139,6 +171,8 @@ mod tests {
             text: String::new(),
             thinking: String::new(),
             reason: StopReason::Cancelled,
+            incomplete: false,
+            calls: Vec::new(),
             usage: Usage::default(),
             notes: Vec::new(),
         };

@@ -7,6 +7,7 @@ mod act;
 mod choices;
 mod commands;
 pub(crate) mod events;
+mod form;
 mod helper;
 mod input;
 pub(crate) mod interrupt;

@@ -7,12 +7,15 @@ use lattice_inference::tokenizer::{ChatMessage, Role};
 use serde_json::{Map, Value};
 
 use super::choices::{ChoiceError, Choices};
+use super::form::Form;
 use super::session::Ask;
 
 /// A request that was understood.
 pub(crate) struct Asked {
     pub(crate) ask: Ask,
     pub(crate) choices: Choices,
+    /// What the answer is held to; what the flags say where the request says nothing.
+    pub(crate) form: Option<Form>,
     /// Fields without a meaning.
     pub(crate) ignored: Vec<String>,
 }
@@ -28,6 +31,7 @@ pub(crate) fn parse(line: &[u8], choices: &Choices, system: Option<&str>) -> Res
         return Err("not a JSON object".to_owned());
     };
     let ask = ask(&mut fields, system)?;
+    let form = Form::from_fields(&mut fields)?;
     let (mut choices, mut ignored) = (choices.clone(), Vec::new());
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
         match choices.set(&name, &value) {
@@ -39,6 +43,7 @@ pub(crate) fn parse(line: &[u8], choices: &Choices, system: Option<&str>) -> Res
     Ok(Asked {
         ask,
         choices,
+        form,
         ignored,
     })
 }

@@ -7,6 +7,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use lattice_inference::generate::StopReason;
+use lattice_inference::tools::ToolEvent;
 
 use super::session::{Piece, Turn};
 use crate::args;
@@ -78,7 +79,23 @@ impl<W: Write> Screen<W> {
             (true, Look::Bare | Look::Full) => self.thought(piece.text)?,
             (false, _) => self.said(piece.text)?,
         }
+        for event in piece.calls {
+            self.call(event)?;
+        }
         self.out.flush()
+    }
+
+    /// Shows a call as `name {"arguments": ...}`, on lines of its own.
+    fn call(&mut self, event: &ToolEvent) -> io::Result<()> {
+        match event {
+            ToolEvent::Begin { name, .. } => {
+                let fresh = matches!(self.last, Last::Nothing | Last::Said { line_ended: true });
+                self.said(&format!("{}{name} ", if fresh { "" } else { "\n" }))
+            }
+            ToolEvent::Arguments { json, .. } => self.said(json),
+            ToolEvent::End { .. } | ToolEvent::Broken { .. } => self.said("\n"),
+            ToolEvent::Text(_) | ToolEvent::Note(_) => Ok(()),
+        }
     }
 
     fn thought(&mut self, text: &str) -> io::Result<()> {
@@ -209,6 +226,7 @@ fn ending(reason: &StopReason) -> &'static str {
     match reason {
         StopReason::EndOfText(_) => "stop",
         StopReason::StopString(_) => "stop string",
+        StopReason::Complete => "complete",
         StopReason::MaxTokens => "length",
         StopReason::ContextFull => "context full",
         StopReason::Cancelled => "stopped",
@@ -248,7 +266,14 @@ mod tests {
         let mut screen = Screen::new(Vec::new(), look);
         for &(text, thinking) in pieces {
             let id = Some(1);
-            screen.piece(&Piece { id, text, thinking }).unwrap();
+            let calls = &[];
+            let piece = Piece {
+                id,
+                text,
+                thinking,
+                calls,
+            };
+            screen.piece(&piece).unwrap();
         }
         screen.end_answer().unwrap();
         String::from_utf8(screen.out).unwrap()
@@ -286,6 +311,8 @@ mod tests {
             text: String::new(),
             thinking: String::new(),
             reason: StopReason::EndOfText(0),
+            incomplete: false,
+            calls: Vec::new(),
             usage,
             notes: Vec::new(),
         };

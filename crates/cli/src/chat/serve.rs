@@ -55,7 +55,10 @@ fn answer<W: io::Write>(
     for field in &asked.ignored {
         events.warning(&format!("ignored field: {field}"))?;
     }
-    let result = session.answer(asked.ask, &asked.choices, &mut |piece| events.piece(piece));
+    let form = asked.form.unwrap_or_else(|| session.form.clone());
+    let result = session.answer(asked.ask, &asked.choices, &form, &mut |piece| {
+        events.piece(piece)
+    });
     match result {
         Ok(turn) => events.done(&turn)?,
         Err(error @ AskError::Write(_)) => return Err(error.into()),

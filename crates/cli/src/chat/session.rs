@@ -8,10 +8,13 @@ use std::io;
 use lattice_inference::generate::{
     Event, Failure, Part, Request, RequestError, RequestId, StopReason, Usage,
 };
-use lattice_inference::tokenizer::{ChatMessage, ChatOptions, Role};
+use lattice_inference::tokenizer::{ChatMessage, ChatOptions, Function, Role, ToolCall};
+use lattice_inference::tools::{ToolChoice, ToolEvent, ToolStream};
 use lattice_inference::{Engine, Error};
+use serde_json::Value;
 
 use super::choices::Choices;
+use super::form::Form;
 use super::interrupt::Interrupt;
 use crate::args::ChatArgs;
 
@@ -21,6 +24,8 @@ pub(crate) struct Session {
     /// The model's name, for people.
     pub(crate) name: String,
     pub(crate) choices: Choices,
+    /// What answers are held to.
+    pub(crate) form: Form,
     pub(crate) system: Option<String>,
     /// What was said, without the system message.
     pub(crate) messages: Vec<ChatMessage>,
@@ -44,6 +49,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) text: &'a str,
     /// Whether it is thought and not said.
     pub(crate) thinking: bool,
+    /// What it brings of calls of tools, which are no part of the text.
+    pub(crate) calls: &'a [ToolEvent],
 }
 
 /// Hears the pieces of an answer. Its first error ends the answer.
@@ -57,6 +64,10 @@ pub(crate) struct Turn {
     /// The pieces that were thought.
     pub(crate) thinking: String,
     pub(crate) reason: StopReason,
+    /// It is the beginning of what its grammar has.
+    pub(crate) incomplete: bool,
+    /// The calls of tools that are whole.
+    pub(crate) calls: Vec<ToolCall>,
     pub(crate) usage: Usage,
     /// What was done to the conversation that nobody asked for.
     pub(crate) notes: Vec<String>,
@@ -95,6 +106,8 @@ impl Session {
         interrupt: Interrupt,
         sequences_max: usize,
     ) -> anyhow::Result<Self> {
+        // Before a large model is read.
+        let form = Form::from_args(&args.form)?;
         let files = args.source.resolve(args.model.as_deref())?;
         let name = files.name();
         let options = args.run.engine_options(&args.source, sequences_max);
@@ -103,6 +116,7 @@ impl Session {
             engine,
             name,
             choices: Choices::from_args(args),
+            form,
             system: args.system.clone().filter(|text| !text.is_empty()),
             messages: Vec::new(),
             totals: Totals::default(),
@@ -119,7 +133,8 @@ impl Session {
     ) -> Result<Turn, AskError> {
         self.messages.push(ChatMessage::new(Role::User, text));
         let choices = self.choices.clone();
-        let result = self.answer(self.conversation(), &choices, listener);
+        let form = self.form.clone();
+        let result = self.answer(self.conversation(), &choices, &form, listener);
         let answered = result
             .as_ref()
             .is_ok_and(|turn| turn.failure().is_none() && turn.says_something());
@@ -144,26 +159,64 @@ impl Session {
         &mut self,
         ask: Ask,
         choices: &Choices,
+        form: &Form,
         listener: &mut Listener<'_>,
     ) -> Result<Turn, AskError> {
-        let (mut request, mut notes) = self.request(ask, choices)?;
+        let (mut request, mut notes) = self.request(ask, choices, form)?;
+        let tools = self.hold(&mut request, choices, form)?;
         if choices.think && request.thinking.is_none() {
             notes.push("this model has no thinking block: it answers at once".to_owned());
         }
         choices.apply(&mut request);
         self.interrupt.hold();
-        let turn = self.run(request, listener)?;
-        let turn = Turn { notes, ..turn };
+        let mut turn = self.run(request, tools, listener)?;
+        turn.notes.splice(0..0, notes);
         self.totals.add(&turn.usage);
         Ok(turn)
     }
 
-    fn request(&self, ask: Ask, choices: &Choices) -> Result<(Request, Vec<String>), Error> {
+    /// Holds a request to the form; the reader of calls, where there may be some.
+    fn hold(
+        &self,
+        request: &mut Request,
+        choices: &Choices,
+        form: &Form,
+    ) -> Result<Option<ToolStream>, Error> {
+        if let Some(grammar) = &form.grammar {
+            self.engine.hold(request, grammar, choices.think)?;
+        }
+        let Some(tools) = form
+            .tools
+            .as_ref()
+            .filter(|tools| tools.choice != ToolChoice::None)
+        else {
+            return Ok(None);
+        };
+        let grammar = self
+            .engine
+            .tool_grammar(&tools.list, &tools.choice, tools.parallel)?;
+        if let Some(grammar) = grammar {
+            self.engine.hold(request, &grammar, choices.think)?;
+        }
+        Ok(Some(self.engine.tool_stream(tools.list.clone())?))
+    }
+
+    fn request(
+        &self,
+        ask: Ask,
+        choices: &Choices,
+        form: &Form,
+    ) -> Result<(Request, Vec<String>), Error> {
         match ask {
             Ask::Raw(text) => Ok((self.engine.complete(&text)?, Vec::new())),
             Ask::Chat(messages) => {
                 let options = ChatOptions {
                     enable_thinking: Some(choices.think),
+                    tools: form
+                        .tools
+                        .as_ref()
+                        .filter(|tools| tools.choice != ToolChoice::None)
+                        .map(|tools| tools.values.clone()),
                     ..ChatOptions::default()
                 };
                 let chat = self.engine.chat(&messages, &options)?;
@@ -174,10 +227,18 @@ impl Session {
 
     /// Steps the generator until the answer ends. Ctrl-C is looked for at every step, so that it also stops
     /// the reading of a long prompt, which says nothing.
-    fn run(&mut self, request: Request, listener: &mut Listener<'_>) -> Result<Turn, AskError> {
+    fn run(
+        &mut self,
+        request: Request,
+        tools: Option<ToolStream>,
+        listener: &mut Listener<'_>,
+    ) -> Result<Turn, AskError> {
         let generator = &mut self.engine.generator;
         let id = generator.submit(request).map_err(Error::from)?;
-        let mut heard = Heard::default();
+        let mut heard = Heard {
+            tools,
+            ..Heard::default()
+        };
         loop {
             for event in generator.step() {
                 if event.request() != id {
@@ -188,8 +249,14 @@ impl Session {
                     drain(generator, id);
                     return Err(AskError::Write(error));
                 }
-                if let Event::Done { reason, usage, .. } = event {
-                    return Ok(heard.turn(reason, usage));
+                if let Event::Done {
+                    reason,
+                    incomplete,
+                    usage,
+                    ..
+                } = event
+                {
+                    return Ok(heard.turn(reason, incomplete, usage));
                 }
             }
             if self.interrupt.pressed() {
@@ -233,9 +300,15 @@ impl Turn {
         let thinking = self.thinking.trim_matches('\n');
         ChatMessage {
             reasoning_content: (!thinking.is_empty()).then(|| thinking.to_owned()),
+            tool_calls: (!self.calls.is_empty()).then(|| self.calls.clone()),
             ..ChatMessage::new(Role::Assistant, self.text.clone())
         }
     }
+}
+
+/// What links a call to its answer.
+pub(crate) fn call_id(index: usize) -> String {
+    format!("call_{index}")
 }
 
 /// What an answer has been so far.
@@ -245,31 +318,86 @@ struct Heard {
     thinking: String,
     /// A thinking block was closed, and the answer has not begun.
     after_block: bool,
+    /// Reads calls, where there are tools.
+    tools: Option<ToolStream>,
+    /// Calls so far, with their arguments as text.
+    calls: Vec<ToolCall>,
+    /// Calls that broke off, by their place.
+    broken: Vec<usize>,
+    notes: Vec<String>,
 }
 
 impl Heard {
     fn take(&mut self, event: &Event, listener: &mut Listener<'_>) -> io::Result<()> {
         let (id, text, part) = match event {
             Event::Token { id, text, part, .. } => (Some(*id), text.as_str(), *part),
-            Event::Done { text, part, .. } if !text.is_empty() => (None, text.as_str(), *part),
+            Event::Done { text, part, .. } => (None, text.as_str(), *part),
             _ => return Ok(()),
         };
+        let mut events = Vec::new();
         let text = match part {
-            Part::Answer => self.answer_text(text),
-            Part::Thinking => text,
+            Part::Answer => self.answer_text(text).to_owned(),
+            Part::Thinking => text.to_owned(),
             // How a block is marked is the model's business.
-            Part::Mark => "",
+            Part::Mark => String::new(),
         };
+        let text = match &mut self.tools {
+            Some(tools) if part == Part::Answer || id.is_none() => {
+                match id {
+                    Some(id) => tools.push_token(id, &text, &mut events),
+                    None => {
+                        tools.push(if part == Part::Answer { &text } else { "" }, &mut events);
+                        tools.finish(&mut events);
+                    }
+                }
+                self.take_calls(&events)
+            }
+            _ => text,
+        };
+        if id.is_none() && text.is_empty() && events.is_empty() {
+            return Ok(());
+        }
         match part {
-            Part::Answer => self.text.push_str(text),
-            Part::Thinking => self.thinking.push_str(text),
+            Part::Answer => self.text.push_str(&text),
+            Part::Thinking => self.thinking.push_str(&text),
             Part::Mark => self.after_block = self.text.is_empty(),
         }
         listener(&Piece {
             id,
-            text,
+            text: &text,
             thinking: part != Part::Answer,
+            calls: &events,
         })
+    }
+
+    /// Keeps the calls; the text beside them.
+    fn take_calls(&mut self, events: &[ToolEvent]) -> String {
+        let mut text = String::new();
+        for event in events {
+            match event {
+                ToolEvent::Text(piece) => text.push_str(piece),
+                ToolEvent::Begin { index, name } => self.calls.push(ToolCall {
+                    id: Some(call_id(*index)),
+                    kind: Some("function".to_owned()),
+                    function: Function {
+                        name: name.clone(),
+                        arguments: Value::String(String::new()),
+                    },
+                }),
+                ToolEvent::Arguments { index, json } => {
+                    let call = self.calls.get_mut(*index);
+                    if let Some(Value::String(so_far)) =
+                        call.map(|call| &mut call.function.arguments)
+                    {
+                        so_far.push_str(json);
+                    }
+                }
+                ToolEvent::End { .. } => {}
+                ToolEvent::Broken { index } => self.broken.push(*index),
+                ToolEvent::Note(note) => self.notes.push(note.clone()),
+            }
+        }
+        text
     }
 
     /// The blank lines that divide a block from the answer belong to neither.
@@ -283,13 +411,17 @@ impl Heard {
         text
     }
 
-    fn turn(self, reason: StopReason, usage: Usage) -> Turn {
+    fn turn(self, reason: StopReason, incomplete: bool, usage: Usage) -> Turn {
+        let calls = (0..).zip(self.calls);
+        let whole = calls.filter(|(index, _)| !self.broken.contains(index));
         Turn {
             text: self.text,
             thinking: self.thinking,
             reason,
+            incomplete,
+            calls: whole.map(|(_, call)| call).collect(),
             usage,
-            notes: Vec::new(),
+            notes: self.notes,
         }
     }
 }
@@ -372,7 +504,7 @@ mod tests {
             };
             heard.take(event, &mut listener).unwrap();
         }
-        let turn = heard.turn(StopReason::MaxTokens, Usage::default());
+        let turn = heard.turn(StopReason::MaxTokens, false, Usage::default());
         assert_eq!((said.as_str(), thought.as_str()), ("So\n\n.", "why"));
         assert_eq!((turn.text, turn.thinking), (said, thought));
     }

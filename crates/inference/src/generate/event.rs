@@ -66,6 +66,8 @@ pub enum Event {
         part: Part,
         /// Why it ended.
         reason: StopReason,
+        /// Whether it was held to a grammar, and what was generated is only the beginning of a text of it.
+        incomplete: bool,
         /// Figures.
         usage: Usage,
     },
@@ -91,6 +93,8 @@ pub enum StopReason {
     EndOfText(u32),
     /// This stop string (its place in the request) would have been next.
     StopString(usize),
+    /// The text is complete by its grammar: nothing could follow.
+    Complete,
     /// As many tokens as asked for.
     MaxTokens,
     /// The context is full.
@@ -106,19 +110,20 @@ impl StopReason {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            StopReason::EndOfText(_) | StopReason::StopString(_) => "stop",
+            StopReason::EndOfText(_) | StopReason::StopString(_) | StopReason::Complete => "stop",
             StopReason::MaxTokens | StopReason::ContextFull => "length",
             StopReason::Cancelled => "cancelled",
             StopReason::Failed(_) => "error",
         }
     }
 
-    /// The finer word: `end_of_text`, `stop_string`, `max_tokens`, `context_full`, `cancelled`, `error`.
+    /// The finer word: `end_of_text`, `stop_string`, `complete`, `max_tokens`, `context_full`, `cancelled`, `error`.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         match self {
             StopReason::EndOfText(_) => "end_of_text",
             StopReason::StopString(_) => "stop_string",
+            StopReason::Complete => "complete",
             StopReason::MaxTokens => "max_tokens",
             StopReason::ContextFull => "context_full",
             StopReason::Cancelled => "cancelled",

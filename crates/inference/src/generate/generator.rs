@@ -84,6 +84,8 @@ pub struct Answer {
     pub ids: Vec<u32>,
     /// Why it ended.
     pub reason: StopReason,
+    /// Whether it was held to a grammar, and the answer is only the beginning of a text of it.
+    pub incomplete: bool,
     /// Figures.
     pub usage: Usage,
 }
@@ -239,6 +241,7 @@ impl Generator {
                     Event::Done {
                         request,
                         reason,
+                        incomplete,
                         usage,
                         ..
                     } if request == id => {
@@ -252,6 +255,7 @@ impl Generator {
                             thinking,
                             ids,
                             reason,
+                            incomplete,
                             usage,
                         });
                     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::admit::Admitted;
 use super::text::TextOut;
-use super::thinking::{Blocks, ThinkingBudget};
+use super::thinking::{AfterThinking, Blocks, ThinkingBudget};
 use super::{Event, Failure, Part, RequestId, StopReason, Usage};
 use crate::sample::{
     FieldError, Guide, SampleError, Sampler, Scratch, TokenMask, logprobs_from_logits,
@@ -71,6 +71,10 @@ impl Job {
             guides.insert(0, Box::new(ThinkingBudget::new(thinking, budget)));
         }
         let blocks = thinking.as_ref().map(Blocks::new);
+        if let Some(constraint) = request.constraint {
+            let after = AfterThinking::new(constraint, thinking.as_ref(), &request.stop_ids);
+            guides.push(Box::new(after));
+        }
         let part = blocks.as_ref().map_or(Part::Answer, Blocks::part);
         let mut marks = request.keep_marks;
         let prompt_tokens = request.prompt.len();
@@ -143,12 +147,39 @@ impl Job {
                 break;
             }
         }
-        let usable = out
+        let mut usable = out
             .iter()
             .take(max)
             .take_while(|&&id| tokens.allows(id))
             .count();
+        for guide in &mut self.guides {
+            usable = guide.usable(&out[..usable]).min(usable);
+        }
         out.truncate(usable);
+    }
+
+    /// The batch that makes its next row is about to run.
+    pub(super) fn prepare(&mut self) {
+        self.guides.iter_mut().for_each(|guide| guide.prepare());
+    }
+
+    /// What must come next whatever the model says, where no row is needed for it.
+    pub(super) fn forced_without_row(
+        &mut self,
+        tokens: &TokenMask,
+    ) -> Result<Option<u32>, SampleError> {
+        if self.sampler.options().logprobs.is_some() {
+            return Ok(None);
+        }
+        self.forced(tokens)
+    }
+
+    fn forced(&mut self, tokens: &TokenMask) -> Result<Option<u32>, SampleError> {
+        let forced = self.guides.iter_mut().find_map(|guide| guide.forced());
+        match forced {
+            Some(id) if !tokens.allows(id) => Err(SampleError::NoSuchToken { id }),
+            forced => Ok(forced),
+        }
     }
 
     /// Log probabilities of prompt tokens from consecutive rows, the first of which stands at `position`.
@@ -175,13 +206,8 @@ impl Job {
 
     /// The token that follows, by the guides and the sampler.
     pub(super) fn choose(&mut self, row: &[f32], shared: &mut Shared) -> Result<u32, SampleError> {
-        if let Some(id) = self.guides.iter_mut().find_map(|guide| guide.forced()) {
-            let known = shared.tokens.allows(id);
-            return if known {
-                Ok(id)
-            } else {
-                Err(SampleError::NoSuchToken { id })
-            };
+        if let Some(id) = self.forced(&shared.tokens)? {
+            return Ok(id);
         }
         if self.guides.is_empty() {
             return self
@@ -190,17 +216,18 @@ impl Job {
         }
         shared.allowed.copy_from(&shared.tokens);
         for guide in &mut self.guides {
-            guide.mask(&mut shared.allowed);
+            guide.mask(&mut shared.allowed)?;
         }
         self.sampler
             .choose(row, &shared.allowed, &mut shared.scratch)
     }
 
-    /// Takes the chosen token in; `ended` is set where it is the last one.
+    /// Takes the chosen token in; `ended` is set where it is the last one. A token that was forced has no row,
+    /// where no log probabilities are asked for.
     pub(super) fn accept(
         &mut self,
         id: u32,
-        row: &[f32],
+        row: Option<&[f32]>,
         tokenizer: &dyn Tokenizer,
         shared: &mut Shared,
     ) {
@@ -215,7 +242,7 @@ impl Job {
             return;
         }
         let top = self.sampler.options().logprobs;
-        let logprobs = top.map(|top| {
+        let logprobs = top.zip(row).map(|(top, row)| {
             logprobs_from_logits(row, id, top as usize, &shared.tokens, &mut shared.scratch)
         });
         let part = self
@@ -226,6 +253,8 @@ impl Job {
         let bytes = tokenizer.bytes_from_id(id).unwrap_or_default();
         if let Some(stop) = self.text.push(bytes, part, &mut text) {
             self.ended = Some(StopReason::StopString(stop));
+        } else if self.guides.iter_mut().any(|guide| guide.complete()) {
+            self.ended = Some(StopReason::Complete);
         } else {
             self.end_at_limit();
         }
@@ -264,11 +293,14 @@ impl Job {
         let mut usage = self.usage.clone();
         usage.total_ms = self.elapsed_ms();
         let part = self.text.part();
+        let ends_well = matches!(reason, StopReason::EndOfText(_) | StopReason::Complete);
+        let incomplete = !ends_well && self.guides.iter_mut().any(|guide| guide.cut_off());
         events.push(Event::Done {
             request: self.id,
             text,
             part,
             reason,
+            incomplete,
             usage,
         });
     }

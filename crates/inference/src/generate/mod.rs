@@ -28,4 +28,4 @@ mod thinking;
 pub use admit::{Admitted, RequestError, admit};
 pub use event::{Event, Failure, Part, RequestId, StopReason, Usage};
 pub use generator::{Answer, Generator, GeneratorOptions};
-pub use request::{Request, Thinking};
+pub use request::{Constraint, Request, Thinking};

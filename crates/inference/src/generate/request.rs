@@ -27,6 +27,16 @@ pub struct Request {
     /// What steers the text: grammars, drafts. The first that forces a token wins, masks add up, the first
     /// that proposes something is heard.
     pub guides: Vec<Box<dyn Guide>>,
+    /// What the answer is held to, from its first token on: thoughts are free.
+    pub constraint: Option<Constraint>,
+}
+
+/// A grammar that the answer is held to.
+pub struct Constraint {
+    /// Sees the tokens of the answer, and no others.
+    pub guide: Box<dyn Guide>,
+    /// Whether the model may open a thinking block before the answer, where the prompt has not.
+    pub may_think: bool,
 }
 
 /// How a model marks what it thinks before it answers.

@@ -128,6 +128,13 @@ impl Running {
         self.job.ids.extend_from_slice(proposals);
     }
 
+    /// Its entry of the batch is about to run.
+    pub(super) fn prepare(&mut self) {
+        if self.rows() > 0 {
+            self.job.prepare();
+        }
+    }
+
     /// Its entry of the batch.
     pub(super) fn entry(&self) -> Option<Entry<'_>> {
         let piece = self.piece?;
@@ -206,6 +213,22 @@ impl Running {
         }
         let right = self.job.ids.len() - 1;
         self.cut = (right < self.fed).then_some(right);
+        self.fast_forward(tokenizer, shared);
+    }
+
+    /// Takes in what must come next whatever the model says: it is fed with the last chosen token.
+    fn fast_forward(&mut self, tokenizer: &dyn Tokenizer, shared: &mut Shared) {
+        let job = &mut self.job;
+        while job.ended.is_none() {
+            match job.forced_without_row(&shared.tokens) {
+                Ok(None) => return,
+                Ok(Some(id)) => {
+                    job.ids.push(id);
+                    job.accept(id, None, tokenizer, shared);
+                }
+                Err(error) => job.fail(error),
+            }
+        }
     }
 
     /// Chooses the token at `at`; whether the proposal there was right and the next row counts too.
@@ -231,7 +254,7 @@ impl Running {
             job.ids.push(id);
         }
         job.usage.accepted_tokens += usize::from(right);
-        job.accept(id, row, tokenizer, shared);
+        job.accept(id, Some(row), tokenizer, shared);
         if job.ended.is_some() {
             job.ids.truncate(at + 1);
             return false;

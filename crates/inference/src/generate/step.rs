@@ -103,6 +103,8 @@ impl Generator {
 
     /// Runs the pieces of the requests for which `chosen` holds. On an error nothing has changed.
     fn run(&mut self, chosen: impl Fn(&Running) -> bool) -> Result<(), RunError> {
+        let members = self.running.iter_mut().filter(|running| chosen(running));
+        members.for_each(Running::prepare);
         let members = self.running.iter().filter(|running| chosen(running));
         let entries: Vec<_> = members.filter_map(Running::entry).collect();
         if entries.is_empty() {

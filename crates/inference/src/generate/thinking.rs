@@ -1,7 +1,7 @@
-//! Follows thinking blocks, and ends them when their budget is used up.
+//! Follows thinking blocks: ends them when their budget is used up, and holds what comes after them to a grammar.
 
-use super::{Part, Thinking};
-use crate::sample::Guide;
+use super::{Constraint, Part, Thinking};
+use crate::sample::{Guide, SampleError, TokenMask};
 
 /// Where in the output the next token stands.
 pub(super) struct Blocks {
@@ -84,5 +84,94 @@ impl Guide for ThinkingBudget {
             Part::Mark => self.forced = 0,
             Part::Answer => {}
         }
+    }
+}
+
+/// Holds the answer to a constraint, and leaves the thinking block before it free.
+pub(super) struct AfterThinking {
+    guide: Box<dyn Guide>,
+    blocks: Option<Blocks>,
+    /// The id that may still open a block.
+    begin: Option<u32>,
+    stop_ids: Vec<u32>,
+}
+
+impl AfterThinking {
+    pub(super) fn new(
+        constraint: Constraint,
+        thinking: Option<&Thinking>,
+        stop_ids: &[u32],
+    ) -> AfterThinking {
+        let begin = thinking.map_or(&[][..], |thinking| &thinking.begin);
+        let begin = match begin {
+            &[id] if constraint.may_think => Some(id),
+            _ => None,
+        };
+        let blocks = thinking.filter(|thinking| thinking.open || begin.is_some());
+        AfterThinking {
+            guide: constraint.guide,
+            blocks: blocks.map(Blocks::new),
+            begin,
+            stop_ids: stop_ids.to_vec(),
+        }
+    }
+
+    fn thinks(&self) -> bool {
+        self.blocks.as_ref().is_some_and(|blocks| blocks.open)
+    }
+}
+
+impl Guide for AfterThinking {
+    fn prepare(&mut self) {
+        if !self.thinks() {
+            self.guide.prepare();
+        }
+    }
+
+    fn mask(&mut self, allowed: &mut TokenMask) -> Result<(), SampleError> {
+        if self.thinks() {
+            // A text that ends here would have no answer.
+            self.stop_ids.iter().for_each(|&id| allowed.forbid(id));
+            return Ok(());
+        }
+        let begin = self.begin.filter(|&id| allowed.allows(id));
+        self.guide.mask(allowed)?;
+        begin.into_iter().for_each(|id| allowed.allow(id));
+        Ok(())
+    }
+
+    fn forced(&mut self) -> Option<u32> {
+        if self.thinks() || self.begin.is_some() {
+            return None;
+        }
+        self.guide.forced()
+    }
+
+    fn accept(&mut self, id: u32) {
+        let part = self
+            .blocks
+            .as_mut()
+            .map_or(Part::Answer, |blocks| blocks.push(id));
+        // One block, before the answer.
+        self.begin = None;
+        if part == Part::Answer {
+            self.blocks = None;
+            self.guide.accept(id);
+        }
+    }
+
+    fn complete(&mut self) -> bool {
+        !self.thinks() && self.guide.complete()
+    }
+
+    fn cut_off(&mut self) -> bool {
+        self.thinks() || self.guide.cut_off()
+    }
+
+    fn usable(&mut self, proposed: &[u32]) -> usize {
+        if self.thinks() || self.begin.is_some() {
+            return proposed.len();
+        }
+        self.guide.usable(proposed)
     }
 }

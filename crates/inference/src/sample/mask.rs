@@ -84,6 +84,21 @@ impl TokenMask {
         }
     }
 
+    /// Keeps what is set in `words`, 32 ids in each from the lowest bit up, and what is among `others`. Ids
+    /// beyond the last word are ruled out.
+    pub(crate) fn keep(&mut self, words: &[u32], others: &[u32]) {
+        let others: Vec<u32> = others
+            .iter()
+            .copied()
+            .filter(|&id| self.allows(id))
+            .collect();
+        let word = |at: usize| u64::from(words.get(at).copied().unwrap_or(0));
+        for (at, own) in self.words.iter_mut().enumerate() {
+            *own &= word(2 * at) | word(2 * at + 1) << 32;
+        }
+        others.into_iter().for_each(|id| self.allow(id));
+    }
+
     /// Keeps the ids for which `keep` holds, asking only for those still allowed.
     pub fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
         for (word, first) in self.words.iter_mut().zip((0u32..).step_by(64)) {

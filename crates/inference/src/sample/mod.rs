@@ -51,6 +51,12 @@ pub enum SampleError {
         /// Tokens generated before this one.
         index: u64,
     },
+    /// A guide cannot say what may come next.
+    #[error("the grammar cannot go on: {reason}")]
+    Guide {
+        /// Why.
+        reason: String,
+    },
     /// A guide demands an id that is no token of this model.
     #[error("token id {id} is demanded next, but no token has this id")]
     NoSuchToken {

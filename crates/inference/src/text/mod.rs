@@ -12,6 +12,7 @@ use crate::tokenizer::{
     ChatTemplate, GgufVocabulary, HfTokenizer, TemplateFiles, TextError, Tokenizer as _,
     TokenizerFiles, Vocabulary,
 };
+use crate::tools::ToolFormat;
 
 /// Template and tokenizer_config files are text that people wrote: far below this.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
@@ -145,6 +146,15 @@ pub(crate) fn open_template(
         tokenizer_config: config.as_deref(),
     };
     Ok(ChatTemplate::new(files, tokenizer.control_tokens())?)
+}
+
+/// The form in which a model writes calls of tools, as its template asks for it; `None` without a template that does.
+///
+/// # Errors
+/// The template or what it needs of the tokenizer is broken.
+pub fn tool_format(files: &ModelFiles, model: &Model) -> Result<Option<ToolFormat>, Error> {
+    let template = open_template(files, &open_tokenizer(files, model)?)?;
+    Ok(template.and_then(|template| ToolFormat::from_template(template.tools_source())))
 }
 
 /// A tokenizer whose ids do not fit the embedding belongs to another model.

@@ -365,6 +365,13 @@ impl Tokenizer for HfTokenizer {
             .or_else(|| self.model.token_to_id(token))
     }
 
+    fn control_ids(&self) -> Vec<(&str, u32)> {
+        let tokens = self.added.tokens.iter().filter(|token| token.is_control());
+        tokens
+            .map(|token| (token.content.as_str(), token.id))
+            .collect()
+    }
+
     fn ids_max(&self) -> usize {
         self.pieces.len()
     }

@@ -134,6 +134,10 @@ impl Program {
         Ok(program)
     }
 
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Tries a message of two parts.
     fn reads_parts(&self, special: &Map<String, Value>) -> bool {
         let part = |text: &str| json!({"type": "text", "text": text});

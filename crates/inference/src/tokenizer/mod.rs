@@ -61,6 +61,10 @@ pub trait Tokenizer: Send + Sync {
     fn bytes_from_id(&self, id: u32) -> Option<&[u8]>;
     /// The id of a token by its exact spelling, e.g. `<|im_end|>`.
     fn id_from_token(&self, token: &str) -> Option<u32>;
+    /// Spelling and id of each control token: what a text must spell to be taken for one of them is not text.
+    fn control_ids(&self) -> Vec<(&str, u32)> {
+        Vec::new()
+    }
     /// One more than the highest id that has a token.
     fn ids_max(&self) -> usize;
     /// Whether the decoder drops one leading space of the whole text (SentencePiece styles).

@@ -102,6 +102,11 @@ impl ChatTemplate {
         }))
     }
 
+    /// The source of the template that conversations with tools are rendered by.
+    pub fn tools_source(&self) -> &str {
+        self.tool_use.as_ref().unwrap_or(&self.default).source()
+    }
+
     /// Renders a conversation.
     ///
     /// Control tokens spelled by people stay text: [`Prompt`] keeps them apart, in every field of every message and tool.

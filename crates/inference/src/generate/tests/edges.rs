@@ -271,10 +271,11 @@ struct Wall {
 }
 
 impl Guide for Wall {
-    fn mask(&mut self, allowed: &mut TokenMask) {
+    fn mask(&mut self, allowed: &mut TokenMask) -> Result<(), SampleError> {
         if self.after == 0 {
             allowed.retain(|_| false);
         }
+        Ok(())
     }
 
     fn forced(&mut self) -> Option<u32> {

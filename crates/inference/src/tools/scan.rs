@@ -1,0 +1,62 @@
+//! Where a JSON value ends, found as its text arrives.
+
+/// Follows one JSON object byte by byte: brackets and strings, nothing more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ObjectScan {
+    read: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl ObjectScan {
+    /// Reads on in `text`, which begins with the object's `{` and has grown since; the length of the object, once it
+    /// is whole.
+    pub(super) fn read(&mut self, text: &str) -> Option<usize> {
+        for (at, byte) in text.bytes().enumerate().skip(self.read) {
+            self.read = at + 1;
+            if self.in_string {
+                self.in_string = self.escaped || byte != b'"';
+                self.escaped = !self.escaped && byte == b'\\';
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            if self.depth == 0 {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+}
+
+/// Finds one tag in a text that arrives in pieces, reading nothing twice.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TagScan {
+    read: usize,
+}
+
+impl TagScan {
+    /// Where `tag` begins in `text`, which has grown since.
+    pub(super) fn find(&mut self, text: &str, tag: &str) -> Option<usize> {
+        let mut from = self.read.min(text.len());
+        while !text.is_char_boundary(from) {
+            from -= 1;
+        }
+        let found = text[from..].find(tag).map(|at| from + at);
+        // The tag may have begun in the last bytes.
+        self.read = text.len().saturating_sub(tag.len() - 1);
+        found
+    }
+}
+
+/// Bytes at the end of `text` that `tag` begins with, and that might become it.
+pub(super) fn forming(text: &str, tag: &str) -> usize {
+    let most = text.len().min(tag.len() - 1);
+    let ends = |bytes: &usize| text.as_bytes().ends_with(&tag.as_bytes()[..*bytes]);
+    (1..=most).rev().find(ends).unwrap_or(0)
+}
