@@ -18,6 +18,7 @@ use lattice_inference::checkpoint::ModelFiles;
 use lattice_vectors::Label;
 
 pub(crate) use args::EmbedArgs;
+use args::EmbedCommand;
 use input::Texts;
 use screen::Screen;
 use similarity::Similarity;
@@ -35,6 +36,9 @@ const PIECE_TEXTS: usize = 4096;
 const PIECE_S: f64 = 1.0;
 
 pub(crate) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
+    if let Some(EmbedCommand::Backfill(command)) = &args.command {
+        return crate::backfill::run(command);
+    }
     let stop = Stop::install()?;
     let mut screen = Screen::new(args);
     let Err(error) = embed(args, &stop, &mut screen) else {
