@@ -30,6 +30,54 @@ def tensor(dtype, shape, begin, end):
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
+def npy_file(fields, data=b"", version=1, length=None):
+    text = fields.encode() + b"\n"
+    size = len(text) if length is None else length
+    return b"\x93NUMPY" + bytes([version, 0]) + (struct.pack("<H", size) if version == 1 else struct.pack("<I", size)) + text + data
+
+
+def sets():
+    goldens = ROOT / "crates/testkit/goldens/vectors"
+    for path in sorted(goldens.glob("*.*")) + sorted(goldens.glob("ours/*.*")):
+        kind = path.suffix[1:]
+        if kind == "npy" or path.stem in ("f32", "f16", "i8", "u8", "groups", "pages", "v2", "gzip", "lz4", "nulls", "ragged", "null_row"):
+            put(kind, f"{path.parent.name}-{path.stem}", path.read_bytes())
+    right = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"
+    for name, content in {
+        "empty": b"", "magic": b"\x93NUMPY", "version-4": npy_file(right, bytes(24), 4), "length-max": npy_file(right, bytes(24), 2, 0xFFFFFFFF),
+        "length-long": npy_file(right, bytes(24), 1, 0xFFFF), "short": npy_file(right, bytes(23)), "long": npy_file(right, bytes(25)),
+        "overflow": npy_file(right.replace("(2, 3)", "(9223372036854775807, 9223372036854775807)")),
+        "too-many-digits": npy_file(right.replace("(2, 3)", "(99999999999999999999999, 3)")), "negative": npy_file(right.replace("(2, 3)", "(-2, 3)")),
+        "no-columns": npy_file(right.replace("(2, 3)", "(5, 0)")), "no-rows": npy_file(right.replace("(2, 3)", "(0, 5)")),
+        "rank-1": npy_file(right.replace("(2, 3)", "(6,)"), bytes(24)), "rank-0": npy_file(right.replace("(2, 3)", "()"), bytes(4)),
+        "rank-3": npy_file(right.replace("(2, 3)", "(1, 2, 3)"), bytes(24)), "object": npy_file(right.replace("<f4", "|O")),
+        "records": npy_file(right.replace("'<f4'", "[('a', '<f4')]")), "order": npy_file(right.replace("<f4", "=f4"), bytes(24)),
+        "twice": npy_file(right.replace("}", "'shape': (2, 3)}"), bytes(24)), "surplus": npy_file(right.replace("}", "'x': True}"), bytes(24)),
+        "lacks": npy_file("{'descr': '<f4'}", bytes(24)), "no-end": npy_file("{'descr': '<f4", bytes(24)), "not-utf8": npy_file("{'\xff': 1}"),
+        "fortran-short": npy_file(right.replace("False", "True"), bytes(20)), "nan": npy_file(right, b"\x00\x00\xc0\x7f" * 6),
+    }.items():
+        put("npy", name, content)
+    line = '{"id": 1, "text": "a", "embedding": [1, 2.5, -3e1]}\n'
+    for name, content in {
+        "right": line * 3, "named": line.replace("embedding", "v"), "crlf": line.replace("\n", "\r\n") * 2, "no-newline": line.strip(),
+        "blank": "\n\n" + line + "\n", "ragged": line + line.replace("1, 2.5", "2.5"), "empty-list": line.replace("1, 2.5, -3e1", ""),
+        "null": line.replace("2.5", "null"), "nan": line.replace("2.5", "NaN"), "huge": line.replace("2.5", "1e999"), "text": line.replace("2.5", '"2.5"'),
+        "nested": line.replace("2.5", "[2.5]"), "comma": line.replace("2.5", '"1,2"'), "no-list": line.replace("[1, 2.5, -3e1]", "7"),
+        "twice": line.replace('"id"', '"embedding"'), "array": "[1, 2]\n", "deep": "[" * 10_000, "deep-field": '{"a":' + "[" * 10_000,
+        "id-float": line.replace('"id": 1', '"id": 1.5'), "id-big": line.replace('"id": 1', '"id": 99999999999999999999'), "id-null": line.replace('"id": 1', '"id": null'),
+        "text-null": line.replace('"a"', "null"), "text-number": line.replace('"a"', "7"), "surrogate": line.replace('"a"', '"\\ud800"'),
+        "escaped-name": line.replace("embedding", "\\u0065mbedding"), "not-utf8": line.encode() + b"\xff\n", "bom": "\ufeff" + line, "nul": "\0" * 50,
+        "rest": line.replace('"id"', '"year": 1e3, "tags": ["x", {}], "id"'), "half": line[:20],
+    }.items():
+        put("jsonl", name, content)
+    whole = (goldens / "groups.parquet").read_bytes()
+    for name, content in {
+        "empty": b"", "magic": b"PAR1PAR1", "length-max": whole[:-8] + b"\xff\xff\xff\x7fPAR1", "length-zero": whole[:-8] + bytes(4) + b"PAR1",
+        "cut": whole[:-1], "cut-half": whole[:len(whole) // 2], "encrypted": whole[:-4] + b"PARE", "shifted": whole[1:],
+    }.items():
+        put("parquet", name, content)
+
+
 def safetensors():
     one = {"a.weight": tensor("F32", [2, 2], 0, 16)}
     right = file(one, bytes(16))
@@ -344,5 +392,5 @@ def fann():
         put("fann", f"tensors-{name}", file(header, bytes(40)))
 
 
-for make in [vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers, fann]:
+for make in [sets, vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers, fann]:
     make()

@@ -12,6 +12,10 @@ use lattice_inference::checkpoint::ModelFiles;
 #[path = "../../crates/inference/tests/hostile/targets.rs"]
 mod targets;
 
+#[path = "../../crates/vectors/tests/hostile/targets.rs"]
+mod sets;
+
+use sets::SET_TARGETS;
 use targets::{Files, TARGETS};
 
 /// Reads a model of which one file is `data`. A panic that gets out of the library ends the process; those of other
@@ -29,6 +33,9 @@ pub fn run(name: &str, data: &[u8]) {
 }
 
 fn read(name: &str, data: &[u8]) {
+    if let Some(target) = SET_TARGETS.iter().find(|target| target.name == name) {
+        return (target.run)(data);
+    }
     let target = TARGETS.iter().find(|target| target.name == name);
     let target = target.expect("each binary is called as a target is");
     let mut files = vec![(target.file, data)];

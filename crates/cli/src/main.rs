@@ -1,6 +1,7 @@
 //! `lattice`: the one binary. Arguments in, words and figures out; what a model does is the library's business.
 
 mod args;
+mod backfill;
 mod bar;
 mod bench;
 mod bundled;

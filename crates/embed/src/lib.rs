@@ -5,6 +5,7 @@
 //! [`NativeEmbeddingService`] and [`CachedEmbeddingService`].
 //! It does not know: HTTP servers, terminals, the environment.
 
+pub mod backfill;
 mod cache;
 mod config;
 mod embedder;

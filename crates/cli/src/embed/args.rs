@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use lattice_embed::{EmbedOptions, EmbedderOptions, EmbeddingModel, Encoding, OnLong, Role};
 use lattice_inference::backend::LoadOptions;
 
 use crate::args::{DeviceArgs, ModelArgs, within};
+use crate::backfill::args::BackfillCommand;
 
 /// `lattice embed`
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct EmbedArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<EmbedCommand>,
     /// Texts; without any, and without --file, stdin is read
     #[arg(conflicts_with = "file")]
     pub(crate) text: Vec<String>,
@@ -53,7 +56,7 @@ pub(crate) struct EmbedArgs {
     #[arg(long)]
     pub(crate) progress: bool,
     /// Print the cosines of all texts with each other
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub(crate) similarity: bool,
     /// Print events for programs: `@@lattice {"ev":...}` lines
     #[arg(long)]
@@ -70,7 +73,15 @@ Examples:
   lattice embed -f texts.txt -o vectors.npy
   lattice embed -f documents.jsonl --prompt passage -o vectors.parquet
 
-A text that begins with a dash comes after --.";
+A text that begins with a dash, or with the word backfill, comes after --.";
+
+/// What stands in place of texts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EmbedCommand {
+    /// Take a store of texts and vectors from one model to another
+    #[command(subcommand)]
+    Backfill(BackfillCommand),
+}
 
 /// How texts stand in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,0 +1,4 @@
+//! `jsonl`.
+#![no_main]
+
+lattice_fuzz::target!("jsonl");

@@ -1,0 +1,4 @@
+//! `npy`.
+#![no_main]
+
+lattice_fuzz::target!("npy");

@@ -1,0 +1,4 @@
+//! `parquet`.
+#![no_main]
+
+lattice_fuzz::target!("parquet");
