@@ -9,8 +9,11 @@ use lattice_inference::checkpoint::{Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
+use crate::drift::DriftArgs;
+use crate::embed::EmbedArgs;
 use crate::pull::PullArgs;
 use crate::quantize::{ConvertArgs, QuantizeArgs};
+use crate::rerank::RerankArgs;
 use crate::source::{SourceError, StoreArgs};
 use crate::store::{LsArgs, RmArgs, VerifyArgs};
 
@@ -34,6 +37,12 @@ Exit codes:
 pub(crate) enum Command {
     /// Talk with a model; without --model, with the one inside this binary
     Chat(ChatArgs),
+    /// Make vectors of texts, into a file or on stdout; or compare texts
+    Embed(EmbedArgs),
+    /// Rank documents for a query with a cross-encoder
+    Rerank(RerankArgs),
+    /// Say whether vectors, or the vectors of texts, still are what they were
+    Drift(DriftArgs),
     /// Print what a model is: family, sizes, tensors, sampler defaults, memory
     Show(ShowArgs),
     /// Print the steps a model runs, with shapes, parameters and FLOPs per token
@@ -78,15 +87,11 @@ pub(crate) struct ModelArgs {
     pub(crate) no_mmap: bool,
 }
 
-/// How to run it.
+/// How to run a model that keeps sequences.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RunArgs {
-    /// What to compute on
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    pub(crate) device: Device,
-    /// Threads; 0: one per core
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = within::<0, 1024>)]
-    pub(crate) threads: usize,
+    #[command(flatten)]
+    pub(crate) on: DeviceArgs,
     /// Tokens a conversation may hold; at most what the model was made for [default: 32768, or the model's limit]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<usize>,
@@ -96,6 +101,17 @@ pub(crate) struct RunArgs {
     /// How keys and values are kept [default: f32 for a model stored in f32, else f16]
     #[arg(long, value_enum)]
     pub(crate) kv: Option<Kv>,
+}
+
+/// What to run any model on.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct DeviceArgs {
+    /// What to compute on
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+    /// Threads; 0: one per core
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = within::<0, 1024>)]
+    pub(crate) threads: usize,
     /// Instruction set: scalar, avx2, avx512 or neon [default: the best this machine has]
     #[arg(long)]
     pub(crate) isa: Option<Isa>,
@@ -186,7 +202,7 @@ impl ModelArgs {
     }
 }
 
-impl RunArgs {
+impl DeviceArgs {
     /// The instruction sets and threads asked for.
     pub(crate) fn processor(&self) -> Result<lattice_kernels::Cpu, CpuError> {
         lattice_kernels::Cpu::new(CpuOptions {
@@ -197,21 +213,29 @@ impl RunArgs {
         })
     }
 
-    pub(crate) fn load_options(&self, sequences_max: usize) -> LoadOptions {
+    /// `sizes`, on what is asked for.
+    pub(crate) fn load_options(&self, sizes: LoadOptions) -> LoadOptions {
         LoadOptions {
-            sequences_max,
-            context_tokens_max: self.context.unwrap_or(CONTEXT_TOKENS),
-            batch_tokens_max: self.batch.max(1),
-            output_rows_max: OUTPUT_ROWS,
-            kv: self.kv.map(Kv::format),
-            kv_tokens_max: None,
             threads: self.threads,
             isa: self.isa,
             int_isa: self.int_isa,
             bf16_isa: self.bf16_isa,
             allow_non_finite: self.allow_nan,
-            profile: false,
+            ..sizes
         }
+    }
+}
+
+impl RunArgs {
+    pub(crate) fn load_options(&self, sequences_max: usize) -> LoadOptions {
+        self.on.load_options(LoadOptions {
+            sequences_max,
+            context_tokens_max: self.context.unwrap_or(CONTEXT_TOKENS),
+            batch_tokens_max: self.batch.max(1),
+            output_rows_max: OUTPUT_ROWS,
+            kv: self.kv.map(Kv::format),
+            ..LoadOptions::default()
+        })
     }
 
     pub(crate) fn engine_options(&self, model: &ModelArgs, sequences_max: usize) -> EngineOptions {

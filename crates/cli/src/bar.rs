@@ -12,38 +12,63 @@ use crate::visible::visible;
 const DRAW_HZ: u8 = 10;
 /// Seconds between two plain lines, where there is no terminal.
 const PLAIN_S: f64 = 5.0;
-const STYLE: &str = "{percent:>3} %  {bar:24}  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {msg}";
+const BYTES: &str = "{percent:>3} %  {bar:24}  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {msg}";
+const TEXTS: &str =
+    "{percent:>3} %  {bar:24}  {human_pos} of {human_len} texts  {per_sec}  {eta} left  {msg}";
+/// Where nobody knows how many there will be.
+const SOME_TEXTS: &str = "{human_pos} texts  {per_sec}  {msg}";
 
-/// Shows bytes that are done, on stderr.
+/// Shows bytes or texts that are done, on stderr.
 pub(crate) struct Bar {
     /// On a terminal.
     drawn: Option<ProgressBar>,
     /// Whether plain lines are wanted where there is none.
     plain: bool,
+    texts: bool,
     told: Instant,
 }
 
 impl Bar {
-    /// With `json` only what [`Self::say`] says is shown.
+    /// Of bytes. With `json` only what [`Self::say`] says is shown.
     pub(crate) fn new(json: bool) -> Self {
         let terminal = io::stderr().is_terminal() && args::escape_codes_wanted();
         Self {
-            drawn: (terminal && !json).then(hidden),
+            drawn: (terminal && !json).then(|| hidden(BYTES)),
             plain: !json,
+            texts: false,
             told: Instant::now(),
         }
     }
 
-    /// So many bytes of so many are done.
+    /// Of texts; plain lines where there is no terminal only if they are asked for.
+    pub(crate) fn of_texts(json: bool, plain: bool) -> Self {
+        let bar = Self::new(json);
+        Self {
+            drawn: bar.drawn.is_some().then(|| hidden(TEXTS)),
+            plain: plain && !json,
+            texts: true,
+            ..bar
+        }
+    }
+
+    /// So many of so many are done; 0 where it is not known of how many.
     pub(crate) fn set(&mut self, done: u64, total: u64, note: &str) {
         let Some(bar) = &self.drawn else {
             if self.plain && self.told.elapsed().as_secs_f64() >= PLAIN_S {
                 self.told = Instant::now();
-                self.say(&format!("{:.0} of {:.0} MB", mb(done), mb(total)));
+                let words = match (self.texts, total) {
+                    (false, _) => format!("{:.0} of {:.0} MB", mb(done), mb(total)),
+                    (true, 0) => format!("{done} texts"),
+                    (true, _) => format!("{done} of {total} texts"),
+                };
+                self.say(&words);
             }
             return;
         };
         if bar.is_hidden() {
+            if total == 0 {
+                dress(bar, SOME_TEXTS);
+            }
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAW_HZ));
         }
         if bar.length() != Some(total) {
@@ -79,19 +104,23 @@ impl Bar {
     pub(crate) fn close(&mut self) {
         if let Some(bar) = &mut self.drawn {
             bar.finish_and_clear();
-            *bar = hidden();
+            *bar = hidden(if self.texts { TEXTS } else { BYTES });
         }
     }
 }
 
 /// A bar that is not drawn yet.
-fn hidden() -> ProgressBar {
+fn hidden(style: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    let style = ProgressStyle::with_template(STYLE).map(|style| style.progress_chars("=> "));
+    dress(&bar, style);
+    bar
+}
+
+fn dress(bar: &ProgressBar, style: &str) {
+    let style = ProgressStyle::with_template(style).map(|style| style.progress_chars("=> "));
     if let Ok(style) = style {
         bar.set_style(style);
     }
-    bar
 }
 
 /// Millions of bytes.
@@ -105,10 +134,13 @@ mod tests {
 
     #[test]
     fn the_style_is_one() {
-        assert!(ProgressStyle::with_template(STYLE).is_ok());
+        for style in [BYTES, TEXTS, SOME_TEXTS] {
+            assert!(ProgressStyle::with_template(style).is_ok());
+        }
         let mut bar = Bar {
-            drawn: Some(hidden()),
+            drawn: Some(hidden(BYTES)),
             plain: true,
+            texts: false,
             told: Instant::now(),
         };
         bar.close();

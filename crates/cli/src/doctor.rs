@@ -49,9 +49,9 @@ struct Report {
 
 impl Report {
     fn of(args: &DoctorArgs) -> Self {
-        let isa = args.run.isa.unwrap_or_else(Isa::detect);
-        let int_isa = args.run.int_isa.unwrap_or_else(|| IntIsa::beside(isa));
-        let bf16_isa = args.run.bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
+        let isa = args.run.on.isa.unwrap_or_else(Isa::detect);
+        let int_isa = args.run.on.int_isa.unwrap_or_else(|| IntIsa::beside(isa));
+        let bf16_isa = args.run.on.bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
         let store = args.model.source.store.store();
         let mut report = Self {
             processor: processor(),
@@ -79,7 +79,7 @@ impl Report {
             Ok(models) => report.installed = models.into_iter().map(|model| model.name).collect(),
             Err(error) => report.problems.push(error.to_string()),
         }
-        match args.run.processor() {
+        match args.run.on.processor() {
             Ok(cpu) => report.threads = cpu.threads(),
             Err(error) => report.problems.push(error.to_string()),
         }
@@ -97,7 +97,7 @@ impl Report {
     /// Opens and loads the model, and asks whether it fits.
     fn try_model(&mut self, args: &DoctorArgs, files: &ModelFiles) {
         let options = args.run.engine_options(&args.model.source, 1);
-        match Engine::open(files, args.run.device.backend(), &options) {
+        match Engine::open(files, args.run.on.device.backend(), &options) {
             Err(error) => self.problems.push(format!("{}: {error}", self.model)),
             Ok(engine) => {
                 let context = engine.generator.limits().context_tokens_max;

@@ -30,7 +30,12 @@ pub(crate) fn logits(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
     options.batch_tokens_max = ROWS;
     options.output_rows_max = ROWS;
     let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
-    let mut runner = args.run.device.backend().load(plan, checkpoint, &options)?;
+    let mut runner = args
+        .run
+        .on
+        .device
+        .backend()
+        .load(plan, checkpoint, &options)?;
     let limit = runner.limits().context_tokens_max;
     if longest > limit {
         bail!("a line of {longest} ids, the context holds {limit}");
@@ -57,6 +62,7 @@ fn write_logits(
         let entries = [Entry {
             sequence,
             ids,
+            types: &[],
             outputs: OutputRows::All,
         }];
         npy::write_values(out, runner.run(&Batch { entries: &entries })?.rows)?;

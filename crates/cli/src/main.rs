@@ -6,12 +6,15 @@ mod bench;
 mod bundled;
 mod chat;
 mod doctor;
+mod drift;
+mod embed;
 mod eval;
 mod npy;
 mod plan;
 mod ppl;
 mod pull;
 mod quantize;
+mod rerank;
 mod show;
 mod source;
 mod stop;
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
     let _ = guard_truncation();
     let result = match command {
         Command::Chat(args) => chat::run(args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Rerank(args) => rerank::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &PplArgs) -> anyhow::Result<ExitCode> {
         let files = args.source.resolve(Some(name))?;
         let (open, mut load) = (args.source.open_options(), args.run.load_options(1));
         load.kv = kv.map(Kv::format);
-        Loaded::open(&files, open, load, args.run.device.backend(), &rule)
+        Loaded::open(&files, open, load, args.run.on.device.backend(), &rule)
     };
     let mut model = open(&args.model, args.run.kv)?;
     let base_kv = args.against_kv.or(args.run.kv);

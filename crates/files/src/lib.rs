@@ -1,7 +1,7 @@
 //! Names that are safe as paths, and directories that are complete or absent.
 //!
 //! In: names that others wrote, directories that somebody wants to fill. Out: a refusal, or a [`Stage`]: a working
-//! directory under a lock, and one rename that gives it its name.
+//! directory under a lock, and one rename that gives it its name; a [`Journal`] of what is done so far.
 //! It does not know: what stands in the files, models, networks.
 //!
 //! ```
@@ -25,13 +25,15 @@
 
 mod error;
 mod folder;
+mod journal;
 mod name;
 mod stage;
 
 pub use error::FilesError;
 pub use folder::{available_bytes, make_folders, no_follow, sync_dir};
+pub use journal::{Earlier, Journal};
 pub use name::{check_model_name, check_plain, check_relative, matches};
-pub use stage::{Paths, Stage, is_unfinished};
+pub use stage::{Paths, Stage, is_unfinished, lock};
 
 /// What a directory that was pulled holds beside the model: where it came from, and its files' hashes.
 pub const PULL_RECORD: &str = "lattice-pull.json";

@@ -177,6 +177,27 @@ impl Stage {
         Ok(out)
     }
 
+    /// Makes one file of the working directory the output, in place of an old one, and removes the rest. The file is on the
+    /// disk.
+    ///
+    /// # Errors
+    /// What the system says; a directory in the output's place.
+    pub fn publish_file(self, file: &str) -> Result<PathBuf, FilesError> {
+        let Paths {
+            out,
+            partial,
+            parent,
+            ..
+        } = self.paths;
+        let whole = partial.join(file);
+        fs::rename(&whole, &out).map_err(FilesError::io(&whole, "rename"))?;
+        folder::sync_dir(&parent)?;
+        let lock = (!cfg!(windows)).then_some(self.lock);
+        remove(&partial)?;
+        drop(lock);
+        Ok(out)
+    }
+
     /// Removes the output and the working directory. The output loses its name before its first file, so no part of it is
     /// ever taken for the whole.
     ///
@@ -210,7 +231,11 @@ impl Stage {
     }
 }
 
-fn lock(partial: &Path) -> Result<File, FilesError> {
+/// Locks a directory for this process: a file in it, held until what is given back is dropped, however that ends.
+///
+/// # Errors
+/// [`FilesError::Busy`] where another process holds it; what the system says.
+pub fn lock(partial: &Path) -> Result<File, FilesError> {
     let path = partial.join(LOCK);
     let busy = || FilesError::Busy {
         partial: partial.display().to_string(),
@@ -295,6 +320,23 @@ mod tests {
         stage.publish(&[]).unwrap();
         assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_file_is_absent_old_or_complete() {
+        let dir = ScratchDir::new().unwrap();
+        let out = dir.path().join("out.npy");
+        for words in ["one", "two"] {
+            let stage = take(&out).unwrap();
+            fs::write(stage.partial().join("notes"), "x").unwrap();
+            fs::write(stage.partial().join("data"), words).unwrap();
+            assert_eq!(
+                stage.publish_file("data").unwrap(),
+                out.canonicalize().unwrap()
+            );
+            assert_eq!(fs::read_to_string(&out).unwrap(), words);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub enum Error {
     /// In a tokenizer, a template or a text.
     #[error(transparent)]
     Text(#[from] crate::tokenizer::TextError),
+    /// In texts to be made vectors or scores.
+    #[error(transparent)]
+    Encoder(#[from] crate::encoder::EncoderError),
     /// In a request.
     #[error(transparent)]
     Request(#[from] crate::generate::RequestError),

@@ -27,6 +27,7 @@
 
 pub mod backend;
 pub mod checkpoint;
+pub mod encoder;
 mod engine;
 mod error;
 pub mod generate;
@@ -39,7 +40,8 @@ pub mod sample;
 mod text;
 pub mod tokenizer;
 
+pub use encoder::{CrossEncoder, Encoder, EncoderOptions};
 pub use engine::{ChatRequest, Engine, EngineOptions};
 pub use error::Error;
-pub use model::Model;
+pub use model::{Model, Purpose};
 pub use text::{open_tokenizer, tokenizer_source};

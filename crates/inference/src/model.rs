@@ -5,8 +5,20 @@ use std::sync::Arc;
 use crate::Error;
 use crate::backend::{self, KvFormat, LoadOptions, stored_bytes};
 use crate::checkpoint::{Checkpoint, Config, ModelFiles, OpenOptions};
+use crate::encoder::{self, CrossSettings, EncoderSettings, Given};
 use crate::models::{self, Family};
 use crate::plan::{Footprint, Op, Plan, State, Weight};
+
+/// What a model is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Next tokens: it generates text.
+    Text,
+    /// A vector for each text.
+    Vectors(EncoderSettings),
+    /// Scores for each text or pair of texts.
+    Scores(CrossSettings),
+}
 
 /// A model, opened and checked, with nothing loaded yet.
 ///
@@ -27,6 +39,8 @@ pub struct Model {
     pub config: Config,
     /// Its family.
     pub family: &'static Family,
+    /// What it is for.
+    pub purpose: Purpose,
     /// What to compute.
     pub plan: Arc<Plan>,
     /// With which weights.
@@ -43,23 +57,49 @@ impl Model {
     /// # Errors
     /// Names the file and the field, tensor or byte that is wrong.
     pub fn open(files: &ModelFiles, options: &OpenOptions) -> Result<Self, Error> {
+        Self::open_given(files, options, &Given::default())
+    }
+
+    /// [`Self::open`], with what a caller says about an encoder whose files do not, or say something else.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and what is given does not go with the model.
+    pub fn open_given(
+        files: &ModelFiles,
+        options: &OpenOptions,
+        given: &Given,
+    ) -> Result<Self, Error> {
         let config = Config::open(files)?;
         let family = models::family_of(&config)?;
-        let plan = (family.plan)(&config)?;
+        let asked = encoder::asked(files, &config, family, given)?;
+        let plan = (family.plan)(&config, &asked.ending())?;
         let checkpoint = Checkpoint::open_with(files, *options)?.rename(family.sanitize)?;
+        let checkpoint = checkpoint.beside(files, *options, &asked.more_weights())?;
         let surplus = checkpoint.check(&backend::wanted(&plan))?;
         let mut notes = config.notes().to_vec();
         notes.extend(unread(&config));
+        let (purpose, said) = asked.purpose(&plan)?;
+        notes.extend(said);
         notes.extend(unused(&surplus, &plan));
         let left_out = ignored(&checkpoint);
         Ok(Self {
             config,
             family,
+            purpose,
             plan: Arc::new(plan),
             checkpoint: Arc::new(checkpoint),
             notes,
             left_out,
         })
+    }
+
+    /// What kind of model this is, in words.
+    pub fn description(&self) -> String {
+        match self.purpose {
+            Purpose::Text => format!("a language model ({})", self.family.name),
+            Purpose::Vectors(_) => format!("an embedding model ({})", self.family.name),
+            Purpose::Scores(_) => format!("a cross-encoder ({})", self.family.name),
+        }
     }
 
     /// What nothing uses, and what is left out on purpose.

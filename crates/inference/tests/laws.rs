@@ -62,6 +62,7 @@ fn one(runner: &mut dyn Runner, sequence: SequenceId, ids: &[u32]) -> Vec<f32> {
     let entries = [Entry {
         sequence,
         ids,
+        types: &[],
         outputs: OutputRows::Last,
     }];
     runner
@@ -104,6 +105,7 @@ fn alone_is_the_same_as_in_a_crowd() {
             .map(|(ids, sequence)| Entry {
                 sequence: *sequence,
                 ids,
+                types: &[],
                 outputs: OutputRows::All,
             })
             .collect();
@@ -129,6 +131,7 @@ fn alone_is_the_same_as_in_a_crowd() {
             .map(|sequence| Entry {
                 sequence: *sequence,
                 ids: &[5],
+                types: &[],
                 outputs: OutputRows::Last,
             })
             .collect();
@@ -287,6 +290,7 @@ fn a_refused_batch_changes_nothing() {
         let entry = |ids, outputs| Entry {
             sequence,
             ids,
+            types: &[],
             outputs,
         };
         assert_eq!(refuse(&[]), RunError::EmptyBatch);
@@ -362,6 +366,7 @@ fn memory_for_keys_and_values_is_bounded_and_comes_back() {
         let entries = [Entry {
             sequence: second,
             ids: &ids,
+            types: &[],
             outputs: OutputRows::Last,
         }];
         let refused = runner.run(&Batch { entries: &entries }).map(drop);

@@ -121,6 +121,7 @@ fn greedy(runner: &mut dyn Runner, sequence: SequenceId, prompt: &[u32], count: 
         let entries = [Entry {
             sequence,
             ids: &next,
+            types: &[],
             outputs: OutputRows::Last,
         }];
         let id = argmax(runner.run(&Batch { entries: &entries }).unwrap().rows);

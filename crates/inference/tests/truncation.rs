@@ -75,6 +75,7 @@ fn rows(runner: &mut dyn Runner) -> Result<Vec<f32>, RunError> {
     let entries = [Entry {
         sequence,
         ids: &ids,
+        types: &[],
         outputs: OutputRows::All,
     }];
     let rows = runner.run(&Batch { entries: &entries })?.rows.to_vec();

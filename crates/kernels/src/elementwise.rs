@@ -17,6 +17,14 @@ pub enum Activation {
     Silu,
     /// 1 / (1 + e^-x).
     Sigmoid,
+    /// x (1 + erf(x / sqrt 2)) / 2.
+    Gelu,
+    /// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+    GeluTanh,
+    /// The larger of x and 0.
+    Relu,
+    /// tanh(x).
+    Tanh,
 }
 
 impl Activation {
@@ -25,6 +33,11 @@ impl Activation {
         match self {
             Activation::Silu => math::silu(x),
             Activation::Sigmoid => math::sigmoid(x),
+            Activation::Gelu => math::gelu(x),
+            Activation::GeluTanh => math::gelu_tanh(x),
+            // NaN stays: `max` gives its second operand then.
+            Activation::Relu => L::zero().max(x),
+            Activation::Tanh => math::tanh(x),
         }
     }
 }

@@ -40,6 +40,7 @@ mod norm;
 mod packed;
 mod parts;
 mod pool;
+mod pooling;
 mod real;
 mod rope;
 mod scratch;
@@ -56,13 +57,14 @@ pub use elementwise::{Activation, act, add, add_to, glu};
 pub use isa::{Feature, Isa, ParseIsaError, features};
 pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
-pub use norm::rms_norm;
+pub use norm::{layer_norm, rms_norm};
 pub use packed::{
     Activations, GroupBits, GroupColumns, IntIsa, PackError, Packed, PackedError, PackedScheme,
     PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
     gate_packed, linear_packed, linear_packed_quantised, pack, pack_grouped, quantise_glu,
     quantise_norm, quantise_rows, quantise_select, unpack,
 };
+pub use pooling::{PoolKind, pool_rows};
 pub use real::{
     LogRow, REAL_LANES, Real, dot_panel, dot_real, exp_most, exp_row, exp_sum, exp_sum_weighted,
     squared_distance_panel,

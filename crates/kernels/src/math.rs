@@ -1,11 +1,14 @@
-//! Exponential, sigmoid and SiLU over lanes, from one polynomial.
+//! Exponential, sigmoid, SiLU, GELU and hyperbolic tangent over lanes, from one polynomial of the exponential.
 //!
 //! Layout: lane-wise. `exp` splits x = n ln 2 + r with |r| <= ln 2 / 2, evaluates a polynomial of
 //! degree 7 in r (the minimax coefficients of Cephes' `expf`) and scales by 2^n.
 //! Contract: NaN stays NaN. exp: at most 1 ulp from the exact value over the whole range, results
 //! below the normal range included; exp(-inf) = 0, exp(x) = inf above 88.73. sigmoid: at most 3 ulp,
 //! exactly 0 and 1 far out, no overflow. silu(x) = x sigmoid(x): at most 4 ulp; silu(-inf) is NaN,
-//! as in the usual x / (1 + exp(-x)). The unit tests hold these limits on a grid.
+//! as in the usual x / (1 + exp(-x)). `gelu` is x P(x), P being the normal distribution: with u = |x|,
+//! P(-u) = exp(u q(u)) / 2 by a polynomial q of degree 9, fitted so that the error of u P(-u) on 0..6 is least; above 0 it
+//! is 1 - P(-u). At most 3 ulp above 0, at most 1e-7 below; gelu(-inf) is NaN, as in the usual product. tanh: at most
+//! 2e-7. The unit tests hold these limits on a grid.
 //! Measured: not measured alone; see `attend` and `glu`, which are made of it.
 
 use crate::lanes::Lanes;
@@ -59,6 +62,44 @@ pub(crate) fn silu<L: Lanes>(x: L) -> L {
     x.mul(sigmoid(x))
 }
 
+/// tanh(x).
+#[inline(always)]
+pub(crate) fn tanh<L: Lanes>(x: L) -> L {
+    let two = L::splat(2.0);
+    sigmoid(x.mul(two)).fma(two, L::splat(-1.0))
+}
+
+/// x (1 + erf(x / sqrt 2)) / 2.
+#[inline(always)]
+pub(crate) fn gelu<L: Lanes>(x: L) -> L {
+    let u = x.max(x.neg());
+    let mut q = L::splat(-2.589_985e-8);
+    for c in [
+        7.213_973e-7,
+        -8.678_117e-6,
+        5.769_612_5e-5,
+        -2.049_463_4e-4,
+        1.348_006e-5,
+        4.808_888e-3,
+        -3.635_103e-2,
+        -3.183_055_6e-1,
+        -7.978_85e-1,
+    ] {
+        q = q.fma(u, L::splat(c));
+    }
+    let below = exp(q.mul(u)).mul(L::splat(0.5));
+    let above = L::splat(1.0).sub(below);
+    x.mul(x.select_lt(L::zero(), below, above))
+}
+
+/// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+#[inline(always)]
+pub(crate) fn gelu_tanh<L: Lanes>(x: L) -> L {
+    const TWO_SQRT_2_PI: f32 = 1.595_769;
+    let inner = x.mul(x).fma(L::splat(0.044_715), L::splat(1.0)).mul(x);
+    x.mul(sigmoid(inner.mul(L::splat(TWO_SQRT_2_PI))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +142,43 @@ mod tests {
         assert!(error <= 3.0, "{error}");
         let error = worst(silu, |x| x / (1.0 + (-x).exp()), -80.0, 30.0);
         assert!(error <= 4.0, "{error}");
+    }
+
+    /// The greatest distance from `exact` itself.
+    fn farthest(f: fn(Scalar) -> Scalar, exact: fn(f64) -> f64, low: f32, high: f32) -> f64 {
+        let steps = 200_000;
+        let at = |i: usize| low + (high - low) * (i as f32 / steps as f32);
+        let distance = |i: usize| (f64::from(one(f, at(i))) - exact(f64::from(at(i)))).abs();
+        (0..steps).map(distance).fold(0.0, f64::max)
+    }
+
+    fn exact_gelu(x: f64) -> f64 {
+        0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+    }
+
+    #[test]
+    fn gelu_and_tanh_are_close() {
+        let error = worst(gelu, exact_gelu, 1e-3, 20.0);
+        assert!(error <= 3.0, "{error}");
+        let error = farthest(gelu, exact_gelu, -30.0, 0.0);
+        assert!(error <= 1e-7, "{error}");
+        let error = farthest(tanh, f64::tanh, -12.0, 12.0);
+        assert!(error <= 2e-7, "{error}");
+        let by_tanh = |x: f64| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        };
+        let error = farthest(gelu_tanh, by_tanh, -12.0, 4.0);
+        assert!(error <= 1e-6, "{error}");
+        for (x, y) in [
+            (0.0, 0.0),
+            (40.0, 40.0),
+            (-40.0, 0.0),
+            (f32::INFINITY, f32::INFINITY),
+        ] {
+            assert_eq!(one(gelu, x), y, "gelu of {x}");
+        }
+        assert!(one(gelu, f32::NAN).is_nan() && one(tanh, f32::NAN).is_nan());
     }
 
     #[test]

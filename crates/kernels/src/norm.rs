@@ -1,8 +1,9 @@
-//! Root mean square norm of rows.
+//! Root mean square norm of rows, and norm of rows to mean 0 and variance 1.
 //!
 //! Layout: `[rows, width]`, width being the length of the gain; heads are rows too.
 //! Contract: s = the sum of x * x, one fused chain over 16 lanes in column order, then the tree;
-//! y = x * (1 / sqrt(s / width + eps)) * gain, left to right.
+//! y = x * (1 / sqrt(s / width + eps)) * gain, left to right. `layer_norm`: m = the sum of x in the same order over width;
+//! d = x - m; s = the sum of d * d as above; y = fma(d * (1 / sqrt(s / width + eps)), gain, bias).
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), AVX-512, one thread: 0.12 us a row of 1,024.
 
 use crate::cpu::Cpu;
@@ -59,6 +60,75 @@ impl Body for RmsNorm<'_> {
                 L::get(x, i)
                     .mul(factor)
                     .mul(L::get(self.gain, i))
+                    .put(out, i);
+            }
+        }
+    }
+}
+
+/// `out = (x - mean) / sqrt(variance + eps) * gain + bias`, row by row. `x`, `out`: `[rows, gain.len()]`; `bias` as `gain`.
+///
+/// # Panics
+/// If `x` is not whole rows, or the lengths differ.
+pub fn layer_norm(cpu: &Cpu, x: &[f32], gain: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let width = gain.len();
+    assert!(
+        width > 0 && x.len().is_multiple_of(width),
+        "rows of {width} in {} values",
+        x.len()
+    );
+    assert_eq!(bias.len(), width, "bias of a norm");
+    assert_eq!(x.len(), out.len(), "output of a norm");
+    let out = Parts::new(out);
+    cpu.run_ranges(x.len() / width, width, |rows| {
+        let range = rows.start * width..rows.end * width;
+        // SAFETY: each row belongs to one range.
+        let out = unsafe { out.part(range.clone()) };
+        cpu.isa().run(LayerNorm {
+            x: &x[range],
+            gain,
+            bias,
+            eps,
+            out,
+        });
+    });
+}
+
+struct LayerNorm<'a> {
+    x: &'a [f32],
+    gain: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Body for LayerNorm<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let width = self.gain.len();
+        let rows = self
+            .x
+            .chunks_exact(width)
+            .zip(self.out.chunks_exact_mut(width));
+        for (x, out) in rows {
+            let mut sum = L::zero();
+            for i in (0..width).step_by(LANES) {
+                sum = sum.add(L::get(x, i));
+            }
+            let mean = sum.sum() / width as f32;
+            let lanes = L::splat(mean);
+            let mut squares = L::zero();
+            for i in (0..width).step_by(LANES) {
+                let d = L::get_or(x, i, mean).sub(lanes);
+                squares = d.fma(d, squares);
+            }
+            let factor = 1.0 / (squares.sum() / width as f32 + self.eps).sqrt();
+            let factor = L::splat(factor);
+            for i in (0..width).step_by(LANES) {
+                let d = L::get(x, i).sub(lanes).mul(factor);
+                d.fma(L::get(self.gain, i), L::get(self.bias, i))
                     .put(out, i);
             }
         }

@@ -54,17 +54,6 @@ struct Softmax<'a> {
     out: &'a mut [f32],
 }
 
-/// Elements from `i` on, the missing ones of the last vector being minus infinity.
-#[inline(always)]
-fn get_or_least<L: Lanes>(x: &[f32], i: usize) -> L {
-    if x.len() - i >= LANES {
-        return L::get(x, i);
-    }
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    lanes[..x.len() - i].copy_from_slice(&x[i..]);
-    L::from_array(lanes)
-}
-
 impl Body for Softmax<'_> {
     type Out = ();
 
@@ -73,12 +62,12 @@ impl Body for Softmax<'_> {
         let len = self.x.len();
         let mut most = L::splat(f32::NEG_INFINITY);
         for i in (0..len).step_by(LANES) {
-            most = get_or_least::<L>(self.x, i).max(most);
+            most = L::get_or(self.x, i, f32::NEG_INFINITY).max(most);
         }
         let most = L::splat(most.max_lane());
         let mut sum = L::zero();
         for i in (0..len).step_by(LANES) {
-            let e = math::exp(get_or_least::<L>(self.x, i).sub(most));
+            let e = math::exp(L::get_or(self.x, i, f32::NEG_INFINITY).sub(most));
             sum = sum.add(e);
             e.put(self.out, i);
         }

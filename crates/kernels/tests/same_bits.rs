@@ -89,10 +89,14 @@ proptest! {
     fn element_by_element(n in 0usize..100, seed: u64) {
         let (a, b) = (wild(seed, n), wild(seed ^ 5, n));
         same(|cpu| {
-            let mut out = vec![vec![0.0; n]; 4];
+            let mut out = vec![vec![0.0; n]; 8];
             add(cpu, &a, &b, &mut out[0]);
             act(cpu, Activation::Silu, &a, &mut out[1]);
             act(cpu, Activation::Sigmoid, &a, &mut out[2]);
+            act(cpu, Activation::Gelu, &a, &mut out[4]);
+            act(cpu, Activation::GeluTanh, &a, &mut out[5]);
+            act(cpu, Activation::Relu, &a, &mut out[6]);
+            act(cpu, Activation::Tanh, &a, &mut out[7]);
             if n > 0 {
                 glu(cpu, Activation::Silu, &a, n, &b, n, &mut out[3]);
             }
@@ -103,11 +107,29 @@ proptest! {
     #[test]
     fn norms_and_gates(rows in 1usize..9, width in 1usize..70, seed: u64) {
         let (x, gain, gate) = (wild(seed, rows * width), values(seed ^ 3, width), wild(seed ^ 4, rows));
+        let bias = values(seed ^ 6, width);
         same(|cpu| {
-            let mut out = vec![vec![0.0; rows * width]; 2];
+            let mut out = vec![vec![0.0; rows * width]; 3];
+            layer_norm(cpu, &x, &gain, &bias, 1e-12, &mut out[2]);
             rms_norm(cpu, &x, &gain, 1e-6, &mut out[0]);
             glu(cpu, Activation::Sigmoid, &gate, 1, &x, width, &mut out[1]);
             out.concat()
+        });
+    }
+
+    #[test]
+    fn pooled_rows(lens in proptest::collection::vec(1usize..9, 1..7), width in 1usize..70, seed: u64) {
+        let mut rows = 0;
+        let texts: Vec<_> = lens.iter().map(|len| { rows += len; rows - len..rows }).collect();
+        let x = wild(seed, rows * width);
+        same(|cpu| {
+            let kinds = [PoolKind::First, PoolKind::Last, PoolKind::Mean, PoolKind::Max, PoolKind::MeanSqrtLen];
+            let pooled = kinds.map(|kind| {
+                let mut out = vec![0.0; texts.len() * width];
+                pool_rows(cpu, kind, &texts, &x, width, &mut out);
+                out
+            });
+            pooled.concat()
         });
     }
 

@@ -36,7 +36,12 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let mut wanted = wanted(args, &model)?;
     let options = load_options(args, &wanted);
     let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
-    let runner = args.run.device.backend().load(plan, checkpoint, &options)?;
+    let runner = args
+        .run
+        .on
+        .device
+        .backend()
+        .load(plan, checkpoint, &options)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let mut work = Work::new(runner, args.tokens);
     let runs = shapes::fit(&mut wanted, args.runs, args.tokens, work.rates()?);
@@ -44,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     drop(work);
     let peak_memory_bytes = peak_memory_bytes();
     // After the peak was read: the buffer is no memory of the model.
-    let cpu = args.run.processor()?;
+    let cpu = args.run.on.processor()?;
     let read_gbps = bandwidth::read_bandwidth(&cpu, bandwidth::buffer_bytes(), BANDWIDTH_PASSES);
     let costs = report::Costs::of(&model, &options, args.tokens, read_gbps);
     let mut out = io::stdout().lock();
@@ -57,7 +62,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         int_isa: cpu.int_isa().to_string(),
         bf16_isa: cpu.bf16_isa().to_string(),
         threads: cpu.threads(),
-        device: args.run.device.backend().name(),
+        device: args.run.on.device.backend().name(),
         kv: model.kv_format(&options).name(),
         batch_tokens: options.batch_tokens_max,
         runs,

@@ -110,6 +110,7 @@ impl Work {
             let entry = |(&sequence, id)| Entry {
                 sequence,
                 ids: std::slice::from_ref(id),
+                types: &[],
                 outputs: OutputRows::Last,
             };
             let entries: Vec<Entry<'_>> = names.iter().zip(&ids).map(entry).collect();
@@ -138,6 +139,7 @@ impl Work {
             let entries = [Entry {
                 sequence,
                 ids,
+                types: &[],
                 outputs,
             }];
             self.runner.run(&Batch { entries: &entries })?;

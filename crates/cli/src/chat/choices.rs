@@ -143,6 +143,9 @@ impl Choices {
             output_rows_max: 1,
             output_width: vocab,
             vocab,
+            types: 0,
+            whole: false,
+            pools: false,
             rewinds: true,
         };
         admit(request, &limits).map(|_admitted| ())

@@ -15,6 +15,11 @@ const MARK: &str = "@@lattice ";
 
 /// An event as it is written: one line with its end.
 pub(crate) fn line(event: &Value) -> String {
+    raw_line(&event.to_string())
+}
+
+/// An event that is JSON text already.
+pub(crate) fn raw_line(event: &str) -> String {
     format!("{MARK}{event}\n")
 }
 

@@ -98,7 +98,7 @@ impl Session {
         let files = args.source.resolve(args.model.as_deref())?;
         let name = files.name();
         let options = args.run.engine_options(&args.source, sequences_max);
-        let engine = Engine::open(&files, args.run.device.backend(), &options)?;
+        let engine = Engine::open(&files, args.run.on.device.backend(), &options)?;
         Ok(Self {
             engine,
             name,

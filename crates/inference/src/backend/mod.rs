@@ -47,9 +47,9 @@ pub struct SequenceId(pub u64);
 pub enum OutputRows {
     /// No row: the tokens only extend the sequence.
     None,
-    /// The last row: what the next token is sampled from.
+    /// The last row: what the next token is sampled from. Of a plan that pools, the one row that there is.
     Last,
-    /// Every row, in order.
+    /// Every row, in order. A plan that pools has no such rows.
     All,
 }
 
@@ -60,6 +60,8 @@ pub struct Entry<'a> {
     pub sequence: SequenceId,
     /// The token ids, at least one.
     pub ids: &'a [u32],
+    /// The type of each token, for models that tell texts of a pair apart by it; empty: all are 0.
+    pub types: &'a [u32],
     /// Which of these tokens want an output row.
     pub outputs: OutputRows,
 }
@@ -106,6 +108,12 @@ pub struct Limits {
     pub output_width: usize,
     /// Ids must be below this.
     pub vocab: usize,
+    /// Types must be below this; 0 and 1: only type 0 is known.
+    pub types: usize,
+    /// Whether a sequence is one entry of one batch: nothing is kept of it, and it is empty again afterwards.
+    pub whole: bool,
+    /// Whether an entry has one output row at most, made of all of its rows.
+    pub pools: bool,
     /// Whether a sequence may be cut to any shorter length without a snapshot
     /// (false where a recurrent state is part of it).
     pub rewinds: bool,
@@ -132,7 +140,7 @@ pub struct Snapshot {
 /// let model = Model::open(&files, &OpenOptions::default())?;
 /// let mut runner = Cpu.load(model.plan, model.checkpoint, &LoadOptions::default())?;
 /// let sequence = runner.open()?;
-/// let entries = [Entry { sequence, ids: &[8167, 291, 3], outputs: OutputRows::Last }];
+/// let entries = [Entry { sequence, ids: &[8167, 291, 3], types: &[], outputs: OutputRows::Last }];
 /// let logits = runner.run(&Batch { entries: &entries })?;
 /// assert_eq!(logits.rows.len(), logits.width);
 /// # Ok(())
@@ -157,7 +165,8 @@ pub trait Runner: Send {
     fn restore(&mut self, sequence: SequenceId, snapshot: &Snapshot) -> Result<(), RunError>;
     /// Frees the sequence. Closing a sequence that is not open does nothing.
     fn close(&mut self, sequence: SequenceId);
-    /// Runs one batch: extends each entry's sequence by its ids and computes the rows asked for.
+    /// Runs one batch: extends each entry's sequence by its ids and computes the rows asked for. Where [`Limits::whole`]
+    /// holds, the sequences are as long afterwards as before: empty.
     /// Allocates nothing. On an error no sequence has changed its length.
     fn run(&mut self, batch: &Batch<'_>) -> Result<Outputs<'_>, RunError>;
     /// What the batches since the last call took, by kind of work, the longest first. Nothing unless
@@ -215,6 +224,25 @@ pub enum RunError {
         /// Rows of the embedding table.
         vocab: usize,
     },
+    /// A type that the model has no row for.
+    #[error("token type {found} is outside of the {types} that the model tells apart")]
+    TypeOutOfRange {
+        /// The type.
+        found: u32,
+        /// Types there are.
+        types: usize,
+    },
+    /// An entry with types for more or fewer tokens than it has.
+    #[error("an entry has {ids} ids and {types} token types")]
+    TypesLength {
+        /// Its ids.
+        ids: usize,
+        /// Its types.
+        types: usize,
+    },
+    /// Every row of a plan that makes one row of a text.
+    #[error("a text has one output row, and every token's was asked for")]
+    OneRow,
     /// A recurrent state cannot go back.
     #[error(
         "sequence holds {tokens} tokens and cannot be cut to {wanted}: its recurrent state needs a snapshot"

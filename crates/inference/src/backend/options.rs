@@ -124,6 +124,9 @@ impl LoadOptions {
             output_rows_max: self.output_rows_max.clamp(sequences_max, batch_tokens_max),
             output_width: plan.value(plan.output).width,
             vocab: plan.vocab,
+            types: plan.types(),
+            whole: plan.is_whole(),
+            pools: plan.pools(),
             rewinds: plan.rewinds(),
         }
     }

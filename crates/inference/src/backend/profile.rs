@@ -186,14 +186,17 @@ fn product_weight(op: &Op) -> Option<WeightId> {
         Op::Linear { weight, .. } => Some(*weight),
         Op::Embed { .. }
         | Op::RmsNorm { .. }
+        | Op::LayerNorm { .. }
         | Op::Rope { .. }
         | Op::Attention { .. }
         | Op::Conv1d { .. }
         | Op::GatedDelta { .. }
+        | Op::Act { .. }
         | Op::Glu { .. }
         | Op::Moe { .. }
         | Op::Add { .. }
-        | Op::TakeRows { .. } => None,
+        | Op::TakeRows { .. }
+        | Op::Pool { .. } => None,
     }
 }
 
@@ -205,7 +208,7 @@ fn name_of(plan: &Plan, checkpoint: &Checkpoint, step: &Step) -> String {
     };
     match &step.op {
         Op::Embed { .. } => "embedding".to_owned(),
-        Op::RmsNorm { .. } => "norm".to_owned(),
+        Op::RmsNorm { .. } | Op::LayerNorm { .. } => "norm".to_owned(),
         Op::Linear { weight, .. } => match plan.value(step.out).rows {
             Rows::Tokens => format!("linear{}", form(*weight)),
             Rows::Outputs => format!("head{}", form(*weight)),
@@ -214,9 +217,11 @@ fn name_of(plan: &Plan, checkpoint: &Checkpoint, step: &Step) -> String {
         Op::Attention { .. } => "attention".to_owned(),
         Op::Conv1d { .. } => "convolution".to_owned(),
         Op::GatedDelta { .. } => "delta rule".to_owned(),
+        Op::Act { .. } => "activation".to_owned(),
         Op::Glu { .. } => "gate".to_owned(),
         Op::Moe { experts, .. } => format!("mixture{}", form(experts.gate)),
         Op::Add { .. } => "sum".to_owned(),
         Op::TakeRows { .. } => "rows taken".to_owned(),
+        Op::Pool { .. } => "pooling".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Batch, Limits, OutputRows, RunError, SequenceId};
+use super::{Batch, Entry, Limits, OutputRows, RunError, SequenceId};
 
 /// One open sequence and the memory `M` its runner keeps for it.
 #[derive(Debug)]
@@ -42,8 +42,12 @@ pub(super) struct Layout {
     pub(super) ids: Vec<u32>,
     /// Position of each row in its sequence.
     pub(super) positions: Vec<u32>,
+    /// Type of each row; none where the plan reads none.
+    pub(super) types: Vec<u32>,
     /// Rows that want an output, ascending.
     pub(super) outputs: Vec<u32>,
+    /// Of a plan that pools, the rows that make each output.
+    pub(super) pooled: Vec<Range<usize>>,
 }
 
 impl Layout {
@@ -53,7 +57,17 @@ impl Layout {
             spans: Vec::with_capacity(limits.sequences_max),
             ids: Vec::with_capacity(limits.batch_tokens_max),
             positions: Vec::with_capacity(limits.batch_tokens_max),
+            types: Vec::with_capacity(if limits.types > 0 {
+                limits.batch_tokens_max
+            } else {
+                0
+            }),
             outputs: Vec::with_capacity(limits.output_rows_max),
+            pooled: Vec::with_capacity(if limits.pools {
+                limits.output_rows_max
+            } else {
+                0
+            }),
         }
     }
 }
@@ -126,17 +140,28 @@ impl<M> SequenceTable<M> {
             spans,
             ids,
             positions,
+            types,
             outputs,
+            pooled,
         } = layout;
         spans.clear();
         ids.clear();
         positions.clear();
+        types.clear();
         outputs.clear();
+        pooled.clear();
         for entry in batch.entries {
             let (first, start) = (self.get(entry.sequence)?.tokens, ids.len());
             ids.extend_from_slice(entry.ids);
             positions.extend((first..first + entry.ids.len()).map(|position| position as u32));
             let rows = start..ids.len();
+            if self.limits.types > 0 {
+                types.extend_from_slice(entry.types);
+                types.resize(rows.end, 0);
+            }
+            if self.limits.pools && entry.outputs == OutputRows::Last {
+                pooled.push(rows.clone());
+            }
             match entry.outputs {
                 OutputRows::None => {}
                 OutputRows::Last => outputs.push(rows.end as u32 - 1),
@@ -170,11 +195,9 @@ impl<M> SequenceTable<M> {
                 max: limits.output_rows_max,
             });
         }
-        for (index, entry) in batch.entries.iter().enumerate() {
-            let before = &batch.entries[..index];
-            if before.iter().any(|other| other.sequence == entry.sequence) {
-                return Err(RunError::SequenceTwice(entry.sequence.0));
-            }
+        check_twice(batch)?;
+        for entry in batch.entries {
+            self.check_types(entry)?;
             let found = self.get(entry.sequence)?.tokens + entry.ids.len();
             if found > limits.context_tokens_max {
                 return Err(RunError::ContextFull {
@@ -192,12 +215,50 @@ impl<M> SequenceTable<M> {
         Ok(())
     }
 
-    /// Extends each span's sequence by its rows.
+    /// Whether the plan has a row for every type, and one output for the entry.
+    fn check_types(&self, entry: &Entry<'_>) -> Result<(), RunError> {
+        let Limits { types, pools, .. } = self.limits;
+        if pools && entry.outputs == OutputRows::All {
+            return Err(RunError::OneRow);
+        }
+        if !entry.types.is_empty() && entry.types.len() != entry.ids.len() {
+            return Err(RunError::TypesLength {
+                ids: entry.ids.len(),
+                types: entry.types.len(),
+            });
+        }
+        let types = types.max(1);
+        let unknown = entry.types.iter().find(|of| **of as usize >= types);
+        unknown.map_or(Ok(()), |found| {
+            let found = *found;
+            Err(RunError::TypeOutOfRange { found, types })
+        })
+    }
+
+    /// Extends each span's sequence by its rows, unless nothing of them is kept.
     pub(super) fn commit(&mut self, spans: &[Span]) {
+        if self.limits.whole {
+            return;
+        }
         for span in spans {
             if let Some(slot) = self.open.get_mut(&span.sequence) {
                 slot.tokens = span.first_position + span.rows.len();
             }
         }
     }
+}
+
+/// Refuses a sequence that stands twice in a batch.
+fn check_twice(batch: &Batch<'_>) -> Result<(), RunError> {
+    // A batch of many sequences mostly names them in order.
+    if batch.entries.is_sorted_by(|a, b| a.sequence < b.sequence) {
+        return Ok(());
+    }
+    for (index, entry) in batch.entries.iter().enumerate() {
+        let before = &batch.entries[..index];
+        if before.iter().any(|other| other.sequence == entry.sequence) {
+            return Err(RunError::SequenceTwice(entry.sequence.0));
+        }
+    }
+    Ok(())
 }

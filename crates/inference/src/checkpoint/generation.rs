@@ -4,9 +4,10 @@
 //! `None`.
 //! It does not know: how sampling works.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{LoadError, ModelFiles, json};
+use super::json::Fields;
+use super::{LoadError, ModelFiles};
 
 const FILE: &str = "generation_config.json";
 const BYTES_MAX: u64 = 1 << 20;
@@ -62,7 +63,7 @@ impl GenerationDefaults {
     /// # Errors
     /// [`LoadError::Json`], or [`LoadError::Field`] for a value of the wrong type or out of range.
     pub fn from_text(text: &str) -> Result<Self, LoadError> {
-        let mut fields = Fields(json::object(FILE, text)?);
+        let mut fields = Fields::of(FILE, text)?;
         let do_sample = fields.take("do_sample", "true or false", Value::as_bool)?;
         let temperature =
             fields.number("temperature", "a number from 0 up", |value| value >= 0.0)?;
@@ -95,7 +96,7 @@ impl GenerationDefaults {
             unread: Vec::new(),
         };
         Ok(Self {
-            unread: fields.left(),
+            unread: fields.left(&WITHOUT_EFFECT),
             ..defaults
         })
     }
@@ -107,46 +108,5 @@ pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
     match value {
         Value::Array(values) => values.iter().map(id).collect(),
         value => id(value).map(|id| vec![id]),
-    }
-}
-
-/// What of the file has not been read yet.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn take<T>(
-        &mut self,
-        field: &str,
-        expected: &str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<T>, LoadError> {
-        let value = self.0.remove(field).filter(|value| !value.is_null());
-        let Some(value) = value else { return Ok(None) };
-        read(&value).map(Some).ok_or_else(|| LoadError::Field {
-            file: FILE.to_owned(),
-            field: field.to_owned(),
-            reason: json::expected(expected, &value),
-        })
-    }
-
-    fn number(
-        &mut self,
-        field: &str,
-        expected: &str,
-        allowed: impl Fn(f64) -> bool,
-    ) -> Result<Option<f64>, LoadError> {
-        self.take(field, expected, |value| {
-            value.as_f64().filter(|value| allowed(*value))
-        })
-    }
-
-    fn left(self) -> Vec<String> {
-        let without_effect =
-            |field: &str| field.starts_with('_') || WITHOUT_EFFECT.contains(&field);
-        self.0
-            .into_iter()
-            .filter(|(field, value)| !value.is_null() && !without_effect(field))
-            .map(|(field, _)| field)
-            .collect()
     }
 }

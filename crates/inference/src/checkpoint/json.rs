@@ -26,6 +26,29 @@ pub(crate) fn object(file: &str, text: &str) -> Result<Map<String, Value>, LoadE
     }
 }
 
+/// Parses a whole file whose outermost value is a list of objects.
+pub(crate) fn objects(file: &str, text: &str) -> Result<Vec<Map<String, Value>>, LoadError> {
+    let Strict(value) = parse(file, text)?;
+    let refuse = |index: usize, reason: &str| LoadError::Field {
+        file: file.to_owned(),
+        field: format!("[{index}]"),
+        reason: reason.to_owned(),
+    };
+    let Value::Array(values) = value else {
+        return Err(LoadError::Json {
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            reason: "the file's value is not a list".to_owned(),
+        });
+    };
+    let object = |(index, value)| match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(refuse(index, "is not an object")),
+    };
+    values.into_iter().enumerate().map(object).collect()
+}
+
 /// Parses a whole file.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a str) -> Result<T, LoadError> {
     let failed = |line, column, reason: String| LoadError::Json {
@@ -43,6 +66,94 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a str) -> Result
     }
     serde_json::from_str(text)
         .map_err(|error| failed(error.line(), error.column(), without_place(&error)))
+}
+
+/// The fields of a file's object that have not been read yet.
+pub(crate) struct Fields {
+    file: String,
+    left: Map<String, Value>,
+}
+
+impl Fields {
+    /// Those of a whole file.
+    pub(crate) fn of(file: &str, text: &str) -> Result<Self, LoadError> {
+        Ok(Self {
+            file: file.to_owned(),
+            left: object(file, text)?,
+        })
+    }
+
+    /// Those of an object that stands in `file`.
+    pub(crate) fn in_object(file: &str, left: Map<String, Value>) -> Self {
+        Self {
+            file: file.to_owned(),
+            left,
+        }
+    }
+
+    /// Takes a field; `None` where it is absent or null. `expected` says what it must be for `read` to give a value.
+    pub(crate) fn take<T>(
+        &mut self,
+        field: &str,
+        expected: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, LoadError> {
+        let value = self.left.remove(field).filter(|value| !value.is_null());
+        let Some(value) = value else { return Ok(None) };
+        let value_read = read(&value);
+        value_read
+            .map(Some)
+            .ok_or_else(|| self.refuse(field, self::expected(expected, &value)))
+    }
+
+    /// Takes a truth value.
+    pub(crate) fn flag(&mut self, field: &str) -> Result<Option<bool>, LoadError> {
+        self.take(field, "true or false", Value::as_bool)
+    }
+
+    /// Takes a text.
+    pub(crate) fn text(&mut self, field: &str) -> Result<Option<String>, LoadError> {
+        self.take(field, "a text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// Takes an integer from 1 up to 2^24.
+    pub(crate) fn size(&mut self, field: &str) -> Result<Option<usize>, LoadError> {
+        self.take(field, "an integer from 1 to 16777216", |value| {
+            let size = value.as_u64().filter(|size| (1..=1 << 24).contains(size))?;
+            usize::try_from(size).ok()
+        })
+    }
+
+    /// Takes a number that is `allowed`.
+    pub(crate) fn number(
+        &mut self,
+        field: &str,
+        expected: &str,
+        allowed: impl Fn(f64) -> bool,
+    ) -> Result<Option<f64>, LoadError> {
+        self.take(field, expected, |value| {
+            value.as_f64().filter(|value| allowed(*value))
+        })
+    }
+
+    /// An error about a field.
+    pub(crate) fn refuse(&self, field: &str, reason: impl Into<String>) -> LoadError {
+        LoadError::Field {
+            file: self.file.clone(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// What nobody took, without nulls, private fields and those `without_effect`.
+    pub(crate) fn left(self, without_effect: &[&str]) -> Vec<String> {
+        let heard = |field: &str| field.starts_with('_') || without_effect.contains(&field);
+        self.left
+            .into_iter()
+            .filter(|(field, value)| !value.is_null() && !heard(field))
+            .map(|(field, _)| field)
+            .collect()
+    }
 }
 
 /// The parser's words without " at line 1 column 2", which the error that carries them says itself.

@@ -58,6 +58,7 @@ pub use files::ModelFiles;
 pub use generation::GenerationDefaults;
 pub(crate) use gguf::VOCABULARY;
 pub use gguf::{GgufMetadata, Texts};
+pub(crate) use json::{Fields, objects};
 pub use mmap::{FileBytes, Mapping, guard_truncation};
 use stack::Stacks;
 pub use store::{Installed, ModelStore};
@@ -189,11 +190,7 @@ impl Checkpoint {
         for shard in map.values().collect::<BTreeSet<_>>() {
             let bytes = files
                 .bytes_as(shard, options.mapping, safetensors::check_head)?
-                .ok_or_else(|| LoadError::Io {
-                    file: shard.clone(),
-                    action: "open",
-                    source: std::io::ErrorKind::NotFound.into(),
-                })?;
+                .ok_or_else(|| not_found(shard))?;
             checkpoint.add(bytes)?;
         }
         for (tensor, shard) in map {
@@ -237,6 +234,34 @@ impl Checkpoint {
         }
         self.files.push(Arc::new(bytes));
         Ok(())
+    }
+
+    /// Adds the tensors of more files of the model, each with the text before its tensors' names.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; a file that is not there.
+    pub(crate) fn beside(
+        mut self,
+        files: &ModelFiles,
+        options: OpenOptions,
+        more: &[(String, String)],
+    ) -> Result<Self, LoadError> {
+        for (file, prefix) in more {
+            let bytes = files
+                .bytes_as(file, options.mapping, safetensors::check_head)?
+                .ok_or_else(|| not_found(file))?;
+            let mut added = Self {
+                files: std::mem::take(&mut self.files),
+                tensors: BTreeMap::new(),
+                ignored: Vec::new(),
+            };
+            added.add(bytes)?;
+            self.files = added.files;
+            for (name, place) in added.tensors {
+                self.tensors.insert(format!("{prefix}{name}"), place);
+            }
+        }
+        Ok(self)
     }
 
     /// Gives every tensor the name that `f` makes of its own, or leaves it out. Copies no weights.
@@ -561,4 +586,13 @@ fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a st
         .map(|name| (shared(name), name))
         .max_by_key(|(length, _)| *length)?;
     (length * 2 > wanted.len()).then_some(name)
+}
+
+/// A file that another one names, and that is not there.
+pub(crate) fn not_found(file: &str) -> LoadError {
+    LoadError::Io {
+        file: file.to_owned(),
+        action: "open",
+        source: std::io::ErrorKind::NotFound.into(),
+    }
 }

@@ -135,6 +135,7 @@ impl Running {
         Some(Entry {
             sequence: self.sequence,
             ids,
+            types: &[],
             outputs: piece.outputs,
         })
     }

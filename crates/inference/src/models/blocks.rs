@@ -1,8 +1,9 @@
 //! Blocks that several families share: the gated MLP, plain grouped-query attention, embedding and head.
 
 use crate::checkpoint::{Config, LoadError};
-use crate::plan::{Act, Builder, Fold, HeadShape, RopeShape, Val};
+use crate::plan::{Act, Builder, Fold, HeadShape, Pooling, RopeShape, Val};
 
+use super::ending::{Ending, layers, refuse, vector};
 use super::rope::{Turns, turns};
 
 /// Refuses two fields of which the first must divide the second.
@@ -210,7 +211,7 @@ impl Attention {
 }
 
 /// `out` columns of `x` through the weight at `path`, and its bias if it has one.
-fn linear(b: &mut Builder, path: &str, x: Val, out: usize, bias: bool) -> Val {
+pub(super) fn linear(b: &mut Builder, path: &str, x: Val, out: usize, bias: bool) -> Val {
     let tensor = format!("{path}.bias");
     let bias = bias.then_some(tensor.as_str());
     b.linear(x, &format!("{path}.weight"), out, bias)
@@ -256,8 +257,36 @@ impl Ends<'_> {
         b.rms_norm(x, name, self.hidden, self.fold, self.eps)
     }
 
+    /// What follows the last layer, for the rows that the batch asks for.
+    pub(super) fn end(
+        &self,
+        config: &Config,
+        b: &mut Builder,
+        x: Val,
+        ending: &Ending,
+    ) -> Result<Val, LoadError> {
+        let norm = format!("{}.norm.weight", self.prefix);
+        match ending {
+            Ending::Logits => Ok(self.logits(b, x)),
+            // A norm goes row by row, so that of the last row alone is enough.
+            Ending::Vector {
+                pooling: Pooling::LastToken,
+                dense,
+            } => {
+                let last = b.take_rows("last_token", x);
+                let last = self.norm(b, last, &norm);
+                layers(b, last, dense)
+            }
+            Ending::Vector { pooling, dense } => {
+                let x = self.norm(b, x, &norm);
+                vector(b, x, *pooling, dense)
+            }
+            Ending::Scores => Err(refuse(config, "scores of texts")),
+        }
+    }
+
     /// Final norm and head, for the rows that the batch asks for.
-    pub(super) fn logits(&self, b: &mut Builder, x: Val) -> Val {
+    fn logits(&self, b: &mut Builder, x: Val) -> Val {
         let rows = b.take_rows("outputs", x);
         let x = self.norm(b, rows, &format!("{}.norm.weight", self.prefix));
         let head = if self.tied {

@@ -8,10 +8,12 @@ use crate::plan::{Builder, Fold, Plan};
 
 use super::Family;
 use super::blocks::{Attention, Ends, gated_mlp, silu_only, windows};
+use super::ending::Ending;
 
 pub(super) const LLAMA: Family = Family {
     name: "llama",
     model_types: &["llama"],
+    encodes: false,
     plan: llama,
     sanitize,
 };
@@ -19,6 +21,7 @@ pub(super) const LLAMA: Family = Family {
 pub(super) const MISTRAL: Family = Family {
     name: "mistral",
     model_types: &["mistral"],
+    encodes: false,
     plan: mistral,
     sanitize,
 };
@@ -26,6 +29,7 @@ pub(super) const MISTRAL: Family = Family {
 pub(super) const QWEN2: Family = Family {
     name: "qwen2",
     model_types: &["qwen2"],
+    encodes: false,
     plan: qwen2,
     sanitize,
 };
@@ -48,7 +52,7 @@ pub(super) struct Decoder {
     pub(super) mlp_bias: bool,
 }
 
-fn llama(config: &Config) -> Result<Plan, Error> {
+fn llama(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     config.must_be("pretraining_tp", 1, "split weights are not supported")?;
     Decoder {
         family: "llama",
@@ -57,10 +61,10 @@ fn llama(config: &Config) -> Result<Plan, Error> {
         windows: vec![None; config.layers("num_hidden_layers")?],
         mlp_bias: config.flag_or("mlp_bias", false)?,
     }
-    .plan(config)
+    .plan(config, ending)
 }
 
-fn mistral(config: &Config) -> Result<Plan, Error> {
+fn mistral(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     let window = if config.is_null("sliding_window") {
         None
     } else {
@@ -73,10 +77,10 @@ fn mistral(config: &Config) -> Result<Plan, Error> {
         windows: vec![window; config.layers("num_hidden_layers")?],
         mlp_bias: false,
     }
-    .plan(config)
+    .plan(config, ending)
 }
 
-fn qwen2(config: &Config) -> Result<Plan, Error> {
+fn qwen2(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     Decoder {
         family: "qwen2",
         attention: Attention {
@@ -88,7 +92,7 @@ fn qwen2(config: &Config) -> Result<Plan, Error> {
         windows: windows(config, config.layers("num_hidden_layers")?)?,
         mlp_bias: false,
     }
-    .plan(config)
+    .plan(config, ending)
 }
 
 /// The width of a head: as it stands, or as heads share the hidden size.
@@ -114,7 +118,7 @@ pub(super) fn attention(config: &Config, head_dim: usize) -> Result<Attention, L
 
 impl Decoder {
     /// The whole plan.
-    pub(super) fn plan(&self, config: &Config) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, config: &Config, ending: &Ending) -> Result<Plan, Error> {
         silu_only(config)?;
         let ffn = config.size("intermediate_size")?;
         let ends = Ends {
@@ -140,8 +144,8 @@ impl Decoder {
             let mlp = gated_mlp(b, &format!("{path}.mlp"), x, ffn, self.mlp_bias);
             h = b.add(&format!("{path}.mlp.residual"), h, mlp);
         }
-        let logits = ends.logits(b, h);
-        Ok(builder.finish(logits)?)
+        let out = ends.end(config, b, h, ending)?;
+        Ok(builder.finish(out)?)
     }
 }
 

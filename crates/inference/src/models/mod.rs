@@ -3,8 +3,10 @@
 //! In: a [`Config`]. Out: a checked [`Plan`], and the names a checkpoint's tensors go by.
 //! It does not know: backends, devices, weight formats, tokenizers.
 
+mod bert;
 mod blocks;
 mod delta;
+mod ending;
 mod experts;
 mod llama;
 mod qwen3;
@@ -15,6 +17,8 @@ use crate::Error;
 use crate::checkpoint::{Config, LoadError, Renamed};
 use crate::plan::Plan;
 
+pub use ending::{DenseLayer, Ending};
+
 /// A model family.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
@@ -22,8 +26,10 @@ pub struct Family {
     pub name: &'static str,
     /// The `model_type` values of config.json that mean this family.
     pub model_types: &'static [&'static str],
-    /// Turns a configuration into the plan.
-    pub plan: fn(&Config) -> Result<Plan, Error>,
+    /// Whether its models read whole texts, and have no head for next tokens.
+    pub encodes: bool,
+    /// Turns a configuration into the plan, with what it is to end in.
+    pub plan: fn(&Config, &Ending) -> Result<Plan, Error>,
     /// Says under which name the plan knows a tensor of the checkpoint, or why it is left out.
     pub sanitize: fn(&str) -> Renamed<'_>,
 }
@@ -36,6 +42,8 @@ pub const FAMILIES: &[Family] = &[
     llama::QWEN2,
     llama::LLAMA,
     llama::MISTRAL,
+    bert::BERT,
+    bert::ROBERTA,
 ];
 
 /// The family of a configuration.

@@ -8,16 +8,18 @@ use crate::plan::Plan;
 
 use super::Family;
 use super::blocks::windows;
+use super::ending::Ending;
 use super::llama::{Decoder, attention, sanitize};
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen3",
     model_types: &["qwen3"],
+    encodes: false,
     plan,
     sanitize,
 };
 
-fn plan(config: &Config) -> Result<Plan, Error> {
+fn plan(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     Decoder {
         family: "qwen3",
         attention: attention(config, config.size("head_dim")?)?,
@@ -25,5 +27,5 @@ fn plan(config: &Config) -> Result<Plan, Error> {
         windows: windows(config, config.layers("num_hidden_layers")?)?,
         mlp_bias: false,
     }
-    .plan(config)
+    .plan(config, ending)
 }

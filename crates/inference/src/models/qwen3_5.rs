@@ -9,12 +9,14 @@ use crate::plan::{Act, Builder, Fold, HeadShape, Part, Plan, Val, Weight, Weight
 
 use super::blocks::{Attention, Ends, gated_mlp, layer_kinds, silu_only};
 use super::delta::Delta;
+use super::ending::Ending;
 use super::experts::SparseMlp;
 use super::{Family, experts, llama};
 
 pub(super) const DENSE: Family = Family {
     name: "qwen3_5",
     model_types: &["qwen3_5_text", "qwen3_5"],
+    encodes: false,
     plan: dense,
     sanitize,
 };
@@ -22,28 +24,29 @@ pub(super) const DENSE: Family = Family {
 pub(super) const MOE: Family = Family {
     name: "qwen3_5_moe",
     model_types: &["qwen3_5_moe_text", "qwen3_5_moe"],
+    encodes: false,
     plan: mixture,
     sanitize,
 };
 
 const PREFIX: &str = "model.language_model";
 
-fn dense(config: &Config) -> Result<Plan, Error> {
+fn dense(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     let ffn = config.size("intermediate_size")?;
-    plan(config, "qwen3_5", |b, path, x| {
+    plan((config, ending), "qwen3_5", |b, path, x| {
         gated_mlp(b, path, x, ffn, false)
     })
 }
 
-fn mixture(config: &Config) -> Result<Plan, Error> {
+fn mixture(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     let experts = SparseMlp::of(config)?;
-    plan(config, "qwen3_5_moe", |b, path, x| {
+    plan((config, ending), "qwen3_5_moe", |b, path, x| {
         experts.block(b, path, x)
     })
 }
 
 fn plan(
-    config: &Config,
+    (config, ending): (&Config, &Ending),
     family: &str,
     mlp: impl Fn(&mut Builder, &str, Val) -> Val,
 ) -> Result<Plan, Error> {
@@ -87,8 +90,8 @@ fn plan(
         let out = mlp(b, &format!("{path}.mlp"), x);
         h = b.add(&format!("{path}.mlp.residual"), h, out);
     }
-    let logits = ends.logits(b, h);
-    Ok(builder.finish(logits)?)
+    let out = ends.end(config, b, h, ending)?;
+    Ok(builder.finish(out)?)
 }
 
 /// Which layers are full attention: `layer_types`, else every `full_attention_interval`-th.

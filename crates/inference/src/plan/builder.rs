@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Act, DeltaShape, Experts, Fold, HeadShape, Mask, Op, Part, Plan, PlanError, RopeShape, Rows,
-    State, StateId, Step, Val, Value, Weight, WeightId,
+    Act, DeltaShape, Experts, Fold, HeadShape, Index, Mask, Op, Part, Plan, PlanError, Pooling,
+    RopeShape, Rows, State, StateId, Step, Val, Value, Weight, WeightId,
 };
 
 /// Collects the steps of a family. Every method names its step by the checkpoint path it belongs to.
@@ -87,11 +87,16 @@ impl Builder {
 
     /// Token ids to rows of `table`.
     pub fn embed(&mut self, table: WeightId) -> Val {
+        self.embed_by(table, Index::Token)
+    }
+
+    /// Rows of `table` for each token, by id, position or type.
+    pub fn embed_by(&mut self, table: WeightId, by: Index) -> Val {
         let weight = self.plan.weight(table);
         let (name, width) = (weight.tensor.clone(), weight.columns());
         self.push(
             &name,
-            Op::Embed { table },
+            Op::Embed { table, by },
             Value {
                 width,
                 rows: Rows::Tokens,
@@ -110,6 +115,15 @@ impl Builder {
         });
         let value = self.plan.value(x);
         self.push(tensor, Op::RmsNorm { x, gain, eps }, value)
+    }
+
+    /// Norm of each row to mean 0 and variance 1, then the gain and the bias at `path`.
+    pub fn layer_norm(&mut self, x: Val, path: &str, eps: f32) -> Val {
+        let value = self.plan.value(x);
+        let gain = self.weight(&format!("{path}.weight"), &[value.width]);
+        let bias = self.weight(&format!("{path}.bias"), &[value.width]);
+        let op = Op::LayerNorm { x, gain, bias, eps };
+        self.push(path, op, value)
     }
 
     /// `x weight^T` with the whole tensor `[out, width of x]`, and its bias where the model has one.
@@ -271,6 +285,12 @@ impl Builder {
         self.push(path, op, value)
     }
 
+    /// `act(x)`
+    pub fn act(&mut self, name: &str, act: Act, x: Val) -> Val {
+        let value = self.plan.value(x);
+        self.push(name, Op::Act { x, act }, value)
+    }
+
     /// `act(gate) * up`
     pub fn glu(&mut self, name: &str, act: Act, gate: Val, up: Val) -> Val {
         let value = self.plan.value(up);
@@ -296,6 +316,15 @@ impl Builder {
             ..self.plan.value(x)
         };
         self.push(name, Op::TakeRows { x }, value)
+    }
+
+    /// One row for each text that the batch wants an output for; what follows is computed for these only.
+    pub fn pool(&mut self, name: &str, x: Val, pooling: Pooling) -> Val {
+        let value = Value {
+            rows: Rows::Outputs,
+            ..self.plan.value(x)
+        };
+        self.push(name, Op::Pool { x, pooling }, value)
     }
 
     /// Checks the plan and hands it over, with `output` as what callers get.

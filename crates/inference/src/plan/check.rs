@@ -1,7 +1,8 @@
 //! Checks a plan: every step finds its inputs defined before it, in the shapes it needs.
 
 use super::{
-    DeltaShape, Fold, Mask, Op, Part, Plan, Rows, State, StateId, Step, Val, Weight, WeightId,
+    DeltaShape, Fold, Index, Mask, Op, Part, Plan, Rows, State, StateId, Step, Val, Weight,
+    WeightId,
 };
 
 /// A plan that cannot be run: a fault of the family or pass that made it, or of a configuration it believed.
@@ -129,7 +130,7 @@ impl Checker<'_> {
             if !self.defined[input.index()] {
                 return Err(format!("value {} is read before it is defined", input.0));
             }
-            let takes = matches!(self.step.op, Op::TakeRows { .. });
+            let takes = matches!(self.step.op, Op::TakeRows { .. } | Op::Pool { .. });
             if self.plan.value(input).rows != if takes { Rows::Tokens } else { out.rows } {
                 return Err(format!("value {} has rows of another kind", input.0));
             }
@@ -157,13 +158,16 @@ impl Checker<'_> {
     /// The width the operation gives, after checking its inputs against it.
     fn width_out(&self) -> Result<usize, String> {
         match &self.step.op {
-            Op::Embed { table } => {
-                same("rows of the table", self.plan.vocab, self.shape(*table)[0])?;
-                Ok(self.shape(*table)[1])
-            }
+            Op::Embed { table, by } => self.embed(*table, *by),
             Op::RmsNorm { x, gain, .. } => {
                 divides("gain", self.plan.weight(*gain).len(), self.width(*x))?;
                 Ok(self.width(*x))
+            }
+            Op::LayerNorm { x, gain, bias, .. } => {
+                let width = self.width(*x);
+                same("length of the gain", width, self.plan.weight(*gain).len())?;
+                same("length of the bias", width, self.plan.weight(*bias).len())?;
+                Ok(width)
             }
             Op::Linear { x, weight, bias } => self.linear(*x, *weight, *bias),
             Op::Rope { x, shape } => {
@@ -202,8 +206,24 @@ impl Checker<'_> {
                 same("width of b", self.width(*a), self.width(*b))?;
                 Ok(self.width(*a))
             }
-            Op::TakeRows { x } => Ok(self.width(*x)),
+            Op::Act { x, .. } | Op::TakeRows { x } | Op::Pool { x, .. } => Ok(self.width(*x)),
         }
+    }
+
+    fn embed(&self, table: WeightId, by: Index) -> Result<usize, String> {
+        let [rows, columns] = *self.shape(table) else {
+            return Err("the table must be [rows, columns]".to_owned());
+        };
+        let tokens = self.plan.context_tokens_max;
+        match by {
+            Index::Token => same("rows of the table", self.plan.vocab, rows)?,
+            Index::Position { first } if first.checked_add(tokens).is_none_or(|end| end > rows) => {
+                let place = format!("positions {first} and on of {rows} rows");
+                return Err(format!("{place} are fewer than {tokens} tokens"));
+            }
+            Index::Position { .. } | Index::Type => {}
+        }
+        Ok(columns)
     }
 
     fn linear(&self, x: Val, weight: WeightId, bias: Option<WeightId>) -> Result<usize, String> {

@@ -74,6 +74,11 @@ impl Plan {
                 flops: 4 * width,
                 flops_per_key: 0,
             },
+            Op::LayerNorm { gain, bias, .. } => StepCost {
+                weight_values: values(*gain) + values(*bias),
+                flops: 8 * width,
+                flops_per_key: 0,
+            },
             Op::Linear { weight, bias, .. } => StepCost {
                 weight_values: values(*weight) + bias.map_or(0, values),
                 flops: 2 * values(*weight) + bias.map_or(0, values),
@@ -93,6 +98,7 @@ impl Plan {
                 let matrix = (shape.value_heads * shape.key_dim * shape.value_dim) as u64;
                 elementwise(7 * matrix)
             }
+            Op::Act { .. } => elementwise(5 * width),
             Op::Glu { .. } => elementwise(6 * width),
             Op::Moe { experts, .. } => {
                 let all = values(experts.gate) + values(experts.up) + values(experts.down);
@@ -104,7 +110,7 @@ impl Plan {
                     flops_per_key: 0,
                 }
             }
-            Op::Add { .. } => elementwise(width),
+            Op::Add { .. } | Op::Pool { .. } => elementwise(width),
             Op::TakeRows { .. } => StepCost::default(),
         }
     }

@@ -15,7 +15,7 @@ pub use arena::Arena;
 pub use builder::Builder;
 pub use check::PlanError;
 pub use cost::{Footprint, StepCost};
-pub use op::{Act, DeltaShape, Experts, HeadShape, Mask, Op, RopeShape};
+pub use op::{Act, DeltaShape, Experts, HeadShape, Index, Mask, Op, Pooling, RopeShape};
 pub use packing::{Packing, packing};
 
 /// Names a value: the output of one step.
@@ -240,6 +240,35 @@ impl Plan {
     /// A piece of state.
     pub fn state(&self, id: StateId) -> State {
         self.states[id.index()]
+    }
+
+    /// Whether a sequence is always one entry of a batch: some step looks at all of its rows at once. Nothing of it is
+    /// kept afterwards.
+    pub fn is_whole(&self) -> bool {
+        let whole = |step: &Step| match step.op {
+            Op::Attention { state, .. } => state.is_none(),
+            Op::Pool { .. } => true,
+            _ => false,
+        };
+        self.steps.iter().any(whole)
+    }
+
+    /// Whether an entry has one output row at most, made of all of its rows.
+    pub fn pools(&self) -> bool {
+        let pools = |step: &Step| matches!(step.op, Op::Pool { .. });
+        self.steps.iter().any(pools)
+    }
+
+    /// Token types that the plan tells apart; 0 where it reads none.
+    pub fn types(&self) -> usize {
+        let tables = self.steps.iter().filter_map(|step| match step.op {
+            Op::Embed {
+                table,
+                by: Index::Type,
+            } => Some(self.weight(table).rows()),
+            _ => None,
+        });
+        tables.min().unwrap_or(0)
     }
 
     /// Whether a sequence can be cut back without a snapshot: nothing in it is recurrent.

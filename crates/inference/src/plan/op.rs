@@ -12,6 +12,43 @@ pub enum Act {
     Silu,
     /// `1 / (1 + exp(-x))`
     Sigmoid,
+    /// `x * (1 + erf(x / sqrt 2)) / 2`
+    Gelu,
+    /// `x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`
+    GeluTanh,
+    /// `max(x, 0)`
+    Relu,
+    /// `tanh(x)`
+    Tanh,
+}
+
+/// Which row of a table a token takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// That of its id.
+    Token,
+    /// That of its position in the sequence, counted from row `first`.
+    Position {
+        /// Row of the first position.
+        first: usize,
+    },
+    /// That of its type, which the batch says.
+    Type,
+}
+
+/// How the rows of a whole text become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first one, which stands for `[CLS]`.
+    Cls,
+    /// Their mean.
+    Mean,
+    /// The last one.
+    LastToken,
+    /// The greatest value of each column.
+    Max,
+    /// Their sum over the square root of their number.
+    MeanSqrtLen,
 }
 
 /// Which keys a query row sees.
@@ -81,10 +118,12 @@ pub struct Experts {
 /// A step's computation. Values are f32 `[rows, width]`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// Rows of `table` `[vocab, hidden]` by token id.
+    /// Rows of `table` `[rows, hidden]`, one for each token.
     Embed {
         /// The table.
         table: WeightId,
+        /// Which row a token takes.
+        by: Index,
     },
     /// `x / sqrt(mean(x^2) + eps) * gain` over each stretch of `gain`'s length: a row, or each head of a row.
     RmsNorm {
@@ -92,6 +131,17 @@ pub enum Op {
         x: Val,
         /// `[length]`; divides the width of `x`.
         gain: WeightId,
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// `(x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * gain + bias` over each row (Ba et al. 2016).
+    LayerNorm {
+        /// Input.
+        x: Val,
+        /// `[width of x]`
+        gain: WeightId,
+        /// `[width of x]`
+        bias: WeightId,
         /// Added to the mean square.
         eps: f32,
     },
@@ -156,6 +206,13 @@ pub enum Op {
         /// Heads.
         shape: DeltaShape,
     },
+    /// `act(x)`
+    Act {
+        /// Input.
+        x: Val,
+        /// The function.
+        act: Act,
+    },
     /// `act(gate) * up`. A gate of width 1 counts for the whole row.
     Glu {
         /// Gate, of `up`'s width or 1.
@@ -187,6 +244,13 @@ pub enum Op {
         /// Input, one row per token.
         x: Val,
     },
+    /// One row for each entry of the batch that wants an output: all rows of the entry, pooled.
+    Pool {
+        /// Input, one row per token.
+        x: Val,
+        /// How.
+        pooling: Pooling,
+    },
 }
 
 impl Op {
@@ -195,15 +259,18 @@ impl Op {
         match self {
             Self::Embed { .. } => "embed",
             Self::RmsNorm { .. } => "rms_norm",
+            Self::LayerNorm { .. } => "layer_norm",
             Self::Linear { .. } => "linear",
             Self::Rope { .. } => "rope",
             Self::Attention { .. } => "attention",
             Self::Conv1d { .. } => "conv1d",
             Self::GatedDelta { .. } => "gated_delta",
+            Self::Act { .. } => "act",
             Self::Glu { .. } => "glu",
             Self::Moe { .. } => "moe",
             Self::Add { .. } => "add",
             Self::TakeRows { .. } => "take_rows",
+            Self::Pool { .. } => "pool",
         }
     }
 
@@ -212,10 +279,13 @@ impl Op {
         match *self {
             Self::Embed { .. } => vec![],
             Self::RmsNorm { x, .. }
+            | Self::LayerNorm { x, .. }
             | Self::Linear { x, .. }
             | Self::Rope { x, .. }
             | Self::Conv1d { x, .. }
-            | Self::TakeRows { x } => vec![x],
+            | Self::Act { x, .. }
+            | Self::TakeRows { x }
+            | Self::Pool { x, .. } => vec![x],
             Self::Attention { q, k, v, .. } => vec![q, k, v],
             Self::GatedDelta { qkv, a, b, .. } => vec![qkv, a, b],
             Self::Glu { gate, up, .. } => vec![gate, up],
@@ -227,34 +297,45 @@ impl Op {
     /// The weights it reads.
     pub fn weights(&self) -> Vec<WeightId> {
         match *self {
-            Self::Embed { table } => vec![table],
+            Self::Embed { table, .. } => vec![table],
             Self::RmsNorm { gain, .. } => vec![gain],
+            Self::LayerNorm { gain, bias, .. } => vec![gain, bias],
             Self::Linear { weight, bias, .. } => std::iter::once(weight).chain(bias).collect(),
             Self::Conv1d { weight, .. } => vec![weight],
             Self::GatedDelta { a_log, dt_bias, .. } => vec![a_log, dt_bias],
             Self::Moe { experts, .. } => vec![experts.gate, experts.up, experts.down],
             Self::Rope { .. }
             | Self::Attention { .. }
+            | Self::Act { .. }
             | Self::Glu { .. }
             | Self::Add { .. }
-            | Self::TakeRows { .. } => vec![],
+            | Self::TakeRows { .. }
+            | Self::Pool { .. } => vec![],
         }
     }
 
     /// The weights it reads as a matrix, or a stack of them; the others are vectors or small.
     pub fn matrices(&self) -> Vec<WeightId> {
         match *self {
-            Self::Embed { table } => vec![table],
+            Self::Embed {
+                table,
+                by: Index::Token,
+            } => vec![table],
             Self::Linear { weight, .. } => vec![weight],
             Self::Moe { experts, .. } => vec![experts.gate, experts.up, experts.down],
-            Self::RmsNorm { .. }
+            // The tables of positions and types are small.
+            Self::Embed { .. }
+            | Self::RmsNorm { .. }
+            | Self::LayerNorm { .. }
             | Self::Rope { .. }
             | Self::Attention { .. }
             | Self::Conv1d { .. }
             | Self::GatedDelta { .. }
+            | Self::Act { .. }
             | Self::Glu { .. }
             | Self::Add { .. }
-            | Self::TakeRows { .. } => vec![],
+            | Self::TakeRows { .. }
+            | Self::Pool { .. } => vec![],
         }
     }
 
@@ -265,12 +346,15 @@ impl Op {
             Self::Conv1d { state, .. } | Self::GatedDelta { state, .. } => Some(state),
             Self::Embed { .. }
             | Self::RmsNorm { .. }
+            | Self::LayerNorm { .. }
             | Self::Linear { .. }
             | Self::Rope { .. }
+            | Self::Act { .. }
             | Self::Glu { .. }
             | Self::Moe { .. }
             | Self::Add { .. }
-            | Self::TakeRows { .. } => None,
+            | Self::TakeRows { .. }
+            | Self::Pool { .. } => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Prints a plan as a table: one line per step, with the values it reads and defines.
 
-use super::{Act, Mask, Op, Part, Plan, Rows, State, Step, Val, Weight, WeightId};
+use super::{Act, Index, Mask, Op, Part, Plan, Pooling, Rows, State, Step, Val, Weight, WeightId};
 
 impl Plan {
     /// The plan as a table, with the bytes each step reads for one token and its operations; `weight_bytes` says how
@@ -72,6 +72,23 @@ fn act_name(act: Act) -> &'static str {
     match act {
         Act::Silu => "silu",
         Act::Sigmoid => "sigmoid",
+        Act::Gelu => "gelu",
+        Act::GeluTanh => "gelu_tanh",
+        Act::Relu => "relu",
+        Act::Tanh => "tanh",
+    }
+}
+
+impl Pooling {
+    /// Its name, as sentence-transformers calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cls => "cls",
+            Self::Mean => "mean",
+            Self::LastToken => "lasttoken",
+            Self::Max => "max",
+            Self::MeanSqrtLen => "mean_sqrt_len_tokens",
+        }
     }
 }
 
@@ -106,13 +123,24 @@ impl Plan {
 
     fn details(&self, op: &Op) -> String {
         match op {
-            Op::Embed { table } => self.weight_shape(*table),
+            Op::Embed { table, by } => {
+                let by = match by {
+                    Index::Token => String::new(),
+                    Index::Position { first: 0 } => " by position".to_owned(),
+                    Index::Position { first } => format!(" by position from row {first}"),
+                    Index::Type => " by type".to_owned(),
+                };
+                format!("{}{by}", self.weight_shape(*table))
+            }
             Op::RmsNorm { gain, eps, .. } => {
                 format!(
                     "{} eps {eps:e} {:?}",
                     self.weight_shape(*gain),
                     self.weight(*gain).fold
                 )
+            }
+            Op::LayerNorm { gain, eps, .. } => {
+                format!("{} + bias eps {eps:e}", self.weight_shape(*gain))
             }
             Op::Linear { weight, bias, .. } => {
                 let bias = if bias.is_some() { " + bias" } else { "" };
@@ -149,7 +177,8 @@ impl Plan {
                 "heads {}/{} x {} x {}",
                 shape.value_heads, shape.key_heads, shape.key_dim, shape.value_dim
             ),
-            Op::Glu { act, .. } => act_name(*act).to_owned(),
+            Op::Act { act, .. } | Op::Glu { act, .. } => act_name(*act).to_owned(),
+            Op::Pool { pooling, .. } => pooling.name().to_owned(),
             Op::Moe { experts, .. } => {
                 let renormalised = if experts.renormalise {
                     " renormalised"

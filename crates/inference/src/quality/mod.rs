@@ -272,6 +272,7 @@ impl<'a> Reader<'a> {
         let entries = [Entry {
             sequence,
             ids,
+            types: &[],
             outputs,
         }];
         Ok(self.runner.run(&Batch { entries: &entries })?.rows)

@@ -12,7 +12,7 @@ use super::{QuantizeError, Recipe, Scheme};
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Dtype, Form, Kept, ModelFiles, OpenOptions, Renamed};
 use crate::model::Model;
-use crate::plan::{Op, Plan, WeightId, packing};
+use crate::plan::{Index, Op, Plan, WeightId, packing};
 
 /// Packed tensors begin on a page, so that a mapped one shares none with its neighbours.
 pub(super) const PAGE: u64 = 4096;
@@ -295,7 +295,10 @@ fn ends(plan: &Plan) -> (Option<WeightId>, Option<WeightId>) {
     let mut ends = (None, None);
     for step in &plan.steps {
         match step.op {
-            Op::Embed { table } => ends.0 = Some(table),
+            Op::Embed {
+                table,
+                by: Index::Token,
+            } => ends.0 = Some(table),
             Op::Linear { weight, .. } if step.out == plan.output => ends.1 = Some(weight),
             _ => {}
         }

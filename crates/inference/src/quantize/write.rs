@@ -10,12 +10,13 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lattice_files::{Earlier, Journal};
 use lattice_kernels::{Cpu, CpuOptions};
 use serde_json::json;
 use twox_hash::XxHash3_64;
 
 use super::hash::{Hashes, Hashing, sha256};
-use super::journal::{Found, Journal, Line};
+use super::journal::{self, Line};
 use super::layout::{self, Layout};
 use super::piece::{Read, check_finite, copy_blocks, copy_tensor, pack_tensor};
 use super::place::Place;
@@ -95,7 +96,9 @@ pub fn write(
     let targets = plan_tensors(source, recipe, options.keep_unused)?;
     let place = Place::take(source.files().path(), out, options.force)?;
     let work = manifest::work(source, recipe, &targets.tensors)?;
-    let (journal, found) = Journal::open(place.partial(), &work)?;
+    let progress = place.partial().join(journal::FILE);
+    let (journal, earlier) =
+        Journal::open(&progress, &work.to_string()).map_err(QuantizeError::from)?;
     let cpu = Cpu::new(CpuOptions {
         threads: options.threads,
         ..CpuOptions::default()
@@ -112,7 +115,7 @@ pub fn write(
         cpu,
         watch,
     };
-    writer.go_on(found)?;
+    writer.go_on(earlier)?;
     let resumed = writer.hashes.len();
     writer.check_room(&place)?;
     for index in resumed..writer.targets.tensors.len() {
@@ -138,15 +141,20 @@ struct Writer<'a, 'b> {
 
 impl Writer<'_, '_> {
     /// Takes over what an earlier run finished, as far as it is as the journal says.
-    fn go_on(&mut self, found: Found) -> Result<(), QuantizeError> {
-        let lines = match found {
-            Found::Nothing => Vec::new(),
-            Found::Other => {
+    fn go_on(&mut self, earlier: Earlier) -> Result<(), QuantizeError> {
+        let lines = match earlier {
+            Earlier::Nothing => Vec::new(),
+            Earlier::Other(_) => {
                 self.say(Progress::StartsAnew)?;
+                self.journal.begin()?;
                 Vec::new()
             }
-            Found::Lines(lines) => lines,
+            Earlier::Lines(lines) => lines,
         };
+        let lines: Vec<Line> = lines
+            .iter()
+            .map_while(|line| serde_json::from_str(line).ok())
+            .collect();
         if !lines.is_empty() {
             let tensors = lines.len();
             self.say(Progress::GoesOn { tensors })?;
@@ -187,7 +195,7 @@ impl Writer<'_, '_> {
         };
         let hashes = self.stream(&target, &place, &tensor)?;
         self.journal
-            .add(&Line::new(&target.name, &place, &hashes))?;
+            .add(&Line::new(&target.name, &place, &hashes).text())?;
         self.hashes.push(hashes);
         self.finished(index, false)
     }

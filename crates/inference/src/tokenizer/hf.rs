@@ -10,6 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::normalizer::Range as TextRange;
+use tokenizers::utils::truncation::{
+    TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+};
 use tokenizers::{
     Encoding, Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper,
     OffsetType, PostProcessor as _, PostProcessorWrapper, PreTokenizedString, Token,
@@ -162,6 +165,62 @@ impl HfTokenizer {
     /// ```
     pub fn row_from_pair(&self, first: &str, second: &str) -> Result<TokenRow, TextError> {
         self.row(self.encode_plain(first)?, Some(self.encode_plain(second)?))
+    }
+
+    /// [`Self::row_from_text`] of at most `tokens_max` ids: of a longer text the end is left out, not the special tokens.
+    /// Beside it, the tokens of the whole row.
+    ///
+    /// # Errors
+    /// As [`Self::row_from_text`]; or the special tokens alone are more.
+    pub fn row_from_text_within(
+        &self,
+        text: &str,
+        tokens_max: usize,
+    ) -> Result<(TokenRow, usize), TextError> {
+        let mut text = self.encode_plain(text)?;
+        let tokens = text.len();
+        let (room, around) = self.room(tokens_max, false)?;
+        if tokens > room {
+            text.truncate(room, 0, TruncationDirection::Right);
+        }
+        Ok((self.row(text, None)?, tokens + around))
+    }
+
+    /// [`Self::row_from_pair`] of at most `tokens_max` ids: the longer text is cut first, the second of equal ones. Beside
+    /// it, the tokens of the whole row.
+    ///
+    /// # Errors
+    /// As [`Self::row_from_pair`]; or the special tokens alone are more.
+    pub fn row_from_pair_within(
+        &self,
+        first: &str,
+        second: &str,
+        tokens_max: usize,
+    ) -> Result<(TokenRow, usize), TextError> {
+        let (first, second) = (self.encode_plain(first)?, self.encode_plain(second)?);
+        let tokens = first.len() + second.len();
+        let (room, around) = self.room(tokens_max, true)?;
+        let longest = TruncationParams {
+            max_length: room,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction: TruncationDirection::Right,
+        };
+        let cut = || truncate_encodings(first, Some(second), &longest);
+        let (first, second) = guarded(cut).map_err(TextError::Encode)?;
+        Ok((self.row(first, second)?, tokens + around))
+    }
+
+    /// Ids that are left to the text where a row has at most `tokens_max`, and the special tokens around it.
+    fn room(&self, tokens_max: usize, pair: bool) -> Result<(usize, usize), TextError> {
+        let processor = self.post_processor.as_ref();
+        let around = processor.map_or(0, |processor| processor.added_tokens(pair));
+        let room = tokens_max.checked_sub(around).filter(|room| *room > 0);
+        let room = room.ok_or_else(|| {
+            let reason = format!("{around} special tokens leave no room in {tokens_max}");
+            TextError::Encode(reason)
+        })?;
+        Ok((room, around))
     }
 
     fn encode_plain(&self, text: &str) -> Result<Encoding, TextError> {

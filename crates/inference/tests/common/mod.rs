@@ -179,6 +179,7 @@ pub(crate) fn feed(
         let entries = [Entry {
             sequence,
             ids,
+            types: &[],
             outputs: OutputRows::All,
         }];
         rows.extend_from_slice(runner.run(&Batch { entries: &entries }).unwrap().rows);

@@ -12,8 +12,8 @@ use lattice_inference::backend::{Backend, Batch, Entry, LoadOptions, OutputRows}
 use lattice_inference::checkpoint::{
     Checkpoint, Config, Form, GenerationDefaults, ModelFiles, OpenOptions, Renamed,
 };
-use lattice_inference::models::{self, FAMILIES};
-use lattice_inference::plan::State;
+use lattice_inference::models::{self, Ending, FAMILIES};
+use lattice_inference::plan::{Pooling, State};
 use lattice_inference::tokenizer::{
     ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, Role, TemplateFiles, Tokenizer,
     TokenizerFiles, Vocabulary,
@@ -207,8 +207,15 @@ fn config(files: &ModelFiles) {
         return;
     };
     black_box((config.ids("eos_token_id").ok(), config.rope(None).ok()));
-    if let Ok(family) = models::family_of(&config)
-        && let Ok(plan) = (family.plan)(&config)
+    let vector = Ending::Vector {
+        pooling: Pooling::Mean,
+        dense: Vec::new(),
+    };
+    let family = models::family_of(&config).ok();
+    let plan = |ending| (family?.plan)(&config, ending).ok();
+    for plan in [Ending::Logits, vector, Ending::Scores]
+        .iter()
+        .filter_map(plan)
     {
         black_box(plan.table(|weight| weight.len() as u64 * 4));
         let footprint = plan.footprint(|weight| weight.len() as u64, |_| 1, 8, 1);
@@ -250,10 +257,12 @@ fn run(model: &Model) {
         let entries = [Entry {
             sequence,
             ids: &[0],
+            types: &[],
             outputs: OutputRows::Last,
         }];
+        let width = runner.limits().output_width;
         let rows = runner.run(&Batch { entries: &entries });
-        assert!(rows.is_ok_and(|rows| rows.rows.len() == model.plan.vocab));
+        assert!(rows.is_ok_and(|rows| rows.rows.len() == width));
     }
 }
 

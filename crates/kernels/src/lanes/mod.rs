@@ -147,6 +147,17 @@ pub(crate) trait Lanes: Copy {
         }
     }
 
+    /// Elements `i..i + 16` of `x`, `fill` beyond its end; `i` is inside of it.
+    #[inline(always)]
+    fn get_or(x: &[f32], i: usize, fill: f32) -> Self {
+        if x.len() - i >= LANES {
+            return Self::get(x, i);
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..x.len() - i].copy_from_slice(&x[i..]);
+        Self::from_array(lanes)
+    }
+
     /// Writes elements `i..i + 16` of `x`, as far as it reaches.
     #[inline(always)]
     fn put(self, x: &mut [f32], i: usize) {

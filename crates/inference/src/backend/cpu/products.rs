@@ -139,14 +139,17 @@ impl<'d> Running<'d> {
                 out.fill(|out| kernels::quantise_glu(cpu, act, gate, up, width, out));
             }
             Op::Embed { .. }
+            | Op::LayerNorm { .. }
             | Op::Linear { .. }
             | Op::Rope { .. }
             | Op::Attention { .. }
             | Op::Conv1d { .. }
             | Op::GatedDelta { .. }
+            | Op::Act { .. }
             | Op::Moe { .. }
             | Op::Add { .. }
-            | Op::TakeRows { .. } => unreachable!("only norms and gates have this role"),
+            | Op::TakeRows { .. }
+            | Op::Pool { .. } => unreachable!("only norms and gates have this role"),
         }
         true
     }

@@ -90,14 +90,17 @@ impl View<'_> {
             Op::RmsNorm { gain, .. } => self.plan.weight(*gain).len() == width,
             Op::Glu { gate, .. } => self.width(*gate) == width,
             Op::Embed { .. }
+            | Op::LayerNorm { .. }
             | Op::Linear { .. }
             | Op::Rope { .. }
             | Op::Attention { .. }
             | Op::Conv1d { .. }
             | Op::GatedDelta { .. }
+            | Op::Act { .. }
             | Op::Moe { .. }
             | Op::Add { .. }
-            | Op::TakeRows { .. } => false,
+            | Op::TakeRows { .. }
+            | Op::Pool { .. } => false,
         };
         if !able || step.out == self.plan.output {
             return false;

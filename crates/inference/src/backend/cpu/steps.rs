@@ -1,8 +1,8 @@
 //! Runs the steps of a plan over a batch: finds each step's inputs, output buffer, weights and memory, and calls its kernel.
 
 use lattice_kernels::{
-    self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, KvSpan, RopeTable, Sees,
-    StateSpan,
+    self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, Dense, DenseData, KvSpan,
+    PoolKind, RopeTable, Sees, StateSpan,
 };
 
 use super::super::profile::Clocks;
@@ -12,7 +12,9 @@ use super::Device;
 use super::memory::{FixedState, KvPool, Memory, SequenceMemory, Within, page_stretch};
 use super::mixture::Mixture;
 use super::products::Quantised;
-use crate::plan::{Act, Arena, Mask, Op, Plan, RopeShape, Rows, StateId, Step, Val};
+use crate::plan::{
+    Act, Arena, Index, Mask, Op, Plan, Pooling, RopeShape, Rows, StateId, Step, Val, WeightId,
+};
 
 /// The angles of the rope steps that share them.
 pub(super) struct Rope {
@@ -281,9 +283,13 @@ impl Running<'_> {
         } = self.device;
         let layout = &self.work.layout;
         match op {
-            Op::Embed { table } => weights.matrix(*table).embed(cpu, &layout.ids, out),
+            Op::Embed { table, by } => self.embed(*table, *by, out),
             Op::RmsNorm { x, gain, eps } => {
                 kernels::rms_norm(cpu, values.get(*x), weights.vector(*gain), *eps, out);
+            }
+            Op::LayerNorm { x, gain, bias, eps } => {
+                let (gain, bias) = (weights.vector(*gain), weights.vector(*bias));
+                kernels::layer_norm(cpu, values.get(*x), gain, bias, *eps, out);
             }
             Op::Linear { .. } => self.linear(op, out),
             Op::Rope { x, shape } => {
@@ -298,6 +304,7 @@ impl Running<'_> {
                 };
                 kernels::rope(cpu, shape, table, &layout.positions, values.get(*x), out);
             }
+            Op::Act { x, act } => kernels::act(cpu, activation(*act), values.get(*x), out),
             Op::Glu { gate, up, act } => {
                 let widths = (self.plan.value(*gate).width, self.plan.value(*up).width);
                 let (gate, up) = (values.get(*gate), values.get(*up));
@@ -310,12 +317,33 @@ impl Running<'_> {
                     out.copy_from_slice(&values.get(*x)[*row as usize * width..][..width]);
                 }
             }
+            Op::Pool { x, pooling } => {
+                let width = self.plan.value(*x).width;
+                let (kind, texts) = (pool_kind(*pooling), &layout.pooled);
+                kernels::pool_rows(cpu, kind, texts, values.get(*x), width, out);
+            }
             Op::Moe { .. } => self.mixture(op, out),
             Op::Attention { .. } => self.attention(op, out),
             Op::Conv1d { .. } => self.conv1d(op, out)?,
             Op::GatedDelta { .. } => self.gated_delta(op, out)?,
         }
         Ok(())
+    }
+
+    fn embed(&self, table: WeightId, by: Index, out: &mut [f32]) {
+        let Device { cpu, weights, .. } = self.device;
+        let layout = &self.work.layout;
+        let (ids, first) = match by {
+            Index::Token => return weights.matrix(table).embed(cpu, &layout.ids, out),
+            Index::Position { first } => (&layout.positions, first),
+            Index::Type => (&layout.types, 0),
+        };
+        let [rows, columns] = self.plan.weight(table).shape[..] else {
+            unreachable!("the plan checker saw two dimensions")
+        };
+        let values = &weights.vector(table)[first * columns..];
+        let table = Dense::new(DenseData::F32(values), rows - first, columns);
+        kernels::embed(cpu, table, ids, out);
     }
 
     fn mixture(&mut self, op: &Op, out: &mut [f32]) {
@@ -462,5 +490,19 @@ pub(super) fn activation(act: Act) -> Activation {
     match act {
         Act::Silu => Activation::Silu,
         Act::Sigmoid => Activation::Sigmoid,
+        Act::Gelu => Activation::Gelu,
+        Act::GeluTanh => Activation::GeluTanh,
+        Act::Relu => Activation::Relu,
+        Act::Tanh => Activation::Tanh,
+    }
+}
+
+fn pool_kind(pooling: Pooling) -> PoolKind {
+    match pooling {
+        Pooling::Cls => PoolKind::First,
+        Pooling::LastToken => PoolKind::Last,
+        Pooling::Mean => PoolKind::Mean,
+        Pooling::Max => PoolKind::Max,
+        Pooling::MeanSqrtLen => PoolKind::MeanSqrtLen,
     }
 }

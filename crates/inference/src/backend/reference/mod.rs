@@ -13,7 +13,7 @@ use super::{
 };
 use crate::Error;
 use crate::checkpoint::Checkpoint;
-use crate::plan::{Act, Experts, Mask, Op, Plan, Rows, State, Step, Val, WeightId};
+use crate::plan::{Act, Experts, Index, Mask, Op, Plan, Rows, State, Step, Val, WeightId};
 use ops::{DeltaInput, Matrix};
 
 /// The reference device.
@@ -223,12 +223,20 @@ impl ReferenceRunner {
     /// Row `row` of an operation that looks at no other row.
     fn row_of(&self, op: &Op, row: usize) -> Vec<f32> {
         match op {
-            Op::Embed { table } => self
-                .weight(*table)
-                .row(self.layout.ids[row] as usize)
-                .to_vec(),
+            Op::Embed { table, by } => {
+                let of_row = match by {
+                    Index::Token => self.layout.ids[row] as usize,
+                    Index::Position { first } => first + self.layout.positions[row] as usize,
+                    Index::Type => self.layout.types[row] as usize,
+                };
+                self.weight(*table).row(of_row).to_vec()
+            }
             Op::RmsNorm { x, gain, eps } => {
                 ops::rms_norm(self.row(*x, row), self.vector(*gain), *eps)
+            }
+            Op::LayerNorm { x, gain, bias, eps } => {
+                let (gain, bias) = (self.vector(*gain), self.vector(*bias));
+                ops::layer_norm(self.row(*x, row), gain, bias, *eps)
             }
             Op::Linear { x, weight, bias } => {
                 let bias = bias.map(|id| self.vector(id));
@@ -239,6 +247,10 @@ impl ReferenceRunner {
                 shape,
                 self.layout.positions[row] as usize,
             ),
+            Op::Act { x, act } => {
+                let x = self.row(*x, row).iter();
+                x.map(|x| ops::act(*act, *x)).collect()
+            }
             Op::Glu { gate, up, act } => {
                 let gate = self.row(*gate, row);
                 let gate_at = |i: usize| if gate.len() == 1 { gate[0] } else { gate[i] };
@@ -251,6 +263,11 @@ impl ReferenceRunner {
                 pairs.map(|(a, b)| a + b).collect()
             }
             Op::TakeRows { x } => self.row(*x, self.layout.outputs[row] as usize).to_vec(),
+            Op::Pool { x, pooling } => {
+                let rows = self.layout.pooled[row].clone();
+                let rows: Vec<&[f32]> = rows.map(|row| self.row(*x, row)).collect();
+                ops::pool(&rows, *pooling)
+            }
             Op::Attention { .. } | Op::Conv1d { .. } | Op::GatedDelta { .. } => {
                 unreachable!(
                     "steps that look at other rows are run by `stateful` and `attend_within`"

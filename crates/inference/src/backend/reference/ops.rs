@@ -1,6 +1,6 @@
 //! What each operation means: plain loops over rows, f32, no blocking, no threads, no unsafe.
 
-use crate::plan::{Act, DeltaShape, HeadShape, RopeShape};
+use crate::plan::{Act, DeltaShape, HeadShape, Pooling, RopeShape};
 
 /// A matrix f32 `[rows, columns]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,16 @@ pub(super) fn act(kind: Act, x: f32) -> f32 {
     match kind {
         Act::Silu => x * sigmoid(x),
         Act::Sigmoid => sigmoid(x),
+        Act::Gelu => {
+            let half = f64::from(x) * std::f64::consts::FRAC_1_SQRT_2;
+            (0.5 * f64::from(x) * (1.0 + libm::erf(half))) as f32
+        }
+        Act::GeluTanh => {
+            let scale = (2.0 / std::f32::consts::PI).sqrt();
+            0.5 * x * (1.0 + (scale * (x + 0.044_715 * x * x * x)).tanh())
+        }
+        Act::Relu => x.max(0.0),
+        Act::Tanh => x.tanh(),
     }
 }
 
@@ -61,6 +71,31 @@ pub(super) fn rms_norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
         out.extend(part.iter().zip(gain).map(|(x, g)| x * scale * g));
     }
     out
+}
+
+/// Norm of one row to mean 0 and variance 1, then gain and bias.
+pub(super) fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
+    let len = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / len;
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / len;
+    let scale = 1.0 / (variance + eps).sqrt();
+    let gains = gain.iter().zip(bias);
+    let out = x.iter().zip(gains);
+    out.map(|(x, (g, b))| (x - mean) * scale * g + b).collect()
+}
+
+/// One row out of all rows of a text, at least one.
+pub(super) fn pool(rows: &[&[f32]], pooling: Pooling) -> Vec<f32> {
+    let column = |c: usize| rows.iter().map(move |row| row[c]);
+    let count = rows.len() as f32;
+    let pooled = |c: usize| match pooling {
+        Pooling::Cls => rows[0][c],
+        Pooling::LastToken => rows[rows.len() - 1][c],
+        Pooling::Mean => column(c).sum::<f32>() / count,
+        Pooling::MeanSqrtLen => column(c).sum::<f32>() / count.sqrt(),
+        Pooling::Max => column(c).fold(f32::NEG_INFINITY, f32::max),
+    };
+    (0..rows[0].len()).map(pooled).collect()
 }
 
 /// Turns each head of one row to `position`.

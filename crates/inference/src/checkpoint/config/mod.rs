@@ -9,6 +9,7 @@
 //! recorded, so that what nobody asked for can be listed.
 //! It does not know: which fields a family needs, and how they go together.
 
+mod labels;
 mod rope;
 mod without_effect;
 

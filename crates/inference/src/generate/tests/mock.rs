@@ -69,6 +69,9 @@ impl Model {
             output_rows_max: 64,
             output_width: WIDTH,
             vocab: WIDTH,
+            types: 0,
+            whole: false,
+            pools: false,
             rewinds,
         };
         Model {

@@ -1,0 +1,156 @@
+//! Threads that own a model each.
+//!
+//! In: jobs for a model. Out: each job's answer, through a channel of its own. A model's thread begins with its first job, and ends when
+//! others take its place.
+//! It does not know: what models do, async runtimes.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use super::NativeOptions;
+use crate::{EmbedError, EmbeddingModel};
+
+/// Where an answer goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, EmbedError>>;
+
+/// A loaded model, as its thread sees it.
+pub(super) trait Engine: Sized {
+    /// What it is asked.
+    type Job: Send + 'static;
+    /// Gets and loads the model.
+    fn load(model: &EmbeddingModel, options: &NativeOptions) -> Result<Self, EmbedError>;
+    /// What its answers depend on.
+    fn identity(&self) -> &str;
+    /// Answers a job.
+    fn run(&mut self, job: Self::Job);
+    /// Says why a job has no answer.
+    fn fail(job: Self::Job, error: EmbedError);
+}
+
+/// The models that are loaded.
+pub(super) struct Pool<E: Engine> {
+    options: Arc<NativeOptions>,
+    /// The one that was asked last stands last.
+    workers: Mutex<Vec<(EmbeddingModel, Worker<E>)>>,
+}
+
+/// A model's thread, from outside.
+struct Worker<E: Engine> {
+    jobs: Sender<E::Job>,
+    /// Known once the model is loaded.
+    identity: Arc<OnceLock<String>>,
+    thread: JoinHandle<()>,
+}
+
+impl<E: Engine + 'static> Pool<E> {
+    pub(super) fn new(options: NativeOptions) -> Self {
+        Self {
+            options: Arc::new(options),
+            workers: Mutex::default(),
+        }
+    }
+
+    /// The models, in the order in which they were asked last.
+    pub(super) fn models(&self) -> Vec<EmbeddingModel> {
+        self.workers()
+            .iter()
+            .map(|(model, _)| model.clone())
+            .collect()
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<(EmbeddingModel, Worker<E>)>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity of a model that is loaded, without a wait for what it is doing.
+    pub(super) fn identity(&self, model: &EmbeddingModel) -> Option<String> {
+        let workers = self.workers();
+        let (_, worker) = workers.iter().find(|(loaded, _)| loaded == model)?;
+        let known = worker.identity.get();
+        known.filter(|_| !worker.thread.is_finished()).cloned()
+    }
+
+    /// Gives a job to the model's thread, and starts one where there is none, or where it ended.
+    pub(super) fn ask(&self, model: &EmbeddingModel, job: E::Job) -> Result<(), EmbedError> {
+        let mut workers = self.workers();
+        let mut job = job;
+        if let Some(at) = workers.iter().position(|(loaded, _)| loaded == model) {
+            let found = workers.remove(at);
+            match found.1.jobs.send(job) {
+                Ok(()) => {
+                    workers.push(found);
+                    return Ok(());
+                }
+                Err(back) => job = back.0,
+            }
+        }
+        let most = self.options.models_max.max(1);
+        let surplus = (workers.len() + 1).saturating_sub(most);
+        let before = workers.drain(..surplus).map(|(_, worker)| worker);
+        let worker = Worker::start(model.clone(), Arc::clone(&self.options), before.collect())?;
+        let asked = worker.jobs.send(job);
+        workers.push((model.clone(), worker));
+        asked.map_err(|_ended| gone(model))
+    }
+}
+
+impl<E: Engine + 'static> Worker<E> {
+    /// Starts a thread that loads `model` once `before` is gone with its memory.
+    fn start(
+        model: EmbeddingModel,
+        options: Arc<NativeOptions>,
+        before: Vec<Self>,
+    ) -> Result<Self, EmbedError> {
+        let (jobs, inbox) = channel();
+        let identity = Arc::new(OnceLock::new());
+        let known = Arc::clone(&identity);
+        let builder = Builder::new().name("lattice-embed".to_owned());
+        let run = move || {
+            for worker in before {
+                worker.end();
+            }
+            work::<E>(&model, &options, &inbox, &known);
+        };
+        let thread = builder.spawn(run).map_err(EmbedError::Thread)?;
+        Ok(Self {
+            jobs,
+            identity,
+            thread,
+        })
+    }
+
+    /// Lets it finish what it was asked, and waits for that.
+    fn end(self) {
+        drop(self.jobs);
+        // It has said to its callers why it ended.
+        let _ = self.thread.join();
+    }
+}
+
+fn work<E: Engine>(
+    model: &EmbeddingModel,
+    options: &NativeOptions,
+    inbox: &Receiver<E::Job>,
+    known: &OnceLock<String>,
+) {
+    match E::load(model, options) {
+        Ok(mut engine) => {
+            known.get_or_init(|| engine.identity().to_owned());
+            inbox.iter().for_each(|job| engine.run(job));
+        }
+        Err(error) => {
+            let error = Arc::new(error);
+            for job in inbox.try_iter() {
+                E::fail(job, EmbedError::Shared(Arc::clone(&error)));
+            }
+        }
+    }
+}
+
+/// The error of a job whose thread ended without an answer.
+pub(super) fn gone(model: &EmbeddingModel) -> EmbedError {
+    EmbedError::Gone {
+        model: model.to_string(),
+    }
+}

@@ -1,0 +1,163 @@
+//! Text to rows of ids, as an encoder's own files say: prompts, the greatest length, special tokens.
+//!
+//! In: text. Out: ids with special tokens, and how many there were before the text was cut.
+//! It does not know weights or runners; one is shared by any number of threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::EncoderError;
+use super::cross::CrossSettings;
+use super::settings::EncoderSettings;
+use crate::Error;
+use crate::tokenizer::{HfTokenizer, Tokenizer as _};
+
+/// A text as ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedText {
+    /// The ids, special tokens among them, at most the greatest length.
+    pub ids: Vec<u32>,
+    /// For each id, which text of a pair it belongs to; empty where there is one text, and all are 0.
+    pub type_ids: Vec<u32>,
+    /// Tokens before the text was cut to the greatest length, special ones among them.
+    pub tokens_before: usize,
+}
+
+impl EncodedText {
+    /// Whether the text was cut.
+    pub fn is_cut(&self) -> bool {
+        self.tokens_before > self.ids.len()
+    }
+}
+
+/// The text side of an encoder.
+#[derive(Debug)]
+pub struct TextSide {
+    tokenizer: Arc<HfTokenizer>,
+    max_tokens: usize,
+    lower_case: bool,
+    prompts: BTreeMap<String, String>,
+    default_prompt: String,
+    /// Ends every text, once.
+    eos: Option<u32>,
+}
+
+impl TextSide {
+    pub(super) fn of_vectors(
+        tokenizer: Arc<HfTokenizer>,
+        settings: &EncoderSettings,
+    ) -> Result<Self, Error> {
+        let default = settings.default_prompt.as_ref();
+        let default = default.and_then(|name| settings.prompts.get(name));
+        let eos = settings
+            .append_eos
+            .then(|| end_id(&tokenizer))
+            .transpose()?;
+        Ok(Self {
+            max_tokens: settings.max_tokens,
+            lower_case: settings.lower_case,
+            default_prompt: default.cloned().unwrap_or_default(),
+            prompts: settings.prompts.clone(),
+            eos,
+            tokenizer,
+        })
+    }
+
+    pub(super) fn of_pairs(tokenizer: Arc<HfTokenizer>, settings: &CrossSettings) -> Self {
+        Self {
+            max_tokens: settings.max_tokens,
+            lower_case: settings.lower_case,
+            default_prompt: String::new(),
+            prompts: BTreeMap::new(),
+            eos: None,
+            tokenizer,
+        }
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<HfTokenizer> {
+        &self.tokenizer
+    }
+
+    /// Tokens of a text at most, special ones among them.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// The text of a prompt by its name.
+    ///
+    /// # Errors
+    /// [`EncoderError::UnknownPrompt`] names those there are.
+    pub fn prompt(&self, name: &str) -> Result<&str, EncoderError> {
+        let found = self.prompts.get(name).map(String::as_str);
+        found.ok_or_else(|| EncoderError::UnknownPrompt {
+            name: name.to_owned(),
+            known: self.prompts.keys().cloned().collect(),
+        })
+    }
+
+    /// The ids of a text after the model's default prompt, if it has one; cut at the greatest length. Nothing in the text
+    /// becomes a control token.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn tokenise(&self, text: &str) -> Result<EncodedText, Error> {
+        self.tokenise_after(&self.default_prompt, text)
+    }
+
+    /// [`Self::tokenise`] after `prompt` in the place of the default one.
+    ///
+    /// # Errors
+    /// As [`Self::tokenise`].
+    pub fn tokenise_after(&self, prompt: &str, text: &str) -> Result<EncodedText, Error> {
+        let text = self.written(prompt, text);
+        let room = self.max_tokens;
+        let (row, tokens_before) = self.tokenizer.row_from_text_within(&text, room)?;
+        let mut encoded = EncodedText {
+            ids: row.ids,
+            type_ids: Vec::new(),
+            tokens_before,
+        };
+        if let Some(eos) = self.eos
+            && encoded.ids.last() != Some(&eos)
+        {
+            encoded.tokens_before += 1;
+            encoded.ids.truncate(room.saturating_sub(1));
+            encoded.ids.push(eos);
+        }
+        Ok(encoded)
+    }
+
+    /// The ids and type ids of a pair of texts; of the longer one as much is cut as the greatest length asks for.
+    ///
+    /// # Errors
+    /// The tokenizer refuses a text.
+    pub fn tokenise_pair(&self, first: &str, second: &str) -> Result<EncodedText, Error> {
+        let (first, second) = (self.written("", first), self.written("", second));
+        let pair = self
+            .tokenizer
+            .row_from_pair_within(&first, &second, self.max_tokens)?;
+        let (row, tokens_before) = pair;
+        Ok(EncodedText {
+            ids: row.ids,
+            type_ids: row.type_ids,
+            tokens_before,
+        })
+    }
+
+    /// The text as the tokenizer gets it.
+    fn written<'a>(&self, prompt: &str, text: &'a str) -> std::borrow::Cow<'a, str> {
+        match (prompt.is_empty(), self.lower_case) {
+            (true, false) => text.into(),
+            (_, false) => [prompt, text].concat().into(),
+            (_, true) => [prompt, text].concat().to_lowercase().into(),
+        }
+    }
+}
+
+/// The id that ends a text.
+fn end_id(tokenizer: &HfTokenizer) -> Result<u32, Error> {
+    let end = tokenizer.end_ids().last().copied();
+    let end = end.or_else(|| tokenizer.id_from_token("<|endoftext|>"));
+    end.ok_or_else(|| EncoderError::NoEnd.into())
+}
