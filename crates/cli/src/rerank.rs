@@ -19,6 +19,8 @@ use crate::visible::visible;
 
 /// Documents that are ranked at most: all of them are in memory.
 const DOCUMENTS_MAX: usize = 1_000_000;
+/// Documents read at a time.
+const PIECE_TEXTS: usize = 4096;
 /// Characters of a document beside its score.
 const TEXT_CHARS: usize = 70;
 
@@ -110,7 +112,7 @@ fn documents(args: &RerankArgs) -> anyhow::Result<Vec<Label>> {
     let mut all = Vec::new();
     let mut odd = Vec::new();
     loop {
-        let piece = texts.next(&mut |words| odd.push(words.to_owned()))?;
+        let piece = texts.next(PIECE_TEXTS, &mut |words| odd.push(words.to_owned()))?;
         if piece.is_empty() {
             break;
         }

@@ -53,7 +53,7 @@ pub(crate) struct EmbedArgs {
     #[arg(long)]
     pub(crate) progress: bool,
     /// Print the cosines of all texts with each other
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub(crate) similarity: bool,
     /// Print events for programs: `@@lattice {"ev":...}` lines
     #[arg(long)]

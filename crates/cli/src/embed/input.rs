@@ -16,8 +16,7 @@ use twox_hash::XxHash3_64;
 
 use super::args::Input;
 
-/// Texts of a piece, and bytes after which it ends.
-pub(crate) const PIECE_TEXTS: usize = 4096;
+/// Bytes of texts after which a piece ends.
 const PIECE_BYTES: usize = 16 << 20;
 /// Bytes of a line: more than a tokenizer takes.
 const LINE_BYTES_MAX: usize = 16 << 20;
@@ -118,9 +117,13 @@ impl Texts {
         }
     }
 
-    /// The next texts; none at the end. `warn` hears what is odd about them.
-    pub(crate) fn next(&mut self, warn: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<Label>> {
-        let labels = self.kind.next()?;
+    /// The next texts, at most so many; none at the end. `warn` hears what is odd about them.
+    pub(crate) fn next(
+        &mut self,
+        texts_max: usize,
+        warn: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Vec<Label>> {
+        let labels = self.kind.next(texts_max)?;
         for (at, label) in (self.read..).zip(&labels) {
             if label.text.is_none() {
                 bail!("row {at} has no `text`");
@@ -158,22 +161,22 @@ impl Kind {
         })
     }
 
-    fn next(&mut self) -> anyhow::Result<Vec<Label>> {
+    fn next(&mut self, texts_max: usize) -> anyhow::Result<Vec<Label>> {
         let label = |text| Label {
             text: Some(text),
             ..Label::default()
         };
         match self {
-            Self::Given(texts) => Ok(texts.by_ref().take(PIECE_TEXTS).map(label).collect()),
-            Self::Lines(lines) => lines.piece(),
+            Self::Given(texts) => Ok(texts.by_ref().take(texts_max).map(label).collect()),
+            Self::Lines(lines) => lines.piece(texts_max),
             Self::Set(reader, rows) => {
                 // The first rows tell how long texts are here.
                 let mut set = VectorSet::new();
-                reader.read(*rows, &mut set)?;
+                reader.read(texts_max.min(*rows), &mut set)?;
                 let text = |label: &Label| label.text.as_ref().map_or(0, String::len);
                 let bytes: usize = set.labels.iter().map(text).sum();
                 let mean = bytes / set.labels.len().max(1);
-                *rows = (PIECE_BYTES / mean.max(1)).clamp(1, PIECE_TEXTS);
+                *rows = (PIECE_BYTES / mean.max(1)).max(1);
                 Ok(set.labels)
             }
         }
@@ -189,9 +192,9 @@ struct Lines {
 }
 
 impl Lines {
-    fn piece(&mut self) -> anyhow::Result<Vec<Label>> {
+    fn piece(&mut self, texts_max: usize) -> anyhow::Result<Vec<Label>> {
         let (mut labels, mut bytes) = (Vec::new(), 0);
-        while labels.len() < PIECE_TEXTS && bytes < PIECE_BYTES {
+        while labels.len() < texts_max && bytes < PIECE_BYTES {
             let Some(text) = self.line()? else { break };
             bytes += text.len();
             labels.push(Label {
@@ -352,7 +355,7 @@ mod tests {
         let mut texts = Texts::of(Kind::reading("in", Box::new(text), jsonl));
         let mut all = Vec::new();
         loop {
-            let piece = texts.next(&mut |_| ());
+            let piece = texts.next(3, &mut |_| ());
             let piece = piece.map_err(|error| format!("{error:#}"))?;
             if piece.is_empty() {
                 return Ok(all);

@@ -10,6 +10,7 @@ mod sink;
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::bail;
 use lattice_embed::{EmbedError, EmbedOptions, Embedder, Embeddings, Encoding, Values};
@@ -26,6 +27,12 @@ use crate::args::ModelArgs;
 use crate::source::SourceError;
 use crate::stop::Stop;
 use crate::visible::visible;
+
+/// Texts of a first piece, and of any: a piece is what a run that breaks off may lose of its work.
+const FIRST_TEXTS: usize = 256;
+const PIECE_TEXTS: usize = 4096;
+/// Seconds that a piece should take.
+const PIECE_S: f64 = 1.0;
 
 pub(crate) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::install()?;
@@ -46,13 +53,14 @@ pub(crate) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn embed(args: &EmbedArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<()> {
+    sink::check(args)?;
     let mut texts = open_texts(args)?;
     let files = resolve(&args.source, args.model.as_deref(), &args.model_name())?;
     let mut embedder = Embedder::open(&files, args.on.device.backend(), &args.embedder_options())?;
     for note in embedder.notes() {
         screen.note(note);
     }
-    let mut labels = texts.next(&mut |words| screen.warn(words))?;
+    let mut labels = texts.next(FIRST_TEXTS, &mut |words| screen.warn(words))?;
     let dims = embedder.dims(args.dims)?;
     let fingerprint = fingerprint(args, &embedder, &files, &texts, &labels)?;
     let mut work = Work {
@@ -62,18 +70,25 @@ fn embed(args: &EmbedArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<(
         keep_texts: !args.no_text,
     };
     screen.begin(&embedder, dims, work.sink.found(), texts.total);
-    stop.hold();
     let mut skip = work.sink.found();
+    let mut texts_max = FIRST_TEXTS;
     while !labels.is_empty() {
         let known = skip.min(labels.len() as u64);
         skip -= known;
         labels.drain(..known as usize);
-        work.piece(&mut embedder, labels, stop, screen)?;
-        labels = texts.next(&mut |words| screen.warn(words))?;
+        if !labels.is_empty() {
+            let (count, started) = (labels.len(), Instant::now());
+            work.piece(&mut embedder, labels, stop, screen)?;
+            let rate = count as f64 / started.elapsed().as_secs_f64().max(1e-6);
+            texts_max = ((rate * PIECE_S) as usize).clamp(1, PIECE_TEXTS);
+        }
+        // A signal ends the program while it waits for texts: all that is whole is on the disk.
+        labels = texts.next(texts_max, &mut |words| screen.warn(words))?;
     }
     if skip > 0 {
         bail!("an earlier run wrote more vectors than there are texts now; --force begins anew");
     }
+    stop.hold();
     work.sink.finish()?;
     if let Some(similarity) = &work.similarity {
         screen.close();
@@ -155,6 +170,7 @@ impl Work {
             encoding: Encoding::F32,
             ..self.options.clone()
         };
+        stop.hold();
         let watch = &mut |done| {
             screen.progress(done);
             match stop.asked() || !screen.is_read() {
@@ -172,7 +188,11 @@ impl Work {
             labels.iter_mut().for_each(|label| label.text = None);
         }
         let answer: Embeddings = answer.encoded(self.options.encoding)?;
-        self.sink.push(labels, &answer)
+        self.sink.push(labels, &answer)?;
+        if stop.asked() || stop.release() {
+            return Err(EmbedError::Stopped.into());
+        }
+        Ok(())
     }
 }
 

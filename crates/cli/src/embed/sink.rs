@@ -17,6 +17,10 @@ use crate::chat::events;
 /// A field of JSON lines: what the bytes of a vector are multiplied by.
 const SCALE: &str = "scale";
 
+/// Rows that are written at a time. A Parquet file has a group for each, which costs its readers more.
+const PIECE_ROWS: usize = 256;
+const GROUP_ROWS: usize = 1024;
+
 /// Takes vectors.
 pub(crate) enum Sink {
     File(Box<VectorWriter>, Format),
@@ -45,7 +49,6 @@ impl Sink {
                 },
             });
         };
-        check(out, args.force)?;
         let stored = match args.dtype {
             Numbers::F32 => Stored::F32,
             Numbers::I8 => Stored::I8,
@@ -63,6 +66,13 @@ impl Sink {
             ..WriteOptions::of(out, columns)?
         };
         let format = options.format;
+        let options = WriteOptions {
+            piece_rows: match format {
+                Format::Npy | Format::Jsonl => PIECE_ROWS,
+                Format::Parquet => GROUP_ROWS,
+            },
+            ..options
+        };
         if args.force {
             VectorWriter::discard(out)?;
         }
@@ -126,12 +136,16 @@ impl Sink {
     }
 }
 
-/// Refuses an output that is there.
-fn check(out: &Path, force: bool) -> anyhow::Result<()> {
+/// Refuses an output that is there, or cannot be.
+pub(crate) fn check(args: &EmbedArgs) -> anyhow::Result<()> {
+    let Some(out) = &args.output else {
+        return Ok(());
+    };
+    Format::of(out)?;
     let name = out.display();
     match std::fs::symlink_metadata(out) {
         Ok(found) if found.is_dir() => bail!("{name} is a directory"),
-        Ok(_) if !force => bail!("{name} is there; --force replaces it"),
+        Ok(_) if !args.force => bail!("{name} is there; --force replaces it"),
         _ => {}
     }
     let parent = out.parent().filter(|parent| *parent != Path::new(""));
