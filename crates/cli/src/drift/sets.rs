@@ -18,6 +18,8 @@ use crate::embed::input::Texts;
 use crate::embed::resolve;
 use crate::visible::visible;
 
+/// Texts that are embedded at a time.
+const PIECE_TEXTS: usize = 4096;
 /// How a frozen baseline begins.
 const FROZEN: &[u8] = b"LATDRIFT";
 
@@ -124,7 +126,7 @@ impl<'a> Rows<'a> {
                     // Nobody reads notes: no reason to stop.
                     let _ = super::note(&visible(words));
                 };
-                let labels = texts.next(warn)?;
+                let labels = texts.next(PIECE_TEXTS, warn)?;
                 let (values, dimension) = embed(embedder, &labels)?;
                 Piece {
                     values,
