@@ -9,6 +9,7 @@ use lattice_inference::checkpoint::{Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
 
+use crate::drift::DriftArgs;
 use crate::embed::EmbedArgs;
 use crate::pull::PullArgs;
 use crate::quantize::{ConvertArgs, QuantizeArgs};
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Embed(EmbedArgs),
     /// Rank documents for a query with a cross-encoder
     Rerank(RerankArgs),
+    /// Say whether vectors, or the vectors of texts, still are what they were
+    Drift(DriftArgs),
     /// Print what a model is: family, sizes, tensors, sampler defaults, memory
     Show(ShowArgs),
     /// Print the steps a model runs, with shapes, parameters and FLOPs per token

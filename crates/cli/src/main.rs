@@ -7,6 +7,7 @@ mod bench;
 mod bundled;
 mod chat;
 mod doctor;
+mod drift;
 mod embed;
 mod eval;
 mod plan;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::run(args),
         Command::Embed(args) => embed::run(&args),
         Command::Rerank(args) => rerank::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),

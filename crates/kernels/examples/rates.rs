@@ -1,6 +1,6 @@
 //! Rates of the operations at the shapes of a 0.8B model.
 //!
-//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [small | delta | attend |
+//! `cargo run --release -p lattice-kernels --example rates [-- [ISA [THREADS [small | delta | attend | exp |
 //! linear [BF16_ISA] | q8 | q4 | q4_32 | g4_64m (or another grouped one) [INT_ISA]]]]]`
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(unsafe_code, reason = "the loop that measures the peak")]
@@ -476,6 +476,41 @@ fn packed_linears(cpu: &Cpu, scheme: PackedScheme) {
     }
 }
 
+/// Rows of a Sinkhorn iteration: 1,000 columns, in the first cache.
+fn exponentials<T: Real>(cpu: &Cpu, name: &str) {
+    const COLUMNS: usize = 1000;
+    const ROWS: usize = 200;
+    let x: Vec<T> = values(COLUMNS)
+        .iter()
+        .map(|x| T::from_f64(f64::from(*x)))
+        .collect();
+    let low = vec![T::ZERO; COLUMNS];
+    let row = LogRow {
+        cost: &x,
+        scale: T::from_f64(20.0),
+        high: &x,
+        low: &low,
+        shift_high: T::ZERO,
+        shift_low: T::ZERO,
+    };
+    let each = 1e9 / (COLUMNS * ROWS) as f64;
+    let sum = seconds(50, || {
+        (0..ROWS).for_each(|_| {
+            black_box(exp_sum(cpu, black_box(row)));
+        });
+    });
+    let dot = seconds(50, || {
+        (0..ROWS).for_each(|_| {
+            black_box(dot_real(cpu, black_box(&x), &low));
+        });
+    });
+    println!(
+        "{name}: sum of exponentials {:.3} ns a column, dot {:.3}",
+        sum * each,
+        dot * each
+    );
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let isa = arguments.next().map(|a| a.parse()).transpose()?;
@@ -501,6 +536,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Some("delta") => {
             deltas(&cpu);
+            return Ok(());
+        }
+        Some("exp") => {
+            exponentials::<f32>(&cpu, "f32");
+            exponentials::<f64>(&cpu, "f64");
             return Ok(());
         }
         Some("small") => {

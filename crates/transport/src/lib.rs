@@ -3,6 +3,10 @@
 //! In: points or costs, and their weights. Out: values, plans, gradients and what is known about their convergence.
 //! It does not know: models, files, terminals, the environment.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod barycentre;
 mod cost;
 mod divergence;

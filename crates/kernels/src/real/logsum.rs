@@ -5,7 +5,8 @@
 //! and their sum is exact, z is rounded at its own size and not at the size of its parts (see `LogRow`).
 //! Contract: element j adds to lane j mod 16, in column order; the lanes are added along one fixed tree. A row's sum
 //! depends on that row alone. [`dot_real`] adds in the same order.
-//! Measured: `examples/rates.rs`; f32 on AVX-512 (AMD EPYC, Zen 5) one thread beside other work.
+//! Measured: AMD EPYC, Zen 5, one thread beside other work, rows of 1,000 in the first cache, ns a column. Sum of
+//! exponentials: f32 0.20 on AVX-512, 0.33 on AVX2; f64 0.47 and 0.90. Dot: f32 0.037, f64 0.067 (`examples/rates.rs`, `exp`).
 
 use super::{REAL_LANES, Real, tree};
 use crate::Cpu;

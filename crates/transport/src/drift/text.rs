@@ -70,6 +70,12 @@ pub fn text_from_report(report: &DriftReport) -> String {
     line(&mut out, "divergence", &divergence);
     line(&mut out, "sliced distance", &figure(report.sliced));
     line(&mut out, "mean shift", &figure(report.mean_shift));
+    single_items(&mut out, report);
+    out
+}
+
+/// What happened to single items, if anything is known of them.
+fn single_items(out: &mut String, report: &DriftReport) {
     if let Some(moved) = &report.displacement {
         let words = format!(
             "{} items in both (gone {}, added {}): mean {}, median {}, 95 % {}",
@@ -80,8 +86,8 @@ pub fn text_from_report(report: &DriftReport) -> String {
             figure(moved.median),
             figure(moved.p95)
         );
-        line(&mut out, "displacement", &words);
-        items(&mut out, &moved.largest);
+        line(out, "displacement", &words);
+        items(out, &moved.largest);
     }
     if let Some(outliers) = &report.outliers {
         let words = format!(
@@ -90,10 +96,9 @@ pub fn text_from_report(report: &DriftReport) -> String {
             outliers.share * 100.0,
             figure(outliers.limit)
         );
-        line(&mut out, "outliers", &words);
-        items(&mut out, &outliers.furthest);
+        line(out, "outliers", &words);
+        items(out, &outliers.furthest);
     }
-    out
 }
 
 /// One line for each window.
