@@ -93,7 +93,7 @@ fn latency<R>(kind: &str, net: &str, inner: usize, mut f: impl FnMut() -> R) {
 }
 
 fn training(name: &str, optimizer: Optimizer) -> Result<(), Error> {
-    let rows = 8192;
+    let rows = 4096;
     let x = inputs(rows * 784);
     let labels: Vec<u32> = (0..rows as u32).map(|i| i % 10).collect();
     let samples = Samples::labels(&x, 784, &labels, 10)?;
