@@ -3,7 +3,7 @@
 //! In: layer widths and activations, rows of f32. Out: rows of f32, trained weights, files.
 //! It does not know: models, terminals, the environment. It prints nothing and starts no threads.
 //!
-//! [`NetworkBuilder`] makes a [`Network`], [`train`] teaches it, [`file`] keeps it; [`Int8Network`] and
+//! [`NetworkBuilder`] makes a [`Network`], [`mod@train`] teaches it, [`mod@file`] keeps it; [`Int8Network`] and
 //! [`Fixed`] are other forms of one that is trained. The same seed, samples and options give the same
 //! bits on every machine, with the feature `simd` and without.
 
