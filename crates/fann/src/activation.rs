@@ -46,20 +46,6 @@ impl Activation {
         }
     }
 
-    /// The one of this name; `slope` is that of leaky relu.
-    pub(crate) fn from_name(name: &str, slope: f32) -> Option<Activation> {
-        Some(match name {
-            "linear" => Activation::Linear,
-            "sigmoid" => Activation::Sigmoid,
-            "tanh" => Activation::Tanh,
-            "relu" => Activation::Relu,
-            "leaky_relu" => Activation::LeakyRelu(slope),
-            "gelu" => Activation::Gelu,
-            "softmax" => Activation::Softmax,
-            _ => return None,
-        })
-    }
-
     /// Replaces the sums of whole rows, `[rows, width]`, by the outputs. NaN stays NaN.
     #[inline(always)]
     pub(crate) fn apply(self, rows: &mut [f32], width: usize) {
@@ -141,15 +127,6 @@ mod tests {
         Activation::Gelu,
         Activation::Softmax,
     ];
-
-    #[test]
-    fn names_round_trip() {
-        for activation in ALL {
-            let found = Activation::from_name(activation.name(), 0.01);
-            assert_eq!(found, Some(activation));
-        }
-        assert_eq!(Activation::from_name("swish", 0.0), None);
-    }
 
     #[test]
     fn far_ends_and_nan_are_what_they_must_be() {

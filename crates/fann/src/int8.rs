@@ -216,32 +216,35 @@ fn quantise(weight: &[f32], outputs: usize) -> (Vec<i8>, Vec<f32>) {
 
 /// The bytes of a row, and their scale: NaN where the row is not finite.
 fn quantise_row(row: &[f32], bytes: &mut [i8]) -> f32 {
-    let most = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-    if !row.iter().all(|x| x.is_finite()) {
+    // The bits of |x| are ordered as |x| is, with infinity and NaN on top; and they are a maximum that
+    // compilers find in vectors.
+    let magnitudes = row.iter().map(|x| x.abs().to_bits() as i32);
+    let most = f32::from_bits(magnitudes.fold(0, i32::max) as u32);
+    if !most.is_finite() {
         bytes.fill(0);
         return f32::NAN;
     }
-    let scale = most / BYTE_MOST;
     let inverse = BYTE_MOST / most;
     // A row so small that this overflows is 0 beside any bias.
     let inverse = if inverse.is_finite() { inverse } else { 0.0 };
-    for (byte_, x) in bytes.iter_mut().zip(row) {
-        *byte_ = byte(x * inverse);
+    for (byte, x) in bytes.iter_mut().zip(row) {
+        *byte = nearest(x * inverse);
     }
-    scale
+    most / BYTE_MOST
 }
 
-/// The nearest byte, ties to even; 0 / 0 is 0.
-#[inline(always)]
+/// The byte of a weight over its scale, 0 / 0 being 0.
 fn byte(x: f32) -> i8 {
-    /// 1.5 x 2^23: what is added to it loses its fraction.
+    let x = if x.is_nan() { 0.0 } else { x };
+    nearest(x.clamp(-BYTE_MOST, BYTE_MOST))
+}
+
+/// The nearest byte of a number within 127.4, ties to even.
+#[inline(always)]
+fn nearest(x: f32) -> i8 {
+    /// 1.5 x 2^23: a sum with it is an integer, in its lowest bits.
     const MAGIC: f32 = 12_582_912.0;
-    let x = if x.is_nan() {
-        0.0
-    } else {
-        x.clamp(-BYTE_MOST, BYTE_MOST)
-    };
-    ((x + MAGIC) - MAGIC) as i8
+    (x + MAGIC).to_bits() as i8
 }
 
 #[cfg(test)]

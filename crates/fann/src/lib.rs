@@ -1,4 +1,12 @@
-#![doc = include_str!("../README.md")]
+//! Tiny dense networks: built in a line, trained from scratch, run in microseconds without allocating.
+//!
+//! In: layer widths and activations, rows of f32. Out: rows of f32, trained weights, files.
+//! It does not know: models, terminals, the environment. It prints nothing and starts no threads.
+//!
+//! [`NetworkBuilder`] makes a [`Network`], [`mod@train`] teaches it, [`mod@file`] keeps it; [`Int8Network`] and
+//! [`Fixed`] are other forms of one that is trained. The same seed, samples and options give the same
+//! bits on every machine, with the feature `simd` and without.
+
 #![cfg_attr(not(feature = "simd"), no_std)]
 
 extern crate alloc;
@@ -29,3 +37,8 @@ pub use gradient::Gradients;
 pub use int8::Int8Network;
 pub use loss::Loss;
 pub use network::{Layer, Network, Scratch};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -185,7 +185,8 @@ fn tensors_that_do_not_fit_are_called_by_their_name() {
         safetensors::serialize(views, None).expect("it fits")
     };
     use safetensors::Dtype::{F16, F32};
-    let wrong: [(&str, &[(&str, safetensors::Dtype, &[usize])]); 6] = [
+    type Tensors = &'static [(&'static str, safetensors::Dtype, &'static [usize])];
+    let wrong: [(&str, Tensors); 6] = [
         ("0.weight", &[("0.weight", F16, &[2, 3])]),
         ("0.weight", &[("0.weight", F32, &[6])]),
         (

@@ -204,7 +204,7 @@ fn seeds_decide_first_weights_within_their_limits() {
     assert_eq!(network.parameters()[..3], FIRST_OF_SEED_1);
 }
 
-const FIRST_OF_SEED_1: [f32; 3] = [0.133123040, 0.491563439, 0.942005396];
+const FIRST_OF_SEED_1: [f32; 3] = [0.133_123_04, 0.491_563_44, 0.942_005_4];
 
 #[test]
 fn wrong_shapes_are_refused() {

@@ -92,6 +92,33 @@ fn the_same_seed_gives_the_same_bits() {
     assert_ne!(trained(&options), trained(&other));
 }
 
+/// Of all that a training ends with, bit by bit. The builds with and without vectors share it, and so
+/// does every machine.
+const TRAINED: u64 = 0x9c23_71c0_19bf_d8af;
+
+#[test]
+fn every_machine_and_build_trains_the_same_network() {
+    let layers = [
+        (64, Activation::Tanh),
+        (32, Activation::Gelu),
+        (10, Activation::Softmax),
+    ];
+    let mut network = network(40, &layers, 2);
+    let (x, labels) = (
+        values(3, 100 * 40),
+        (0..100).map(|i| i % 10).collect::<Vec<u32>>(),
+    );
+    let samples = Samples::labels(&x, 40, &labels, 10).expect("a hundred rows");
+    let options = TrainOptions {
+        epochs: 3,
+        ..TrainOptions::new(Loss::CrossEntropy, Optimizer::adam(0.01))
+    };
+    train(&mut network, &samples, &options).expect("it trains");
+    let bytes = network.parameters().iter().flat_map(|w| w.to_le_bytes());
+    let bytes: Vec<u8> = bytes.collect();
+    assert_eq!(twox_hash::XxHash3_64::oneshot(&bytes), TRAINED);
+}
+
 #[test]
 fn patience_ends_a_training_with_the_best_network() {
     let (x, t) = regression();

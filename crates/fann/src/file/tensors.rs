@@ -136,13 +136,27 @@ fn activations_of(bytes: &[u8]) -> Result<Vec<Activation>, FileError> {
     let parsed = words.split(',').map(|word| {
         let (name, slope) = word.split_once(':').unwrap_or((word, "0"));
         let slope = slope.parse().ok();
-        let activation = slope.and_then(|slope| Activation::from_name(name, slope));
+        let activation = slope.and_then(|slope| activation_from_name(name, slope));
         activation.ok_or_else(|| {
             let shown: String = word.chars().take(40).collect();
             FileError::Tensors(format!("metadata: {shown:?} is no activation"))
         })
     });
     parsed.collect()
+}
+
+/// The one of this name; `slope` is that of leaky relu.
+fn activation_from_name(name: &str, slope: f32) -> Option<Activation> {
+    Some(match name {
+        "linear" => Activation::Linear,
+        "sigmoid" => Activation::Sigmoid,
+        "tanh" => Activation::Tanh,
+        "relu" => Activation::Relu,
+        "leaky_relu" => Activation::LeakyRelu(slope),
+        "gelu" => Activation::Gelu,
+        "softmax" => Activation::Softmax,
+        _ => return None,
+    })
 }
 
 /// The tensors of a layer.

@@ -41,7 +41,8 @@ pub struct TrainOptions {
     pub target_loss: Option<f64>,
 }
 
-/// Ends a training that no longer helps; the network is then the best one seen.
+/// Ends a training that has ceased to help. With it the network is the best one seen, however the
+/// training ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EarlyStopping {
     /// Epochs without a better loss (of the validation where there is one).

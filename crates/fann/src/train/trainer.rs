@@ -314,13 +314,14 @@ impl Trainer {
 
 /// The Euclidean length, in f64: in f32 the squares of large ones overflow.
 fn norm(gradient: &[f32]) -> f64 {
+    let (eights, rest) = gradient.as_chunks::<8>();
     let mut lanes = [0.0f64; 8];
-    for piece in gradient.chunks(8) {
-        for (lane, g) in lanes.iter_mut().zip(piece) {
-            *lane += f64::from(*g) * f64::from(*g);
-        }
+    for eight in eights {
+        let wide = eight.map(f64::from);
+        lanes = core::array::from_fn(|l| lanes[l] + wide[l] * wide[l]);
     }
-    libm::sqrt(lanes.iter().sum())
+    let rest = rest.iter().map(|g| f64::from(*g) * f64::from(*g));
+    libm::sqrt(lanes.iter().sum::<f64>() + rest.sum::<f64>())
 }
 
 fn clip(gradient: &mut [f32], norm: f64, most: Option<f32>) {
