@@ -6,6 +6,34 @@
 
 use super::isa::BitIsa;
 
+/// What bits are packed into: u8 or u64.
+pub trait Word: Copy + sealed::Bytes {}
+
+impl Word for u8 {}
+impl Word for u64 {}
+
+mod sealed {
+    pub trait Bytes: Sized {
+        /// The bytes of all words.
+        fn bytes(words: &[Self]) -> &[u8];
+    }
+
+    impl Bytes for u8 {
+        #[inline]
+        fn bytes(words: &[u8]) -> &[u8] {
+            words
+        }
+    }
+
+    impl Bytes for u64 {
+        #[inline]
+        fn bytes(words: &[u64]) -> &[u8] {
+            // SAFETY: each word is eight bytes, any of which is a u8.
+            unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+        }
+    }
+}
+
 /// The bits in which `a` and `b`, of one length, differ.
 #[inline]
 pub(super) fn hamming(isa: BitIsa, a: &[u8], b: &[u8]) -> u64 {
