@@ -37,14 +37,17 @@ mod sealed {
 /// The bits in which `a` and `b`, of one length, differ.
 #[inline]
 pub(super) fn hamming(isa: BitIsa, a: &[u8], b: &[u8]) -> u64 {
+    // Asked first, as in `Isa::run_pair`.
+    #[cfg(target_arch = "x86_64")]
+    if isa == BitIsa::Vpopcnt {
+        // SAFETY: a `VectorIsa` holds only what is available.
+        return unsafe { x86::vpopcnt(a, b) };
+    }
     match isa {
         BitIsa::Scalar => words(a, b),
         // SAFETY: a `VectorIsa` holds only what is available.
         #[cfg(target_arch = "x86_64")]
         BitIsa::Popcnt => unsafe { x86::popcnt(a, b) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        BitIsa::Vpopcnt => unsafe { x86::vpopcnt(a, b) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         BitIsa::Neon => unsafe { neon::cnt(a, b) },
