@@ -180,6 +180,7 @@ pub(super) mod neon {
     #[target_feature(enable = "neon")]
     pub(crate) unsafe fn cnt(a: &[u8], b: &[u8]) -> u64 {
         let n = a.len().min(b.len()) / 16 * 16;
+        // SAFETY: registers only.
         let mut sum = unsafe { vdupq_n_u64(0) };
         for i in (0..n).step_by(16) {
             // SAFETY: i + 16 <= n, the length of both or less.

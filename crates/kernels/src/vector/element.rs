@@ -15,7 +15,9 @@ use crate::lanes::{Body, LANES, Lanes};
 use crate::{Cpu, PanelFormat};
 
 /// A number that vectors are made of: f32, f16, bf16 or i8.
-pub trait Element: Copy + Send + Sync + 'static + Kernels<Sum = Self::Total> {
+pub trait Element:
+    Copy + std::fmt::Debug + Send + Sync + 'static + Kernels<Sum = Self::Total>
+{
     /// What sums come as: f32, or i64, which is exact.
     type Total: Sum;
 }
@@ -72,7 +74,7 @@ pub trait Kernels: Sized {
         Self: Clone;
 
     /// How one of them is kept that meets many.
-    type Kept: Copy + Send + Sync;
+    type Kept: Copy + std::fmt::Debug + Send + Sync;
     /// Sums of rows: f32, or i32.
     type RowSum: Copy + Default + Into<f64> + Send + Sync;
     /// The most columns that `rows` takes.
