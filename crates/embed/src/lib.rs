@@ -19,6 +19,7 @@ mod request;
 mod rerank;
 mod service;
 mod source;
+pub mod utils;
 mod window;
 
 pub use cache::{CacheOptions, CacheStats, CachedEmbeddingService, clear_disk_cache};

@@ -7,13 +7,14 @@
 //! second cache.
 //! Contract: a score depends on its two rows alone, not on the number of threads. Products of floats
 //! are a fused chain over the columns in order, so they differ from [`super::dot`] in the last bits; with
-//! u = 2^-24 the error is below n u times the sum of the absolute terms. f32 and f16 give the same
+//! u = 2^-24 the error is below n u times the sum of the absolute terms; cosines are divided in f32. f32 and f16 give the same
 //! bits on all instruction sets, bf16 the processor's. All other scores are those of [`super::scores`].
 //! Measured: see [`super`].
 
 use super::element::{Element, Sum as _};
 use super::search::{Matrix, Metric, Query};
-use super::{Products, VectorIsa, pair};
+use super::{VectorIsa, pair};
+use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 use crate::{
     Cpu, PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, panel_products,
@@ -89,27 +90,63 @@ fn products<T: Element>(
     panel_products(cpu, input, &mut [product]);
 }
 
+/// One over the length of each row; None where squares of f32 may be wrong.
+fn inverse_norms<T: Element>(isa: VectorIsa, rows: Matrix<'_, T>) -> Vec<Option<f32>> {
+    let inverse = |r| {
+        let row = rows.row(r);
+        let squared = T::dot(isa, row, row).to_f64();
+        pair::is_ordinary(squared).then(|| (1.0 / squared.sqrt()) as f32)
+    };
+    (0..rows.rows()).map(inverse).collect()
+}
+
 /// Makes cosines of dot products.
 fn cosines<T: Element>(cpu: &Cpu, a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [f32]) {
     let isa = VectorIsa::of(cpu);
-    let squares = |rows: Matrix<'_, T>| -> Vec<f64> {
-        let square = |row| T::dot(isa, row, row).to_f64();
-        (0..rows.rows()).map(|r| square(rows.row(r))).collect()
-    };
-    let (of_a, of_b) = (squares(a), squares(b));
+    let (of_a, of_b) = (inverse_norms(isa, a), inverse_norms(isa, b));
+    let each: Vec<f32> = of_b.iter().map(|inverse| inverse.unwrap_or(0.0)).collect();
+    let odd: Vec<usize> = (0..of_b.len()).filter(|&j| of_b[j].is_none()).collect();
     let out = Parts::new(out);
     cpu.run(a.rows(), &|i| {
         // SAFETY: each row of scores belongs to one task.
         let scores = unsafe { out.part(i * b.rows()..(i + 1) * b.rows()) };
-        for (j, score) in scores.iter_mut().enumerate() {
-            let products = Products {
-                ab: f64::from(*score),
-                aa: of_a[i],
-                bb: of_b[j],
-            };
-            *score = products.cosine_or(|| pair::cosine(isa, a.row(i), b.row(j)));
+        let Some(one) = of_a[i] else {
+            for (j, score) in scores.iter_mut().enumerate() {
+                *score = pair::cosine(isa, a.row(i), b.row(j));
+            }
+            return;
+        };
+        isa.float.run(Scale {
+            scores: &mut *scores,
+            one,
+            each: &each,
+        });
+        for &j in &odd {
+            scores[j] = pair::cosine(isa, a.row(i), b.row(j));
         }
     });
+}
+
+/// Multiplies scores by `one` and by `each`, and keeps them in -1..=1.
+struct Scale<'a> {
+    scores: &'a mut [f32],
+    one: f32,
+    each: &'a [f32],
+}
+
+impl Body for Scale<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let one = L::splat(self.one);
+        for i in (0..self.scores.len()).step_by(LANES) {
+            let score = L::get(self.scores, i).mul(one).mul(L::get(self.each, i));
+            // This way round NaN stays.
+            let score = L::splat(-1.0).max(L::splat(1.0).min(score));
+            score.put(self.scores, i);
+        }
+    }
 }
 
 /// Any score: each row of `a` against a block of rows of `b`.

@@ -6,17 +6,48 @@
 
 use super::isa::BitIsa;
 
+/// What bits are packed into: u8 or u64.
+pub trait Word: Copy + sealed::Bytes {}
+
+impl Word for u8 {}
+impl Word for u64 {}
+
+mod sealed {
+    pub trait Bytes: Sized {
+        /// The bytes of all words.
+        fn bytes(words: &[Self]) -> &[u8];
+    }
+
+    impl Bytes for u8 {
+        #[inline]
+        fn bytes(words: &[u8]) -> &[u8] {
+            words
+        }
+    }
+
+    impl Bytes for u64 {
+        #[inline]
+        fn bytes(words: &[u64]) -> &[u8] {
+            // SAFETY: each word is eight bytes, any of which is a u8.
+            unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+        }
+    }
+}
+
 /// The bits in which `a` and `b`, of one length, differ.
 #[inline]
 pub(super) fn hamming(isa: BitIsa, a: &[u8], b: &[u8]) -> u64 {
+    // Asked first, as in `Isa::run_pair`.
+    #[cfg(target_arch = "x86_64")]
+    if isa == BitIsa::Vpopcnt {
+        // SAFETY: a `VectorIsa` holds only what is available.
+        return unsafe { x86::vpopcnt(a, b) };
+    }
     match isa {
         BitIsa::Scalar => words(a, b),
         // SAFETY: a `VectorIsa` holds only what is available.
         #[cfg(target_arch = "x86_64")]
         BitIsa::Popcnt => unsafe { x86::popcnt(a, b) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        BitIsa::Vpopcnt => unsafe { x86::vpopcnt(a, b) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         BitIsa::Neon => unsafe { neon::cnt(a, b) },
@@ -149,6 +180,7 @@ pub(super) mod neon {
     #[target_feature(enable = "neon")]
     pub(crate) unsafe fn cnt(a: &[u8], b: &[u8]) -> u64 {
         let n = a.len().min(b.len()) / 16 * 16;
+        // SAFETY: registers only.
         let mut sum = unsafe { vdupq_n_u64(0) };
         for i in (0..n).step_by(16) {
             // SAFETY: i + 16 <= n, the length of both or less.

@@ -11,10 +11,13 @@ use super::float::{self, Absolute, Dot, Products, Squared};
 use super::rows::{BrainRows, ByteRows, FloatRows, RowTask};
 use super::{VectorIsa, brain, bytes, wide};
 use crate::dense::{Bf16, F16, F32, Format, Widen};
+use crate::lanes::{Body, LANES, Lanes};
 use crate::{Cpu, PanelFormat};
 
 /// A number that vectors are made of: f32, f16, bf16 or i8.
-pub trait Element: Copy + Send + Sync + 'static + Kernels<Sum = Self::Total> {
+pub trait Element:
+    Copy + std::fmt::Debug + Send + Sync + 'static + Kernels<Sum = Self::Total>
+{
     /// What sums come as: f32, or i64, which is exact.
     type Total: Sum;
 }
@@ -71,7 +74,7 @@ pub trait Kernels: Sized {
         Self: Clone;
 
     /// How one of them is kept that meets many.
-    type Kept: Copy + Send + Sync;
+    type Kept: Copy + std::fmt::Debug + Send + Sync;
     /// Sums of rows: f32, or i32.
     type RowSum: Copy + Default + Into<f64> + Send + Sync;
     /// The most columns that `rows` takes.
@@ -87,6 +90,35 @@ pub trait Kernels: Sized {
 pub trait WideKernels: Sized {
     /// The sum of a b in f64.
     fn dot_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> f64;
+    /// Divides each of `x`, in f32.
+    fn divide(isa: VectorIsa, x: &mut [Self], by: f32);
+}
+
+struct Divide<'a> {
+    x: &'a mut [f32],
+    by: f32,
+}
+
+impl Body for Divide<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let by = L::splat(self.by);
+        for i in (0..self.x.len()).step_by(LANES) {
+            L::get(self.x, i).div(by).put(self.x, i);
+        }
+    }
+}
+
+fn divide_f32(isa: VectorIsa, x: &mut [f32], by: f32) {
+    isa.float.run(Divide { x, by });
+}
+
+fn divide_narrow<T: Float>(_: VectorIsa, x: &mut [T], by: f32) {
+    for x in x {
+        *x = T::from_f32(x.to_f32() / by);
+    }
 }
 
 /// The kernels in f64, which take bits.
@@ -107,8 +139,12 @@ macro_rules! wide_kernels {
 }
 
 macro_rules! wide_dot {
-    ($type:ty, $format:ty, $bits:expr) => {
+    ($type:ty, $format:ty, $bits:expr, $divide:expr) => {
         impl WideKernels for $type {
+            fn divide(isa: VectorIsa, x: &mut [Self], by: f32) {
+                $divide(isa, x, by);
+            }
+
             #[inline]
             fn dot_f64(isa: VectorIsa, a: &[Self], b: &[Self]) -> f64 {
                 isa.float
@@ -176,9 +212,9 @@ macro_rules! float_kernels {
 
 float_kernels!(f32, F32, std::convert::identity, |_, x| Cow::Borrowed(x));
 float_kernels!(f16, F16, bits_of_f16, widen::<F16>);
-wide_dot!(f32, F32, std::convert::identity);
-wide_dot!(f16, F16, bits_of_f16);
-wide_dot!(bf16, Bf16, bits_of_bf16);
+wide_dot!(f32, F32, std::convert::identity, divide_f32);
+wide_dot!(f16, F16, bits_of_f16, divide_narrow);
+wide_dot!(bf16, Bf16, bits_of_bf16, divide_narrow);
 
 fn widen<F: Format>(isa: VectorIsa, row: &[F::Bits]) -> Cow<'_, [f32]> {
     let mut wide = vec![0.0; row.len()];

@@ -30,8 +30,10 @@ pub(crate) enum BitIsa {
     /// Plain Rust.
     Scalar,
     /// `popcnt`.
+    #[cfg(target_arch = "x86_64")]
     Popcnt,
     /// `vpopcntq` of 512 bits.
+    #[cfg(target_arch = "x86_64")]
     Vpopcnt,
     /// NEON `cnt`.
     Neon,

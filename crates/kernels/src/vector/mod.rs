@@ -20,13 +20,14 @@ mod top;
 mod wide;
 
 pub use all::all_pairs;
+pub use bits::Word;
 pub use element::{Element, Float, Sum};
 pub use float::Products;
 pub use half::{bf16, f16};
 pub use isa::VectorIsa;
 pub use pair::{
-    cosine, cosine_f64, dot, dot_f64, euclidean, hamming, manhattan, products, squared_euclidean,
-    squared_euclidean_f64,
+    cosine, cosine_f64, dot, dot_f64, euclidean, hamming, manhattan, norm, normalise, products,
+    squared_euclidean, squared_euclidean_f64,
 };
 pub use search::{Matrix, Metric, Query, hamming_distances, hamming_top, scores, top};
 pub use top::Hit;

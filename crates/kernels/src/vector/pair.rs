@@ -7,6 +7,7 @@
 //! right for elements of any size. NaN in either vector gives NaN.
 //! Measured: see [`super`].
 
+use super::bits::Word;
 use super::element::{Element, Float, Sum as _};
 use super::{Products, VectorIsa, bits};
 
@@ -166,7 +167,27 @@ pub fn manhattan<T: Element>(isa: VectorIsa, a: &[T], b: &[T]) -> T::Total {
 /// # Panics
 /// If the lengths differ.
 #[inline]
-pub fn hamming(isa: VectorIsa, a: &[u8], b: &[u8]) -> u64 {
+pub fn hamming<W: Word>(isa: VectorIsa, a: &[W], b: &[W]) -> u64 {
     same_length(a, b);
-    bits::hamming(isa.bits, a, b)
+    bits::hamming(isa.bits, W::bytes(a), W::bytes(b))
+}
+
+/// The Euclidean length of a vector; 0 of an empty one.
+#[inline]
+pub fn norm<T: Float>(isa: VectorIsa, x: &[T]) -> f32 {
+    let squared = T::dot(isa, x, x).to_f64();
+    if is_ordinary(squared) {
+        return squared.sqrt() as f32;
+    }
+    T::dot_f64(isa, x, x).sqrt() as f32
+}
+
+/// Divides `x` by its length, which it returns. A vector whose length is 0, infinite or NaN stays.
+#[inline]
+pub fn normalise<T: Float>(isa: VectorIsa, x: &mut [T]) -> f32 {
+    let norm = norm(isa, x);
+    if norm > 0.0 && norm.is_finite() {
+        T::divide(isa, x, norm);
+    }
+    norm
 }

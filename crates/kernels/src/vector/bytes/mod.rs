@@ -94,6 +94,12 @@ pub(super) trait Bytes: Copy {
 pub(super) fn run<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
     let n = a.len().min(b.len());
     let (a, b) = (a.as_ptr(), b.as_ptr());
+    // Asked first, as in `Isa::run_pair`.
+    #[cfg(target_arch = "x86_64")]
+    if isa == IntIsa::Avx512Vnni {
+        // SAFETY: n bytes of each; a `VectorIsa` holds only what is available.
+        return unsafe { avx512_vnni::run::<B>(a, b, n) };
+    }
     match isa {
         // SAFETY: n bytes of each.
         IntIsa::Scalar => unsafe { B::run::<Scalar>(a, b, n) },
@@ -105,7 +111,7 @@ pub(super) fn run<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
         IntIsa::AvxVnni => unsafe { avx_vnni::run::<B>(a, b, n) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        IntIsa::Avx512Vnni | IntIsa::AmxInt8 => unsafe { avx512_vnni::run::<B>(a, b, n) },
+        IntIsa::AmxInt8 => unsafe { avx512_vnni::run::<B>(a, b, n) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         IntIsa::Neon => unsafe { neon::run::<B>(a, b, n) },
