@@ -5,7 +5,7 @@
 
 DIR holds model directories as `embed_shapes.py` writes them, and others of sentence-transformers. For each: vectors and ids
 of `embed_texts.texts()` in f32 by sentence-transformers (kept in DIR/.vectors), by Lattice of the same files, of a copy
-with its weights rounded to bf16, and, with --lattice, of a packed copy (Q8). A comparison is the least cosine, the largest
+with its matrices rounded to bf16, and, with --lattice, of a packed copy (Q8). A comparison is the least cosine, the largest
 difference of a component, and whether all ids agree.
 """
 
@@ -50,7 +50,7 @@ def ours(model, program, kept, threads):
 
 
 def rounded(model, out):
-    """A copy with every tensor in bf16."""
+    """A copy with every matrix in bf16. Gains and biases stay: rounded, they cost more than all matrices."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -58,7 +58,7 @@ def rounded(model, out):
         shutil.rmtree(out)
     shutil.copytree(model, out, ignore=shutil.ignore_patterns("model.safetensors"))
     tensors = load_file(model / "model.safetensors")
-    to_bf16 = lambda t: t.to(torch.bfloat16) if t.is_floating_point() else t
+    to_bf16 = lambda t: t.to(torch.bfloat16) if t.is_floating_point() and t.dim() > 1 else t
     save_file({name: to_bf16(tensor) for name, tensor in tensors.items()}, out / "model.safetensors")
     return out
 
@@ -109,7 +109,7 @@ def table(rows, note):
         "# Parity of vectors", "",
         "Written by `crates/testkit/goldens/embeddings.py`. Each row compares the vectors of 200 texts in twelve languages, from one",
         f"character to several thousand tokens, with those of {versions} in f32.",
-        "Limits: f32 cosine at least 0.9999999 and no component further than 2e-6; bf16 (weights rounded to bf16) 0.9999; Q8",
+        "Limits: f32 cosine at least 0.9999999 and no component further than 2e-6; bf16 (matrices rounded to bf16, gains and biases kept) 0.9999; Q8",
         "(`lattice quantize --format q8`) 0.9995; ids equal throughout.", "", note, "",
         "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
     ]
