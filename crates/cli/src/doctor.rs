@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use lattice_inference::Engine;
 use lattice_inference::checkpoint::ModelFiles;
+use lattice_inference::{Engine, Model, Purpose};
 use lattice_kernels::{Bf16Isa, IntIsa, Isa};
 use serde_json::{Value, json};
 
@@ -96,6 +97,33 @@ impl Report {
 
     /// Opens and loads the model, and asks whether it fits.
     fn try_model(&mut self, args: &DoctorArgs, files: &ModelFiles) {
+        match Model::open(files, &args.model.source.open_options()) {
+            Err(error) => self.problems.push(format!("{}: {error}", self.model)),
+            Ok(model) if model.purpose == Purpose::Text => self.try_chat(args, files),
+            Ok(model) => self.try_encoder(args, &model),
+        }
+    }
+
+    /// Loads a model that makes vectors or scores.
+    fn try_encoder(&mut self, args: &DoctorArgs, model: &Model) {
+        let mut options = args.run.load_options(1);
+        options.batch_tokens_max = options.batch_tokens_max.max(model.plan.context_tokens_max);
+        let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
+        match args.run.device.backend().load(plan, checkpoint, &options) {
+            Err(error) => self.problems.push(format!("{}: {error}", self.model)),
+            Ok(runner) => {
+                let context = runner.limits().context_tokens_max;
+                let needs = model.footprint(&options).total_bytes(context);
+                self.needs_bytes = Some(needs);
+                let kind = format!("{}: it does not chat", model.description());
+                self.notes.push(kind);
+                self.notes.extend(model.all_notes().cloned());
+            }
+        }
+    }
+
+    /// Loads a model that generates text.
+    fn try_chat(&mut self, args: &DoctorArgs, files: &ModelFiles) {
         let options = args.run.engine_options(&args.model.source, 1);
         match Engine::open(files, args.run.on.device.backend(), &options) {
             Err(error) => self.problems.push(format!("{}: {error}", self.model)),

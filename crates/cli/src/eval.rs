@@ -20,6 +20,7 @@ pub(crate) fn logits(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
     let sequences = read_ids(&args.ids)?;
     let files = args.source.resolve(Some(&args.model))?;
     let model = Model::open(&files, &args.source.open_options())?;
+    model.must_generate()?;
     model
         .notes
         .iter()

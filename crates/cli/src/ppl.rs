@@ -83,6 +83,7 @@ impl Loaded {
         rule: &Rule,
     ) -> anyhow::Result<Self> {
         let model = Model::open(files, &open)?;
+        model.must_generate()?;
         for note in &model.notes {
             writeln!(io::stderr(), "note: {note}")?;
         }

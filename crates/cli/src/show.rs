@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::checkpoint::GenerationDefaults;
+use lattice_inference::encoder::EncoderSettings;
 use lattice_inference::plan::Footprint;
-use lattice_inference::{Model, tokenizer_source};
+use lattice_inference::{Model, Purpose, tokenizer_source};
 use serde_json::{Value, json};
 
 use crate::args::ShowArgs;
@@ -87,7 +88,17 @@ fn print(
         count(cost.flops),
         count(cost.flops_per_key),
     )?;
-    writeln!(out, "sampler     {}", sampler(defaults))?;
+    match &model.purpose {
+        Purpose::Text => writeln!(out, "sampler     {}", sampler(defaults))?,
+        Purpose::Vectors(settings) => print_encoder(out, settings)?,
+        Purpose::Scores(settings) => writeln!(
+            out,
+            "scores      {} of each pair of up to {} tokens: {}",
+            settings.labels.len(),
+            settings.max_tokens,
+            visible(&settings.labels.join(", ")),
+        )?,
+    }
     for note in model.all_notes() {
         writeln!(out, "note        {}", visible(note))?;
     }
@@ -99,6 +110,57 @@ fn print(
         )?;
     }
     Ok(())
+}
+
+/// How texts become vectors.
+fn print_encoder(out: &mut impl Write, settings: &EncoderSettings) -> std::io::Result<()> {
+    let scaled = if settings.normalise {
+        "scaled to length 1"
+    } else {
+        "not scaled"
+    };
+    writeln!(
+        out,
+        "vectors     {} columns, pooling {}, {scaled}",
+        settings.dims,
+        settings.pooling.name()
+    )?;
+    writeln!(
+        out,
+        "texts       up to {} tokens, longer ones are cut",
+        settings.max_tokens
+    )?;
+    for (name, prompt) in &settings.prompts {
+        let default = if settings.default_prompt.as_ref() == Some(name) {
+            " (default)"
+        } else {
+            ""
+        };
+        writeln!(out, "prompt      {}{default}: {:?}", visible(name), prompt)?;
+    }
+    Ok(())
+}
+
+/// What the model is for, and with which settings.
+fn purpose_json(purpose: &Purpose) -> Value {
+    match purpose {
+        Purpose::Text => json!({"kind": "text"}),
+        Purpose::Vectors(settings) => json!({
+            "kind": "vectors",
+            "dims": settings.dims,
+            "pooling": settings.pooling.name(),
+            "normalise": settings.normalise,
+            "max_tokens": settings.max_tokens,
+            "prompts": settings.prompts,
+            "default_prompt": settings.default_prompt,
+            "similarity": settings.similarity,
+        }),
+        Purpose::Scores(settings) => json!({
+            "kind": "scores",
+            "labels": settings.labels,
+            "max_tokens": settings.max_tokens,
+        }),
+    }
 }
 
 /// Memory at one context length.
@@ -191,6 +253,7 @@ fn as_json(
         "model": name,
         "family": model.family.name,
         "model_type": model.config.model_type(),
+        "purpose": purpose_json(&model.purpose),
         "parameters": model.plan.parameters(),
         "weights_bytes": model.checkpoint.weight_bytes(),
         "bits_per_weight": bits_per_weight(model),

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use crate::Error;
 use crate::backend::{Backend, LoadOptions};
 use crate::checkpoint::{GenerationDefaults, ModelFiles, OpenOptions};
-use crate::encoder::EncoderError;
 use crate::generate::{Generator, GeneratorOptions, Request, Thinking};
-use crate::model::{Model, Purpose};
+use crate::model::Model;
 use crate::sample::SamplerOptions;
 use crate::text::{open_template, open_tokenizer, stop_ids};
 use crate::tokenizer::{
@@ -61,9 +60,7 @@ impl Engine {
         options: &EngineOptions,
     ) -> Result<Self, Error> {
         let model = Model::open(files, &options.open)?;
-        if model.purpose != Purpose::Text {
-            return Err(EncoderError::NoText(model.description()).into());
-        }
+        model.must_generate()?;
         let tokenizer = open_tokenizer(files, &model)?;
         let template = open_template(files, &tokenizer)?;
         let defaults = GenerationDefaults::open(files)?;

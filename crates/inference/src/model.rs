@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Error;
 use crate::backend::{self, KvFormat, LoadOptions, stored_bytes};
 use crate::checkpoint::{Checkpoint, Config, ModelFiles, OpenOptions};
-use crate::encoder::{self, CrossSettings, EncoderSettings, Given};
+use crate::encoder::{self, CrossSettings, EncoderError, EncoderSettings, Given};
 use crate::models::{self, Family};
 use crate::plan::{Footprint, Op, Plan, State, Weight};
 
@@ -45,6 +45,8 @@ pub struct Model {
     pub plan: Arc<Plan>,
     /// With which weights.
     pub checkpoint: Arc<Checkpoint>,
+    /// Its files in folders of their own, by their paths: `1_Pooling/config.json`.
+    pub more_files: Vec<String>,
     /// What a person should know: tensors and fields that nothing uses.
     pub notes: Vec<String>,
     /// Parts of the checkpoint that this engine leaves out on purpose.
@@ -78,6 +80,7 @@ impl Model {
         let surplus = checkpoint.check(&backend::wanted(&plan))?;
         let mut notes = config.notes().to_vec();
         notes.extend(unread(&config));
+        let more_files = asked.more_files();
         let (purpose, said) = asked.purpose(&plan)?;
         notes.extend(said);
         notes.extend(unused(&surplus, &plan));
@@ -88,6 +91,7 @@ impl Model {
             purpose,
             plan: Arc::new(plan),
             checkpoint: Arc::new(checkpoint),
+            more_files,
             notes,
             left_out,
         })
@@ -99,6 +103,19 @@ impl Model {
             Purpose::Text => format!("a language model ({})", self.family.name),
             Purpose::Vectors(_) => format!("an embedding model ({})", self.family.name),
             Purpose::Scores(_) => format!("a cross-encoder ({})", self.family.name),
+        }
+    }
+
+    /// Refuses a model that generates no text.
+    ///
+    /// # Errors
+    /// [`EncoderError::NoText`] says what it is.
+    pub fn must_generate(&self) -> Result<(), EncoderError> {
+        match self.purpose {
+            Purpose::Text => Ok(()),
+            Purpose::Vectors(_) | Purpose::Scores(_) => {
+                Err(EncoderError::NoText(self.description()))
+            }
         }
     }
 

@@ -7,9 +7,13 @@ mod common;
 use std::sync::Arc;
 
 use common::{Format, backends, feed_alone, formats, load, random_checkpoint, some_ids};
-use lattice_inference::backend::{KvFormat, LoadOptions, reference::Reference};
+use lattice_inference::backend::{
+    Backend, Batch, Entry, KvFormat, LoadOptions, OutputRows, reference::Reference,
+};
+use lattice_inference::checkpoint::Checkpoint;
 use lattice_inference::plan::{
-    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Mask, Part, Plan, RopeShape, Val, Weight,
+    Act, Builder, DeltaShape, Experts, Fold, HeadShape, Index, Mask, Part, Plan, Pooling,
+    RopeShape, Val, Weight,
 };
 use lattice_testkit::{nmse, tolerance};
 
@@ -18,7 +22,7 @@ const VOCAB: usize = 50;
 /// Name, width of the embedding that the operation reads, the operation.
 type Case = (&'static str, usize, fn(&mut Builder, Val) -> Val);
 
-fn cases() -> [Case; 21] {
+fn cases() -> [Case; 26] {
     [
         ("embed", 37, |_, x| x),
         ("rms_norm row", 37, |b, x| {
@@ -26,6 +30,18 @@ fn cases() -> [Case; 21] {
         }),
         ("rms_norm heads", 72, |b, x| {
             b.rms_norm(x, "g", 24, Fold::OnePlus, 1e-5)
+        }),
+        ("layer_norm", 37, |b, x| b.layer_norm(x, "norm", 1e-5)),
+        ("embed by position", 37, |b, x| {
+            let table = b.weight("positions", &[4096 + 3, 37]);
+            let placed = b.embed_by(table, Index::Position { first: 3 });
+            b.add("sum", x, placed)
+        }),
+        ("act gelu", 61, |b, x| b.act("act", Act::Gelu, x)),
+        ("act gelu_tanh", 61, |b, x| b.act("act", Act::GeluTanh, x)),
+        ("act relu and tanh", 61, |b, x| {
+            let tanh = b.act("tanh", Act::Tanh, x);
+            b.act("relu", Act::Relu, tanh)
         }),
         ("linear", 100, |b, x| b.linear(x, "w", 67, None)),
         ("linear bias", 33, |b, x| {
@@ -207,6 +223,105 @@ fn every_operation_agrees_with_the_reference_in_every_format_on_every_backend() 
                 );
             }
         }
+    }
+}
+
+/// Types and pooling are about whole texts: three of them, of different lengths, the second without types.
+#[test]
+fn texts_pooled_agree_with_the_reference_in_every_format_on_every_backend() {
+    let ids = some_ids(150, VOCAB, 4);
+    let types: Vec<u32> = (0..150).map(|row| row / 7 % 3).collect();
+    for pooling in [
+        Pooling::Cls,
+        Pooling::Mean,
+        Pooling::LastToken,
+        Pooling::Max,
+        Pooling::MeanSqrtLen,
+    ] {
+        let mut b = Builder::new("op", VOCAB, 4096);
+        let words = b.weight("table", &[VOCAB, 37]);
+        let kinds = b.weight("types", &[3, 37]);
+        let (words, kinds) = (b.embed(words), b.embed_by(kinds, Index::Type));
+        let sum = b.add("sum", words, kinds);
+        let out = b.pool("pool", sum, pooling);
+        let plan = Arc::new(b.finish(out).unwrap());
+        let run = |backend: &dyn Backend, weights: &Arc<Checkpoint>| {
+            let mut runner = load(backend, &plan, weights, &options(KvFormat::F32));
+            let sequences = [(); 3].map(|()| runner.open().unwrap());
+            let entry = |sequence, rows: std::ops::Range<usize>, typed: bool| Entry {
+                sequence,
+                ids: &ids[rows.clone()],
+                types: if typed { &types[rows] } else { &[] },
+                outputs: OutputRows::Last,
+            };
+            let entries = [
+                entry(sequences[0], 0..1, true),
+                entry(sequences[1], 1..70, false),
+                entry(sequences[2], 70..150, true),
+            ];
+            let rows = runner
+                .run(&Batch { entries: &entries })
+                .unwrap()
+                .rows
+                .to_vec();
+            assert_eq!(rows.len(), 3 * 37);
+            // Nothing is kept: the same again gives the same.
+            assert_eq!(runner.run(&Batch { entries: &entries }).unwrap().rows, rows);
+            rows
+        };
+        for format in formats() {
+            let weights = random_checkpoint(&plan, format, 9);
+            let expected = run(&Reference, &weights);
+            for backend in backends() {
+                let error = nmse(&expected, &run(backend, &weights));
+                let limit = tolerance::step_nmse_limit(&format.name().to_lowercase());
+                let name = backend.name();
+                assert!(error <= limit, "{pooling:?} {format:?} {name}: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_that_cannot_be_run_are_refused() {
+    let mut b = Builder::new("op", VOCAB, 4096);
+    let words = b.weight("table", &[VOCAB, 8]);
+    let kinds = b.weight("types", &[2, 8]);
+    let (words, kinds) = (b.embed(words), b.embed_by(kinds, Index::Type));
+    let sum = b.add("sum", words, kinds);
+    let out = b.pool("pool", sum, Pooling::Mean);
+    let plan = Arc::new(b.finish(out).unwrap());
+    let weights = random_checkpoint(&plan, Format::F32, 9);
+    for backend in backends() {
+        let mut runner = load(backend, &plan, &weights, &options(KvFormat::F32));
+        let sequence = runner.open().unwrap();
+        let mut refused = |ids: &[u32], types: &[u32], outputs| {
+            let entries = [Entry {
+                sequence,
+                ids,
+                types,
+                outputs,
+            }];
+            let error = runner.run(&Batch { entries: &entries }).unwrap_err();
+            error.to_string()
+        };
+        let last = OutputRows::Last;
+        assert_eq!(
+            refused(&[1, 2], &[0, 2], last),
+            "token type 2 is outside of the 2 that the model tells apart"
+        );
+        assert_eq!(
+            refused(&[1, 2], &[0], last),
+            "an entry has 2 ids and 1 token types"
+        );
+        assert_eq!(
+            refused(&[1], &[], OutputRows::All),
+            "a text has one output row, and every token's was asked for"
+        );
+        assert_eq!(
+            refused(&[1; 513], &[], last),
+            "batch of 513 tokens, at most 512"
+        );
     }
 }
 

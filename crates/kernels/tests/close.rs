@@ -68,6 +68,58 @@ fn norm_divides_by_the_root_mean_square() {
 }
 
 #[test]
+fn layer_norm_gives_mean_zero_and_variance_one() {
+    for width in [1, 16, 77, 384] {
+        let (x, gain, bias) = (values(4, 5 * width), values(5, width), values(6, width));
+        let mut out = vec![0.0; x.len()];
+        layer_norm(&fast(1), &x, &gain, &bias, 1e-2, &mut out);
+        let mut expected = Vec::new();
+        for x in x.chunks_exact(width) {
+            let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
+            let square = |x: &f32| (f64::from(*x) - mean).powi(2);
+            let variance = x.iter().map(square).sum::<f64>() / width as f64;
+            let root = (variance + 1e-2).sqrt();
+            let gains = gain.iter().zip(&bias);
+            let normed = x.iter().zip(gains);
+            expected.extend(normed.map(|(x, (gain, bias))| {
+                (f64::from(*x) - mean) / root * f64::from(*gain) + f64::from(*bias)
+            }));
+        }
+        assert!(error(&out, &expected) < 1e-6, "{width}");
+    }
+}
+
+#[test]
+fn texts_are_pooled_column_by_column() {
+    let (width, texts) = (21, [0..1, 1..6, 6..40]);
+    let x = values(7, 40 * width);
+    let column = |text: &std::ops::Range<usize>, c: usize| -> Vec<f64> {
+        let rows = text.clone();
+        rows.map(|row| f64::from(x[row * width + c])).collect()
+    };
+    let pooled = |of: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
+        let all = |text| (0..width).map(move |c| (text, c));
+        let places = texts.iter().flat_map(all);
+        places.map(|(text, c)| of(&column(text, c))).collect()
+    };
+    let sum = |rows: &[f64]| rows.iter().sum::<f64>();
+    let check = |kind, of: &dyn Fn(&[f64]) -> f64| {
+        let mut out = vec![0.0; texts.len() * width];
+        pool_rows(&fast(2), kind, &texts, &x, width, &mut out);
+        assert!(error(&out, &pooled(of)) < 1e-6, "{kind:?}");
+    };
+    check(PoolKind::First, &|rows| rows[0]);
+    check(PoolKind::Last, &|rows| rows[rows.len() - 1]);
+    check(PoolKind::Mean, &|rows| sum(rows) / rows.len() as f64);
+    check(PoolKind::MeanSqrtLen, &|rows| {
+        sum(rows) / (rows.len() as f64).sqrt()
+    });
+    check(PoolKind::Max, &|rows| {
+        rows.iter().copied().fold(f64::MIN, f64::max)
+    });
+}
+
+#[test]
 fn rope_turns_pairs_half_a_rotation_apart() {
     let frequencies: Vec<f64> = (0..9).map(|i| 1e7f64.powf(-f64::from(i) / 9.0)).collect();
     let table = RopeTable::new(&frequencies, 1001);

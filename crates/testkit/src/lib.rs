@@ -9,6 +9,7 @@
 //! Everything here panics with the file's name when a golden is not as `make.py` writes it.
 
 mod compare;
+mod encoder_golden;
 mod fake_hub;
 mod gguf;
 mod golden;
@@ -19,6 +20,10 @@ mod scratch;
 pub mod tolerance;
 
 pub use compare::{max_abs_error, nmse};
+pub use encoder_golden::{
+    CrossGolden, EncodedGolden, EncoderGolden, PairsGolden, VectorsGolden, cross_encoders, encoder,
+    encoders,
+};
 pub use fake_hub::{FakeHub, FakeModel, FakeReply, FakeRequest, sha256_hex};
 pub use gguf::{GgufFile, GgufTensor, GgufValue};
 pub use golden::{

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let files = args.model.files()?;
     let started = Instant::now();
     let model = Model::open(&files, &args.model.source.open_options())?;
+    model.must_generate()?;
     let mut wanted = wanted(args, &model)?;
     let options = load_options(args, &wanted);
     let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));

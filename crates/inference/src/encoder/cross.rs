@@ -101,13 +101,13 @@ fn activation(config: &Config, labels: usize) -> Result<ScoreActivation, LoadErr
 
 /// A loaded model that scores pairs of texts.
 ///
-/// ```no_run
+/// ```
 /// use lattice_inference::backend::cpu::Cpu;
 /// use lattice_inference::checkpoint::ModelFiles;
 /// use lattice_inference::{CrossEncoder, EncoderOptions, Error};
 ///
 /// # fn main() -> Result<(), Error> {
-/// let files = ModelFiles::open("bge-reranker-base".as_ref())?;
+/// let files = ModelFiles::open("../testkit/goldens/encoders/bert_cross".as_ref())?;
 /// let mut reranker = CrossEncoder::open(&files, &Cpu, &EncoderOptions::default())?;
 /// let pair = reranker.text.tokenise_pair("how tall is it?", "It is 12 m tall.")?;
 /// let scores = reranker.score(&[pair])?;

@@ -43,13 +43,13 @@ pub struct EncoderOptions {
 
 /// A loaded model that makes vectors of texts.
 ///
-/// ```no_run
+/// ```
 /// use lattice_inference::backend::cpu::Cpu;
 /// use lattice_inference::checkpoint::ModelFiles;
 /// use lattice_inference::{Encoder, EncoderOptions, Error};
 ///
 /// # fn main() -> Result<(), Error> {
-/// let files = ModelFiles::open("all-MiniLM-L6-v2".as_ref())?;
+/// let files = ModelFiles::open("../testkit/goldens/encoders/bert_mean".as_ref())?;
 /// let mut encoder = Encoder::open(&files, &Cpu, &EncoderOptions::default())?;
 /// let text = encoder.text.tokenise("A sentence.")?;
 /// let vector = encoder.encode(&[&text.ids])?;

@@ -34,6 +34,8 @@ pub(crate) struct Modules {
     pub(crate) normalise: bool,
     /// Fields of their configurations that nothing uses.
     pub(crate) notes: Vec<String>,
+    /// The files that were read in folders of their own.
+    pub(crate) files: Vec<String>,
 }
 
 /// A pooling module as configured.
@@ -74,15 +76,15 @@ impl Modules {
                     return Err(refuse("path", reason));
                 }
                 ("Pooling", 1.., false, false) => {
-                    modules.pooling = Some(pooling(files, &path, &mut modules.notes)?)
+                    modules.pooling = Some(pooling(files, &path, &mut modules)?)
                 }
                 ("Dense", _, true, false) => {
-                    let module = dense(files, path, &mut modules.notes)?;
+                    let module = dense(files, path, &mut modules)?;
                     modules.dense.push(module);
                 }
                 ("Normalize", _, true, false) => {
                     modules.normalise = true;
-                    sentence_embedding(files, &path, &mut modules.notes)?;
+                    sentence_embedding(files, &path, &mut modules)?;
                 }
                 _ => {
                     return Err(refuse(
@@ -93,6 +95,16 @@ impl Modules {
             }
         }
         Ok(Some(modules))
+    }
+
+    /// A file was read, and this is left of it.
+    fn read(&mut self, file: &str, fields: Fields) {
+        let left = fields.left(&[]);
+        if !left.is_empty() {
+            let note = format!("{file}: not used: {}", left.join(", "));
+            self.notes.push(note);
+        }
+        self.files.push(file.to_owned());
     }
 
     /// Refuses a pooling module of another width than the rows that `plan` pools.
@@ -147,7 +159,7 @@ fn require_config(files: &ModelFiles, path: &str) -> Result<(String, Fields), Lo
 fn pooling(
     files: &ModelFiles,
     path: &str,
-    notes: &mut Vec<String>,
+    modules: &mut Modules,
 ) -> Result<PoolingModule, LoadError> {
     let (file, mut fields) = require_config(files, path)?;
     let mut modes = Vec::new();
@@ -191,7 +203,7 @@ fn pooling(
     for field in ["word_embedding_dimension", "embedding_dimension"] {
         dims = fields.size(field)?.map(|size| (size, field)).or(dims);
     }
-    note(&file, fields, notes);
+    modules.read(&file, fields);
     Ok(PoolingModule {
         pooling,
         file,
@@ -210,11 +222,7 @@ fn named_pooling(mode: &str) -> Option<Pooling> {
     }
 }
 
-fn dense(
-    files: &ModelFiles,
-    path: String,
-    notes: &mut Vec<String>,
-) -> Result<DenseLayer, LoadError> {
+fn dense(files: &ModelFiles, path: String, modules: &mut Modules) -> Result<DenseLayer, LoadError> {
     let (file, mut fields) = require_config(files, &path)?;
     let missing = |fields: &Fields, field| fields.refuse(field, "is missing");
     let inputs = fields
@@ -240,7 +248,7 @@ fn dense(
         return Err(fields.refuse("use_residual", "a layer beside itself is not supported"));
     }
     of_sentences(&mut fields)?;
-    note(&file, fields, notes);
+    modules.read(&file, fields);
     let path = format!("{path}{LINEAR}");
     Ok(DenseLayer {
         path,
@@ -255,14 +263,14 @@ fn dense(
 fn sentence_embedding(
     files: &ModelFiles,
     path: &str,
-    notes: &mut Vec<String>,
+    modules: &mut Modules,
 ) -> Result<(), LoadError> {
     if path.is_empty() {
         return Ok(());
     }
     if let Some((file, mut fields)) = config_of(files, path)? {
         of_sentences(&mut fields)?;
-        note(&file, fields, notes);
+        modules.read(&file, fields);
     }
     Ok(())
 }
@@ -281,12 +289,4 @@ fn of_sentences(fields: &mut Fields) -> Result<(), LoadError> {
         }
     }
     Ok(())
-}
-
-/// A note about what is left in a file.
-pub(super) fn note(file: &str, fields: Fields, notes: &mut Vec<String>) {
-    let left = fields.left(&[]);
-    if !left.is_empty() {
-        notes.push(format!("{file}: not used: {}", left.join(", ")));
-    }
 }

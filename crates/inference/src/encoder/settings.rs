@@ -145,6 +145,16 @@ impl Asked {
         }
     }
 
+    /// All files it is made of that stand in folders of their own.
+    pub(crate) fn more_files(&self) -> Vec<String> {
+        let mut files = match self {
+            Self::Vectors(files) => files.modules.files.clone(),
+            Self::Text | Self::Scores(_) => Vec::new(),
+        };
+        files.extend(self.more_weights().into_iter().map(|(file, _)| file));
+        files
+    }
+
     /// What the model is for, and what a person should know.
     ///
     /// # Errors

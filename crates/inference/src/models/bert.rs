@@ -8,7 +8,7 @@ use crate::plan::{Act, Builder, HeadShape, Index, Plan, Pooling, Val};
 
 use super::Family;
 use super::blocks::{divides, linear};
-use super::ending::{DenseLayer, Ending, layers, refuse, vector};
+use super::ending::{DenseLayer, Ending, refuse, through, vector};
 
 pub(super) const BERT: Family = Family {
     name: "bert",
@@ -47,12 +47,11 @@ struct Encoder<'a> {
 
 fn bert(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     let encoder = Encoder::of(config, "bert", EPS, 0)?;
-    encoder.plan(ending, |encoder, b, x| {
+    encoder.plan(ending, |encoder, b, cls| {
         // The pooler, which is a part of the base model.
-        let cls = b.pool("cls", x, Pooling::Cls);
         let pooler = encoder.square("pooler.dense", Some(Act::Tanh));
         let scores = encoder.classifier("classifier")?;
-        Ok(layers(b, cls, &[pooler, scores])?)
+        Ok(through(b, cls, &[pooler, scores])?)
     })
 }
 
@@ -60,11 +59,10 @@ fn roberta(config: &Config, ending: &Ending) -> Result<Plan, Error> {
     // A sequence's positions start after the one that padding has.
     let first = config.count_or("pad_token_id", PADDING)? + 1;
     let encoder = Encoder::of(config, "xlm_roberta", ROBERTA_EPS, first)?;
-    encoder.plan(ending, |encoder, b, x| {
-        let cls = b.pool("cls", x, Pooling::Cls);
+    encoder.plan(ending, |encoder, b, cls| {
         let dense = encoder.square("classifier.dense", Some(Act::Tanh));
         let scores = encoder.classifier("classifier.out_proj")?;
-        Ok(layers(b, cls, &[dense, scores])?)
+        Ok(through(b, cls, &[dense, scores])?)
     })
 }
 
@@ -126,11 +124,15 @@ impl<'a> Encoder<'a> {
         let mut builder = Builder::new(self.family, vocab, tokens);
         let b = &mut builder;
         let mut x = self.embeddings(b, vocab, positions)?;
-        for layer in 0..self.config.layers("num_hidden_layers")? {
-            x = self.layer(b, &format!("encoder.layer.{layer}"), x);
+        let layers = self.config.layers("num_hidden_layers")?;
+        let one_row = one_row(ending);
+        for layer in 0..layers {
+            let path = format!("encoder.layer.{layer}");
+            x = self.layer(b, &path, x, one_row.filter(|_| layer + 1 == layers));
         }
         let out = match ending {
             Ending::Logits => return Err(refuse(self.config, "logits of next tokens").into()),
+            Ending::Vector { dense, .. } if one_row.is_some() => through(b, x, dense)?,
             Ending::Vector { pooling, dense } => vector(b, x, *pooling, dense)?,
             Ending::Scores => scores(self, b, x)?,
         };
@@ -159,7 +161,8 @@ impl<'a> Encoder<'a> {
         Ok(b.layer_norm(placed, "embeddings.LayerNorm", self.eps))
     }
 
-    fn layer(&self, b: &mut Builder, path: &str, x: Val) -> Val {
+    /// A layer; where `one_row` of each text is all that is wanted of it, the MLP sees that row alone.
+    fn layer(&self, b: &mut Builder, path: &str, x: Val, one_row: Option<Pooling>) -> Val {
         let HeadShape { head_dim, .. } = self.heads;
         let mixer = format!("{path}.attention.self");
         let mut project = |name: &str| linear(b, &format!("{mixer}.{name}"), x, self.hidden, true);
@@ -167,6 +170,13 @@ impl<'a> Encoder<'a> {
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let mixed =
             b.attention_bidirectional(&format!("{mixer}.attention"), qkv, self.heads, scale);
+        let (x, mixed) = match one_row {
+            None => (x, mixed),
+            Some(row) => {
+                let x = b.pool(&format!("{path}.row"), x, row);
+                (x, b.pool(&format!("{mixer}.row"), mixed, row))
+            }
+        };
         let x = self.residual(b, &format!("{path}.attention.output"), x, mixed);
         let inner = format!("{path}.intermediate");
         let wide = linear(b, &format!("{inner}.dense"), x, self.ffn, true);
@@ -196,6 +206,18 @@ impl<'a> Encoder<'a> {
             outputs: self.config.labels()?.len(),
             ..self.square(path, None)
         })
+    }
+}
+
+/// The row of each text that is all an ending looks at.
+fn one_row(ending: &Ending) -> Option<Pooling> {
+    match ending {
+        Ending::Scores => Some(Pooling::Cls),
+        Ending::Vector {
+            pooling: pooling @ (Pooling::Cls | Pooling::LastToken),
+            ..
+        } => Some(*pooling),
+        Ending::Vector { .. } | Ending::Logits => None,
     }
 }
 

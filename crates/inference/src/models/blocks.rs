@@ -3,7 +3,7 @@
 use crate::checkpoint::{Config, LoadError};
 use crate::plan::{Act, Builder, Fold, HeadShape, Pooling, RopeShape, Val};
 
-use super::ending::{Ending, layers, refuse, vector};
+use super::ending::{Ending, refuse, through, vector};
 use super::rope::{Turns, turns};
 
 /// Refuses two fields of which the first must divide the second.
@@ -275,7 +275,7 @@ impl Ends<'_> {
             } => {
                 let last = b.take_rows("last_token", x);
                 let last = self.norm(b, last, &norm);
-                layers(b, last, dense)
+                through(b, last, dense)
             }
             Ending::Vector { pooling, dense } => {
                 let x = self.norm(b, x, &norm);

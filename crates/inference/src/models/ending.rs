@@ -62,11 +62,11 @@ pub(super) fn vector(
         Pooling::LastToken => b.take_rows("last_token", x),
         _ => b.pool("pooling", x, pooling),
     };
-    layers(b, pooled, dense)
+    through(b, pooled, dense)
 }
 
 /// A row through the layers.
-pub(super) fn layers(b: &mut Builder, x: Val, dense: &[DenseLayer]) -> Result<Val, LoadError> {
+pub(super) fn through(b: &mut Builder, x: Val, dense: &[DenseLayer]) -> Result<Val, LoadError> {
     let mut x = x;
     for layer in dense {
         let width = b.width(x);

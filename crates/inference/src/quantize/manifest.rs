@@ -50,10 +50,17 @@ impl Copied {
     }
 }
 
-/// The files that a packed model takes along as they are: all that hold no weights. What a download wrote down is about
+/// The files that a packed model takes along as they are: all that hold no weights, and those of the modules that follow an
+/// encoder, whose weights are few. What a download wrote down is about
 /// its source, not about it.
 pub(super) fn copied(source: &Source) -> Result<Vec<Copied>, Error> {
     let mut copied = Vec::new();
+    for name in &source.model.more_files {
+        if let Some(bytes) = source.files().bytes(name)? {
+            let name = name.clone();
+            copied.push(Copied { name, bytes });
+        }
+    }
     for name in source.files().names()? {
         let weights = |end: &str| name.ends_with(end) && name != VOCABULARY;
         if name == FILE || name == PULL_RECORD || WEIGHT_ENDINGS.iter().any(|end| weights(end)) {

@@ -298,6 +298,10 @@ impl Writer<'_, '_> {
         self.output.finish(&head, self.layout.file_bytes)?;
         let copied = manifest::copied(self.source)?;
         for file in &copied {
+            if let Some((folder, _)) = file.name.rsplit_once('/') {
+                lattice_files::make_folders(place.partial(), folder)
+                    .map_err(QuantizeError::from)?;
+            }
             write_file(&place.partial().join(&file.name), &file.bytes)?;
             file.bytes.unchanged()?;
         }

@@ -1,0 +1,141 @@
+"""Compares Lattice's vectors with those of sentence-transformers on whole models; writes docs/parity-embeddings.md.
+
+    python embeddings.py DIR --program target/release/examples/vectors [--lattice target/release/lattice]
+                         [--only NAME] [--table docs/parity-embeddings.md]
+
+DIR holds model directories as `embed_shapes.py` writes them, and others of sentence-transformers. For each: vectors and ids
+of `embed_texts.texts()` in f32 by sentence-transformers (kept in DIR/.vectors), by Lattice of the same files, of a copy
+with its matrices rounded to bf16, and, with --lattice, of a packed copy (Q8). A comparison is the least cosine, the largest
+difference of a component, and whether all ids agree.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from embed_texts import texts
+
+LIMITS = {"f32": (0.9999999, 2e-6), "bf16": (0.9999, None), "q8": (0.9995, None)}
+
+
+def reference(model, kept):
+    """Vectors [texts, dims] and ids by sentence-transformers, computed once."""
+    import sentence_transformers
+    import torch
+
+    file = kept / f"{model.name}.npz"
+    if not file.exists():
+        torch.set_num_threads(2)
+        encoder = sentence_transformers.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": torch.float32})
+        with torch.no_grad():
+            rows = np.stack([encoder.encode([text], batch_size=1)[0] for text in texts()])
+        ids = [encoder.preprocess([text])["input_ids"][0].tolist() for text in texts()]
+        np.savez(file, rows=rows, ids=json.dumps(ids))
+    found = np.load(file)
+    return found["rows"], json.loads(str(found["ids"]))
+
+
+def ours(model, program, kept, threads):
+    lines = kept / "texts.jsonl"
+    lines.write_text("".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts()), encoding="utf-8")
+    out = kept / "ours"
+    said = subprocess.run([program, model, lines, out, str(threads)], check=True, capture_output=True, text=True)
+    rows = np.fromfile(f"{out}.f32", np.float32).reshape(len(texts()), -1)
+    ids = [json.loads(line) for line in Path(f"{out}.ids").read_text().splitlines()]
+    return rows, ids, said.stdout.strip()
+
+
+def rounded(model, out):
+    """A copy with every matrix in bf16. Gains and biases stay: rounded, they cost more than all matrices."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    if out.exists():
+        shutil.rmtree(out)
+    shutil.copytree(model, out, ignore=shutil.ignore_patterns("model.safetensors"))
+    tensors = load_file(model / "model.safetensors")
+    to_bf16 = lambda t: t.to(torch.bfloat16) if t.is_floating_point() and t.dim() > 1 else t
+    save_file({name: to_bf16(tensor) for name, tensor in tensors.items()}, out / "model.safetensors")
+    return out
+
+
+def packed(model, out, lattice):
+    if out.exists():
+        shutil.rmtree(out)
+    subprocess.run([lattice, "quantize", model, "-o", out, "--format", "q8"], check=True, capture_output=True)
+    return out
+
+
+def compare(expected, found):
+    a, b = expected.astype(np.float64), found.astype(np.float64)
+    cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return cosine.min(), np.abs(a - b).max()
+
+
+def spread(rows):
+    """Mean cosine of different texts: near 1, a comparison would prove little."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return float((unit @ unit.T)[~np.eye(len(unit), dtype=bool)].mean())
+
+
+def check(model, args, kept):
+    expected, expected_ids = reference(model, kept)
+    forms = {"f32": lambda: model, "bf16": lambda: rounded(model, kept / "bf16")}
+    if args.lattice:
+        forms["q8"] = lambda: packed(model, kept / "q8", args.lattice)
+    for form, directory in forms.items():
+        rows, ids, said = ours(directory(), args.program, kept, args.threads)
+        cosine, difference = compare(expected, rows)
+        same = sum(a == b for a, b in zip(ids, expected_ids, strict=True))
+        least, most = LIMITS[form]
+        holds = cosine >= least and (most is None or difference <= most) and same == len(ids)
+        verdict = "yes" if holds else "NO"
+        print(f"{model.name:40} {form:5} cos {cosine:.9f} diff {difference:.2e} ids {same}/{len(ids)} {verdict}  {said}", flush=True)
+        yield (model.name, expected.shape[1], form, f"{cosine:.9f}", f"{difference:.1e}", f"{same} of {len(ids)}", f"{spread(expected):.2f}", verdict)
+
+
+def table(rows, note):
+    import sentence_transformers
+    import torch
+    import transformers
+
+    head = ("model", "dims", "weights", "least cosine", "largest difference", "ids equal", "mean cosine of two texts", "within limits")
+    versions = f"sentence-transformers {sentence_transformers.__version__}, transformers {transformers.__version__}, torch {torch.__version__}"
+    lines = [
+        "# Parity of vectors", "",
+        "Written by `crates/testkit/goldens/embeddings.py`. Each row compares the vectors of 200 texts in twelve languages, from one",
+        f"character to several thousand tokens, with those of {versions} in f32.",
+        "Limits: f32 cosine at least 0.9999999 and no component further than 2e-6; bf16 (matrices rounded to bf16, gains and biases kept) 0.9999; Q8",
+        "(`lattice quantize --format q8`) 0.9995; ids equal throughout.", "", note, "",
+        "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
+    ]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--lattice")
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--note", default="")
+    args = parser.parse_args()
+    kept = args.models / ".vectors"
+    kept.mkdir(exist_ok=True)
+    rows = []
+    for model in sorted(args.models.iterdir()):
+        wanted = not args.only or model.name in args.only
+        if wanted and (model / "modules.json").exists() and not model.name.startswith("."):
+            rows.extend(check(model, args, kept))
+    if args.table:
+        args.table.write_text(table(rows, args.note), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
