@@ -150,7 +150,8 @@ fn a_token_and_a_dropped_future_stop_the_work() {
             token.cancel();
         })
     };
-    let request = Request::new(texts(5000), local("bert_mean")).cancelled_by(&token);
+    let many = Request::new(texts(5000), local("bert_mean")).on_long(OnLong::Truncate);
+    let request = many.clone().cancelled_by(&token);
     let stopped = block_on(service.answer(stop(request, &token)));
     assert!(matches!(stopped, Err(EmbedError::Stopped)));
     assert_eq!(heard.load(Ordering::SeqCst), 1);
@@ -160,7 +161,7 @@ fn a_token_and_a_dropped_future_stop_the_work() {
     // A future that was begun and dropped: those behind it need not wait for its 5,000 texts.
     let heard = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&heard);
-    let request = Request::new(texts(5000), local("bert_mean")).progress(move |_done| {
+    let request = many.progress(move |_done| {
         count.fetch_add(1, Ordering::SeqCst);
     });
     {
