@@ -109,7 +109,13 @@ impl Report {
         let mut options = args.run.load_options(1);
         options.batch_tokens_max = options.batch_tokens_max.max(model.plan.context_tokens_max);
         let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
-        match args.run.device.backend().load(plan, checkpoint, &options) {
+        match args
+            .run
+            .on
+            .device
+            .backend()
+            .load(plan, checkpoint, &options)
+        {
             Err(error) => self.problems.push(format!("{}: {error}", self.model)),
             Ok(runner) => {
                 let context = runner.limits().context_tokens_max;

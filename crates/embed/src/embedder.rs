@@ -121,7 +121,7 @@ impl Embedder {
             },
         )?;
         let name = facts.map_or_else(|| files.name(), |facts| facts.name.to_owned());
-        let mut notes: Vec<String> = encoder.model.all_notes().cloned().collect();
+        let mut notes = encoder.model.notes.clone();
         let prompts = Prompts::new(encoder.settings(), facts);
         if let Some(facts) = facts {
             notes.extend(differences(facts, encoder.settings()));

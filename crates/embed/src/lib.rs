@@ -5,6 +5,8 @@
 //! [`NativeEmbeddingService`] and [`CachedEmbeddingService`].
 //! It does not know: HTTP servers, terminals, the environment.
 
+#![doc = include_str!("../README.md")]
+
 pub mod backfill;
 mod cache;
 mod config;

@@ -96,6 +96,28 @@ impl Embeddings {
         }
     }
 
+    /// Those of some of the texts, which are counted anew. The values are f32.
+    pub(crate) fn part(&self, texts: std::ops::Range<usize>) -> Result<Self, EmbedError> {
+        let Values::F32(values) = &self.values else {
+            return Err(EmbedError::Encoding);
+        };
+        let cut = self
+            .truncated
+            .iter()
+            .filter(|cut| texts.contains(&cut.text));
+        Ok(Self {
+            dims: self.dims,
+            values: Values::F32(values[texts.start * self.dims..texts.end * self.dims].to_vec()),
+            truncated: cut
+                .map(|cut| Truncated {
+                    text: cut.text - texts.start,
+                    ..*cut
+                })
+                .collect(),
+            text_tokens: self.text_tokens[texts].to_vec(),
+        })
+    }
+
     /// The same in another encoding.
     ///
     /// # Errors

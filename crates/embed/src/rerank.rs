@@ -104,7 +104,7 @@ impl Reranker {
         )?;
         Ok(Self {
             name: files.name(),
-            notes: encoder.model.all_notes().cloned().collect(),
+            notes: encoder.model.notes.clone(),
             encoder,
         })
     }

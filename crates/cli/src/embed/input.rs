@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::Hasher as _;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -40,7 +40,7 @@ pub(crate) struct Texts {
 enum Kind {
     Given(std::vec::IntoIter<String>),
     Lines(Lines),
-    Set(Box<VectorReader>, usize),
+    Set(Box<VectorReader>),
 }
 
 impl Texts {
@@ -58,7 +58,7 @@ impl Texts {
             return Self::stdin(input);
         }
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+        let mut file = File::open(path).with_context(|| format!("cannot open {name}"))?;
         let metadata = file
             .metadata()
             .with_context(|| format!("cannot look at {name}"))?;
@@ -71,17 +71,17 @@ impl Texts {
             (Ok(format), None) => Some(format),
         };
         let (origin, lines) = match metadata.is_file() {
-            true => looked_through(file).with_context(|| format!("cannot read {name}"))?,
+            true => looked_through(&mut file).with_context(|| format!("cannot read {name}"))?,
+            // A pipe is read once.
             false => (name.clone(), None),
         };
         let (kind, total) = match format {
             Some(Format::Npy) => bail!("{name} has vectors, and no texts"),
             Some(Format::Parquet) => {
                 let reader = VectorReader::open(path, &of_texts())?;
-                (Kind::Set(Box::new(reader), 1), None)
+                (Kind::Set(Box::new(reader)), None)
             }
             other => {
-                let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
                 let reader = Box::new(BufReader::with_capacity(1 << 18, file));
                 (Kind::reading(&name, reader, other.is_some()), lines)
             }
@@ -152,7 +152,7 @@ impl Kind {
         if jsonl {
             let reader = Box::new(WithoutMark::new(reader));
             let reader = VectorReader::from_lines(name, reader, &of_texts());
-            return Self::Set(Box::new(reader), 1);
+            return Self::Set(Box::new(reader));
         }
         Self::Lines(Lines {
             name: name.to_owned(),
@@ -169,18 +169,25 @@ impl Kind {
         match self {
             Self::Given(texts) => Ok(texts.by_ref().take(texts_max).map(label).collect()),
             Self::Lines(lines) => lines.piece(texts_max),
-            Self::Set(reader, rows) => {
-                // The first rows tell how long texts are here.
-                let mut set = VectorSet::new();
-                reader.read(texts_max.min(*rows), &mut set)?;
-                let text = |label: &Label| label.text.as_ref().map_or(0, String::len);
-                let bytes: usize = set.labels.iter().map(text).sum();
-                let mean = bytes / set.labels.len().max(1);
-                *rows = (PIECE_BYTES / mean.max(1)).max(1);
-                Ok(set.labels)
-            }
+            Self::Set(reader) => rows(reader, texts_max),
         }
     }
+}
+
+/// The next rows of a set. Rows may be long: few are read before their length is known.
+fn rows(reader: &mut VectorReader, texts_max: usize) -> anyhow::Result<Vec<Label>> {
+    let (mut labels, mut bytes, mut more) = (Vec::new(), 0, 1);
+    while labels.len() < texts_max && bytes < PIECE_BYTES {
+        let mut set = VectorSet::new();
+        if reader.read(more.min(texts_max - labels.len()), &mut set)? == 0 {
+            break;
+        }
+        let texts = set.labels.iter().filter_map(|label| label.text.as_ref());
+        bytes += texts.map(String::len).sum::<usize>();
+        labels.append(&mut set.labels);
+        more *= 2;
+    }
+    Ok(labels)
 }
 
 /// Text a line.
@@ -300,7 +307,7 @@ fn has_text_field(bytes: &[u8]) -> bool {
 }
 
 /// What a file is, by its contents, and how many lines it has.
-fn looked_through(mut file: File) -> io::Result<(String, Option<u64>)> {
+fn looked_through(file: &mut File) -> io::Result<(String, Option<u64>)> {
     let mut hash = XxHash3_64::new();
     let (mut bytes, mut lines, mut last) = (0u64, 0u64, b'\n');
     let mut buffer = vec![0; 1 << 18];
@@ -311,6 +318,7 @@ fn looked_through(mut file: File) -> io::Result<(String, Option<u64>)> {
         };
         let Some(end) = buffer[..length].last() else {
             let lines = lines + u64::from(last != b'\n');
+            file.rewind()?;
             let origin = format!("{bytes} bytes, XXH3 {:016x}", hash.finish());
             return Ok((origin, Some(lines)));
         };

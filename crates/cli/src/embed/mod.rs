@@ -69,7 +69,7 @@ fn embed(args: &EmbedArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<(
     let fingerprint = fingerprint(args, &embedder, &files, &texts, &labels)?;
     let mut work = Work {
         options: args.options(),
-        sink: Sink::open(args, dims, &labels, fingerprint)?,
+        sink: Sink::open(args, &embedder, &labels, fingerprint)?,
         similarity: args.similarity.then(Similarity::default),
         keep_texts: !args.no_text,
     };

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::bail;
-use lattice_embed::{Embeddings, Values, binary_bytes};
+use lattice_embed::{Embedder, Embeddings, Values, binary_bytes};
 use lattice_vectors::{
     Field, Format, Id, Ids, Label, Rows, Stored, VectorWriter, WriteOptions, write_json_line,
 };
@@ -17,9 +17,17 @@ use crate::chat::events;
 /// A field of JSON lines: what the bytes of a vector are multiplied by.
 const SCALE: &str = "scale";
 
-/// Rows that are written at a time. A Parquet file has a group for each, which costs its readers more.
-const PIECE_ROWS: usize = 256;
-const GROUP_ROWS: usize = 1024;
+/// Rows that are written at a time: each piece waits for the disk, and is lost if the run breaks off within it. It depends on
+/// the model alone, as it shows in a Parquet file, which has a group for each.
+fn piece_rows(embedder: &Embedder) -> usize {
+    match embedder.encoder().model.plan.parameters() {
+        0..LARGE => 1024,
+        LARGE.. => 64,
+    }
+}
+
+/// Parameters of a model that takes its time.
+const LARGE: u64 = 300_000_000;
 
 /// Takes vectors.
 pub(crate) enum Sink {
@@ -36,7 +44,7 @@ impl Sink {
     /// Opens the output that the flags name. `labels`: the first of the texts; `fingerprint`: which work this is.
     pub(crate) fn open(
         args: &EmbedArgs,
-        dims: usize,
+        embedder: &Embedder,
         labels: &[Label],
         fingerprint: Vec<(String, String)>,
     ) -> anyhow::Result<Self> {
@@ -54,6 +62,7 @@ impl Sink {
             Numbers::I8 => Stored::I8,
             Numbers::Binary => Stored::U8,
         };
+        let dims = embedder.dims(args.dims)?;
         let columns = match args.dtype {
             Numbers::Binary => binary_bytes(dims),
             Numbers::F32 | Numbers::I8 => dims,
@@ -63,16 +72,10 @@ impl Sink {
             ids: ids(labels),
             texts: !args.no_text,
             fingerprint,
+            piece_rows: piece_rows(embedder),
             ..WriteOptions::of(out, columns)?
         };
         let format = options.format;
-        let options = WriteOptions {
-            piece_rows: match format {
-                Format::Npy | Format::Jsonl => PIECE_ROWS,
-                Format::Parquet => GROUP_ROWS,
-            },
-            ..options
-        };
         if args.force {
             VectorWriter::discard(out)?;
         }

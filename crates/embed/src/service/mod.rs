@@ -6,6 +6,7 @@
 mod native;
 mod pool;
 mod rerank;
+mod together;
 
 use async_trait::async_trait;
 

@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::checkpoint::ModelFiles;
 
-use super::EmbeddingService;
 use super::pool::{Answer, Engine, Pool, gone};
+use super::{EmbeddingService, together};
 use crate::{
-    Done, EmbedError, Embedder, EmbedderOptions, EmbeddingModel, Embeddings, ModelConfig,
-    ModelSource, Request,
+    CancelToken, Done, EmbedError, Embedder, EmbedderOptions, EmbeddingModel, Embeddings,
+    ModelConfig, ModelSource, Request,
 };
+
+/// A request of no more texts may go in one batch with others.
+const SMALL_TEXTS: usize = 32;
 
 /// Everything a caller may choose about a service that computes.
 #[derive(Clone)]
@@ -161,11 +164,19 @@ impl Engine for Loaded {
         &self.identity
     }
 
-    fn run(&mut self, job: Job) {
-        // A caller who went away needs no answer.
-        match job {
-            Job::Identity(answer) => drop(answer.send(Ok(self.identity.clone()))),
-            Job::Embed(request, answer) => self.embed(&request, answer),
+    fn run(&mut self, jobs: Vec<Job>) {
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                // A caller who went away needs no answer.
+                Job::Identity(answer) => drop(answer.send(Ok(self.identity.clone()))),
+                Job::Embed(request, answer) if is_small(&request) => small.push((request, answer)),
+                Job::Embed(request, answer) => large.push((request, answer)),
+            }
+        }
+        together::embed(&mut self.embedder, small);
+        for (request, answer) in large {
+            embed(&mut self.embedder, &request, answer);
         }
     }
 
@@ -177,28 +188,34 @@ impl Engine for Loaded {
     }
 }
 
-impl Loaded {
-    fn embed(&mut self, request: &Request, answer: Answer<Embeddings>) {
-        let asked = || {
-            let cancelled = request.cancel.as_ref().is_some_and(|c| c.is_cancelled());
-            match cancelled || answer.is_closed() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        };
-        let watch = &mut |done: Done| {
-            if let Some(progress) = &request.progress {
-                progress(done);
-            }
-            asked()
-        };
-        let found = match asked() {
-            ControlFlow::Break(()) => Err(EmbedError::Stopped),
-            ControlFlow::Continue(()) => {
-                let options = request.options();
-                self.embedder.embed_watched(&request.texts, &options, watch)
-            }
-        };
-        drop(answer.send(found));
-    }
+/// Whether a request may go in one batch with others.
+fn is_small(request: &Request) -> bool {
+    request.texts.len() <= SMALL_TEXTS && request.progress.is_none()
+}
+
+/// Whether anybody still wants the answer.
+pub(super) fn is_wanted<T>(request: &Request, answer: &Answer<T>) -> bool {
+    let cancelled = request
+        .cancel
+        .as_ref()
+        .is_some_and(CancelToken::is_cancelled);
+    !cancelled && !answer.is_closed()
+}
+
+/// Answers a request by itself.
+pub(super) fn embed(embedder: &mut Embedder, request: &Request, answer: Answer<Embeddings>) {
+    let watch = &mut |done: Done| {
+        if let Some(progress) = &request.progress {
+            progress(done);
+        }
+        match is_wanted(request, &answer) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    };
+    let found = match is_wanted(request, &answer) {
+        true => embedder.embed_watched(&request.texts, &request.options(), watch),
+        false => Err(EmbedError::Stopped),
+    };
+    drop(answer.send(found));
 }

@@ -11,6 +11,9 @@ use std::thread::{Builder, JoinHandle};
 use super::NativeOptions;
 use crate::{EmbedError, EmbeddingModel};
 
+/// Jobs that are looked at together.
+const JOBS_MAX: usize = 64;
+
 /// Where an answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, EmbedError>>;
 
@@ -22,8 +25,8 @@ pub(super) trait Engine: Sized {
     fn load(model: &EmbeddingModel, options: &NativeOptions) -> Result<Self, EmbedError>;
     /// What its answers depend on.
     fn identity(&self) -> &str;
-    /// Answers a job.
-    fn run(&mut self, job: Self::Job);
+    /// Answers jobs that waited together.
+    fn run(&mut self, jobs: Vec<Self::Job>);
     /// Says why a job has no answer.
     fn fail(job: Self::Job, error: EmbedError);
 }
@@ -137,7 +140,10 @@ fn work<E: Engine>(
     match E::load(model, options) {
         Ok(mut engine) => {
             known.get_or_init(|| engine.identity().to_owned());
-            inbox.iter().for_each(|job| engine.run(job));
+            while let Ok(first) = inbox.recv() {
+                let more = inbox.try_iter().take(JOBS_MAX - 1);
+                engine.run(std::iter::once(first).chain(more).collect());
+            }
         }
         Err(error) => {
             let error = Arc::new(error);

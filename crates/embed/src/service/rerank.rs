@@ -81,15 +81,16 @@ impl Engine for Loaded {
         self.0.name()
     }
 
-    fn run(&mut self, (request, answer): Self::Job) {
-        if answer.is_closed() {
-            return;
+    fn run(&mut self, jobs: Vec<Self::Job>) {
+        for (request, answer) in jobs {
+            if answer.is_closed() {
+                continue;
+            }
+            let (query, documents) = (&request.query, &request.documents);
+            let found = self.0.score(query, documents, request.on_long);
+            // A caller who went away needs no answer.
+            drop(answer.send(found));
         }
-        let found = self
-            .0
-            .score(&request.query, &request.documents, request.on_long);
-        // A caller who went away needs no answer.
-        drop(answer.send(found));
     }
 
     fn fail((_, answer): Self::Job, error: EmbedError) {
