@@ -392,5 +392,32 @@ def fann():
         put("fann", f"tensors-{name}", file(header, bytes(40)))
 
 
-for make in [sets, vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers, fann]:
+def answers():
+    call = "<tool_call>\n<function=f>\n<parameter=a>\n3\n</parameter>\n<parameter=b>\n{\"c\": 1}\n</parameter>\n</function>\n</tool_call>"
+    for name, content in {
+        "xml": f"Look.\n{call}\n<tool_call>\n<function=g>\n</function>\n</tool_call>", "cut": call[:50],
+        "hermes": '<tool_call>\n{"name": "f", "arguments": {"a": 1, "s": "}\\""}}\n</tool_call>',
+        "llama": '{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {}}',
+        "python_tag": '<|python_tag|>{"name": "g", "parameters": {}} and words',
+        "nested": "<tool_call><tool_call><function=<function=f><parameter=</parameter></function></tool_call>",
+        "twice": "<function=f><parameter=a>1</parameter><parameter=a>2</parameter></function>",
+    }.items():
+        put("tool_calls", name, content)
+
+
+def grammars():
+    """The first line says the kind."""
+    for name, content in {
+        "schema": 'schema\n{"type": "object", "properties": {"a": {"type": "integer", "maximum": 5}, "b": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"enum": ["x", null]}}, "required": ["a"]}',
+        "cycle": 'schema\n{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}',
+        "contradiction": 'schema\n{"type": "integer", "minimum": 5, "maximum": 3}',
+        "regex": "regex\n(a+)+[0-9]{2,4}(x|y)?\\$", "backreference": "regex\n(a)\\1",
+        "lark": 'lark\nstart: "a" (b | NUMBER)* <|im_end|>\nb: %json {"type": "boolean"}\nNUMBER: /[0-9]+/ & ~/0.*/\n',
+        "gbnf": 'gbnf\nroot ::= "{" ws (pair ("," ws pair)*)? "}" # pairs\npair ::= [a-z]+ ":" root\nws ::= [ \\t\\n]*\n',
+        "brackets": "gbnf\nroot ::= " + "(" * 80 + '"a"' + ")" * 80,
+    }.items():
+        put("grammar", name, content)
+
+
+for make in [answers, grammars, sets, vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers, fann]:
     make()

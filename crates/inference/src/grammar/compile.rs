@@ -355,7 +355,10 @@ pub(super) fn refusal(kind: &'static str, error: &impl Display) -> GrammarError 
     let mut reason = first_line(&text);
     // The parser of expressions draws a picture first, and says what is wrong below.
     if let Some(said) = text.lines().find_map(|line| line.strip_prefix("error: ")) {
-        reason = format!("{} {said}", reason.trim_end_matches("regex parse error:"));
+        reason = format!(
+            "{} {said}",
+            reason.trim_end_matches("regex parse error:").trim_end()
+        );
     }
     if reason == "noExtensionBias" {
         let reason = "no text comes to an end, or none may begin".to_owned();

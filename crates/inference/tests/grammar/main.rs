@@ -4,6 +4,7 @@
 
 mod answers;
 mod bounds;
+mod gbnf;
 mod masks;
 mod suite;
 mod tools;

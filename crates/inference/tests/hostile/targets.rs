@@ -12,14 +12,17 @@ use lattice_inference::backend::{Backend, Batch, Entry, LoadOptions, OutputRows}
 use lattice_inference::checkpoint::{
     Checkpoint, Config, Form, GenerationDefaults, ModelFiles, OpenOptions, Renamed,
 };
+use lattice_inference::grammar::{Grammar, Grammars};
 use lattice_inference::models::{self, Ending, FAMILIES};
 use lattice_inference::plan::{Pooling, State};
+use lattice_inference::sample::{Guide as _, TokenMask};
 use lattice_inference::tokenizer::{
     ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, Role, TemplateFiles, Tokenizer,
     TokenizerFiles, Vocabulary,
 };
+use lattice_inference::tools::{Tool, ToolEvent, ToolFormat, ToolStream};
 use lattice_inference::{Model, open_tokenizer};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// The files of a model in memory, as long as a target needs them.
 pub(crate) type Files = &'static [(&'static str, &'static [u8])];
@@ -133,6 +136,18 @@ pub(crate) const TARGETS: &[Target] = &[
         file: "text.txt",
         beside: || &[],
         run: text,
+    },
+    Target {
+        name: "tool_calls",
+        file: "answer.txt",
+        beside: || &[],
+        run: tool_calls,
+    },
+    Target {
+        name: "grammar",
+        file: "grammar.txt",
+        beside: || &[],
+        run: grammar,
     },
 ];
 
@@ -363,10 +378,10 @@ fn speak(tokenizer: &HfTokenizer, text: &str) {
     black_box(tokenizer.ids_with_specials_from_text(text)).ok();
 }
 
-fn tiny() -> &'static HfTokenizer {
-    static TINY: LazyLock<HfTokenizer> = LazyLock::new(|| {
+fn tiny() -> &'static Arc<HfTokenizer> {
+    static TINY: LazyLock<Arc<HfTokenizer>> = LazyLock::new(|| {
         let json = include_bytes!("../../../../models/lattice-tiny/tokenizer.json");
-        HfTokenizer::from_json(json, None).expect("the bundled tokenizer is right")
+        Arc::new(HfTokenizer::from_json(json, None).expect("the bundled tokenizer is right"))
     });
     &TINY
 }
@@ -464,4 +479,73 @@ fn text(files: &ModelFiles) {
     let again = tokenizer.ids_from_text(&back);
     assert!(again.is_ok_and(|again| again == ids), "{text:?}, {back:?}");
     black_box(tokenizer.ids_from_prompt(&Prompt::trusted(text))).ok();
+}
+
+/// Answers that may call tools: the cuts change nothing, arguments are JSON, and a text without calls is not changed.
+fn tool_calls(files: &ModelFiles) {
+    let Ok(Some(text)) = files.text("answer.txt", TEXT_BYTES_MAX) else {
+        return;
+    };
+    for format in [ToolFormat::QwenXml, ToolFormat::Hermes, ToolFormat::Llama3] {
+        let whole = called(format, std::iter::once(text.as_str()));
+        let by_character = text
+            .char_indices()
+            .map(|(at, c)| &text[at..at + c.len_utf8()]);
+        assert_eq!(called(format, by_character), whole, "{text:?}");
+        let (said, arguments) = whole;
+        assert!(
+            !arguments.is_empty() || said == text,
+            "{text:?} came out as {said:?}"
+        );
+        for json in arguments {
+            let object = serde_json::from_str::<Map<String, Value>>(&json);
+            assert!(object.is_ok(), "{text:?}: {json}");
+        }
+    }
+}
+
+/// The text and the arguments of each call, broken ones included.
+fn called<'a>(format: ToolFormat, pieces: impl Iterator<Item = &'a str>) -> (String, Vec<String>) {
+    let parameters =
+        json!({"properties": {"a": {"type": "integer"}, "b": {"type": ["object", "null"]}}});
+    let tools =
+        json!([{"function": {"name": "f", "parameters": parameters}}, {"function": {"name": "g"}}]);
+    let tools = Tool::list_from_json(&tools).expect("good tools");
+    let (mut stream, mut events) = (ToolStream::new(format, tools), Vec::new());
+    pieces.for_each(|piece| stream.push(piece, &mut events));
+    stream.finish(&mut events);
+    let (mut said, mut arguments) = (String::new(), Vec::<String>::new());
+    for event in events {
+        match event {
+            ToolEvent::Text(text) => said.push_str(&text),
+            ToolEvent::Begin { .. } => arguments.push(String::new()),
+            ToolEvent::Arguments { index, json } => arguments[index].push_str(&json),
+            ToolEvent::End { .. } | ToolEvent::Broken { .. } | ToolEvent::Note(_) => {}
+        }
+    }
+    (said, arguments)
+}
+
+/// A grammar, whose kind the first line says: it is refused in words, or has a first mask or says why not.
+fn grammar(files: &ModelFiles) {
+    static GRAMMARS: LazyLock<Grammars> =
+        LazyLock::new(|| Grammars::new(Arc::<HfTokenizer>::clone(tiny())));
+    let Ok(Some(text)) = files.text("grammar.txt", TEXT_BYTES_MAX) else {
+        return;
+    };
+    let (kind, text) = text.split_once('\n').unwrap_or(("regex", &text));
+    let grammar = match kind {
+        "schema" => Grammar::schema_from_text(text),
+        "lark" | "gbnf" => Grammar::from_file(kind, text),
+        _ => Ok(Grammar::Regex(text.to_owned())),
+    };
+    let compiled = grammar.and_then(|grammar| GRAMMARS.compile(&grammar));
+    match compiled {
+        Err(error) => assert!(error.to_string().len() < 1000, "{error}"),
+        Ok(compiled) => {
+            let mut mask = TokenMask::from_tokenizer(&**tiny(), tiny().ids_max());
+            black_box(compiled.guide(&[]).mask(&mut mask)).ok();
+            black_box(compiled.matches("{\"a\": 1}")).ok();
+        }
+    }
 }

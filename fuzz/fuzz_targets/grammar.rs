@@ -1,0 +1,4 @@
+//! `grammar`.
+#![no_main]
+
+lattice_fuzz::target!("grammar");
