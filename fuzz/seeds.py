@@ -419,5 +419,32 @@ def grammars():
         put("grammar", name, content)
 
 
-for make in [answers, grammars, sets, vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers, fann]:
+def encoders():
+    golden = ROOT / "crates/testkit/goldens/encoders/bert_mean"
+    right = json.loads((golden / "modules.json").read_text())
+    put("config", "bert", (golden / "config.json").read_text())
+    module = lambda kind, path="": {"path": path, "type": f"sentence_transformers.models.{kind}"}
+    for name, content in {
+        "right": right, "nothing": [], "object": {}, "numbers": [1, 2], "no-type": [{}], "pooling-first": right[1:], "twice": right + right,
+        "normalise-twice": right + right[2:], "out": [module("Transformer", "../x")], "lstm": right[:1] + [module("LSTM")],
+        "out-pooling": [module("Transformer"), module("Pooling", "../1_Pooling")], "absolute": [module("Transformer"), module("Pooling", "/etc")],
+        "no-pooling": right[:1], "dense": right[:2] + [module("Dense", "1_Pooling")], "deep": "[" * 10_000,
+    }.items():
+        put("modules", name, content)
+    pooling = json.loads((golden / "1_Pooling/config.json").read_text())
+    for name, change in {
+        "right": {}, "none": {"pooling_mode_mean_tokens": False}, "two": {"pooling_mode_cls_token": True}, "word": {"pooling_mode": "max"},
+        "list": {"pooling_mode": ["mean"]}, "empty-list": {"pooling_mode": []}, "numbers": {"pooling_mode": [1]}, "flag": {"pooling_mode_mean_tokens": 1},
+        "dims": {"word_embedding_dimension": 1 << 60}, "no-dims": {"word_embedding_dimension": None}, "prompt": {"include_prompt": False},
+    }.items():
+        put("pooling", name, pooling | change)
+    sentence = json.loads((golden / "config_sentence_transformers.json").read_text())
+    for name, change in {
+        "right": {}, "prompts": {"prompts": {"query": "Ask: "}, "default_prompt_name": "query"}, "list": {"prompts": ["a"]},
+        "numbers": {"prompts": {"a": 1}}, "unknown": {"default_prompt_name": "none"}, "function": {"similarity_fn_name": 3},
+    }.items():
+        put("sentence", name, sentence | change)
+
+
+for make in [answers, grammars, sets, fann, encoders, vocabularies, gguf, quantization, safetensors, indices, configs, small, templates, tokenizers]:
     make()

@@ -1,12 +1,13 @@
 """Compares Lattice's vectors with those of sentence-transformers on whole models; writes docs/parity-embeddings.md.
 
     python embeddings.py DIR --program target/release/examples/vectors [--lattice target/release/lattice]
-                         [--only NAME] [--table docs/parity-embeddings.md]
+                         [--only NAME] [--sts sts-test.csv] [--table docs/parity-embeddings.md]
 
 DIR holds model directories as `embed_shapes.py` writes them, and others of sentence-transformers. For each: vectors and ids
 of `embed_texts.texts()` in f32 by sentence-transformers (kept in DIR/.vectors), by Lattice of the same files, of a copy
 with its matrices rounded to bf16, and, with --lattice, of a packed copy (Q8). A comparison is the least cosine, the largest
-difference of a component, and whether all ids agree.
+difference of a component, and whether all ids agree. --sts adds, for models whose weights are no random ones, the
+Spearman correlation of cosines with the scores of people on the STS benchmark.
 """
 
 import argparse
@@ -39,12 +40,13 @@ def reference(model, kept):
     return found["rows"], json.loads(str(found["ids"]))
 
 
-def ours(model, program, kept, threads):
+def ours(model, program, kept, threads, wanted=None):
+    wanted = texts() if wanted is None else wanted
     lines = kept / "texts.jsonl"
-    lines.write_text("".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts()), encoding="utf-8")
+    lines.write_text("".join(json.dumps(text, ensure_ascii=False) + "\n" for text in wanted), encoding="utf-8")
     out = kept / "ours"
     said = subprocess.run([program, model, lines, out, str(threads)], check=True, capture_output=True, text=True)
-    rows = np.fromfile(f"{out}.f32", np.float32).reshape(len(texts()), -1)
+    rows = np.fromfile(f"{out}.f32", np.float32).reshape(len(wanted), -1)
     ids = [json.loads(line) for line in Path(f"{out}.ids").read_text().splitlines()]
     return rows, ids, said.stdout.strip()
 
@@ -66,7 +68,7 @@ def rounded(model, out):
 def packed(model, out, lattice):
     if out.exists():
         shutil.rmtree(out)
-    subprocess.run([lattice, "quantize", model, "-o", out, "--format", "q8"], check=True, capture_output=True)
+    subprocess.run([lattice, "quantize", model, "-o", out, "--to", "q8"], check=True, capture_output=True)
     return out
 
 
@@ -80,6 +82,17 @@ def spread(rows):
     """Mean cosine of different texts: near 1, a comparison would prove little."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return float((unit @ unit.T)[~np.eye(len(unit), dtype=bool)].mean())
+
+
+def sts(model, args, kept):
+    """Spearman correlation on the STS benchmark, times 100."""
+    from scipy.stats import spearmanr
+
+    rows = [line.rstrip("\n").split("\t") for line in args.sts.read_text(encoding="utf-8").splitlines()]
+    scores = [float(row[4]) for row in rows]
+    vectors, _, _ = ours(model, args.program, kept, args.threads, [row[5] for row in rows] + [row[6] for row in rows])
+    a, b = np.split(vectors.astype(np.float64), 2)
+    return 100 * spearmanr((a * b).sum(1), scores).statistic
 
 
 def check(model, args, kept):
@@ -110,7 +123,7 @@ def table(rows, note):
         "Written by `crates/testkit/goldens/embeddings.py`. Each row compares the vectors of 200 texts in twelve languages, from one",
         f"character to several thousand tokens, with those of {versions} in f32.",
         "Limits: f32 cosine at least 0.9999999 and no component further than 2e-6; bf16 (matrices rounded to bf16, gains and biases kept) 0.9999; Q8",
-        "(`lattice quantize --format q8`) 0.9995; ids equal throughout.", "", note, "",
+        "(`lattice quantize --to q8`) 0.9995; ids equal throughout.", "", note, "",
         "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
     ]
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
@@ -124,6 +137,7 @@ def main():
     parser.add_argument("--only", action="append")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--sts", type=Path)
     parser.add_argument("--note", default="")
     args = parser.parse_args()
     kept = args.models / ".vectors"
@@ -133,6 +147,10 @@ def main():
         wanted = not args.only or model.name in args.only
         if wanted and (model / "modules.json").exists() and not model.name.startswith("."):
             rows.extend(check(model, args, kept))
+            if args.sts and model.name == "minilm":
+                found = sts(model, args, kept)
+                args.note += f"STS benchmark (test), `{model.name}` in f32: Spearman {found:.2f}."
+                print(args.note, flush=True)
     if args.table:
         args.table.write_text(table(rows, args.note), encoding="utf-8")
 

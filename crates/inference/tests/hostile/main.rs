@@ -68,5 +68,5 @@ macro_rules! replayed {
 
 replayed! {
     safetensors index manifest config generation tokenizer vocab_txt vocab_json merges sentencepiece gguf quantization
-    tokenizer_config template messages text tool_calls grammar
+    modules pooling sentence tokenizer_config template messages text tool_calls grammar
 }

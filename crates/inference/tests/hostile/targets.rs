@@ -114,6 +114,24 @@ pub(crate) const TARGETS: &[Target] = &[
         run: grouped,
     },
     Target {
+        name: "modules",
+        file: "modules.json",
+        beside: || ENCODER,
+        run: encoder,
+    },
+    Target {
+        name: "pooling",
+        file: "1_Pooling/config.json",
+        beside: || POOLED,
+        run: encoder,
+    },
+    Target {
+        name: "sentence",
+        file: "config_sentence_transformers.json",
+        beside: || ENCODER,
+        run: encoder,
+    },
+    Target {
         name: "tokenizer_config",
         file: "tokenizer_config.json",
         beside: || &[],
@@ -169,6 +187,31 @@ const GROUPED: Files = &[(
     "model.safetensors",
     include_bytes!("../../../testkit/goldens/grouped/mlx_llama_4/model.safetensors"),
 )];
+
+const MODULES: &[u8] = include_bytes!("../../../testkit/goldens/encoders/bert_mean/modules.json");
+const POOLING: &[u8] =
+    include_bytes!("../../../testkit/goldens/encoders/bert_mean/1_Pooling/config.json");
+const BERT: &[u8] = include_bytes!("../../../testkit/goldens/encoders/bert_mean/config.json");
+const BERT_WEIGHTS: &[u8] =
+    include_bytes!("../../../testkit/goldens/encoders/bert_mean/model.safetensors");
+/// An encoder without its modules, and one without its pooling.
+const ENCODER: Files = &[
+    ("config.json", BERT),
+    ("model.safetensors", BERT_WEIGHTS),
+    ("1_Pooling/config.json", POOLING),
+];
+const POOLED: Files = &[
+    ("config.json", BERT),
+    ("model.safetensors", BERT_WEIGHTS),
+    ("modules.json", MODULES),
+];
+
+/// What the files of sentence-transformers say, beside a right encoder.
+fn encoder(files: &ModelFiles) {
+    if let Ok(model) = Model::open(files, &OpenOptions::default()) {
+        run(&model);
+    }
+}
 
 fn weights(files: &ModelFiles) {
     let Ok(checkpoint) = Checkpoint::open(files) else {

@@ -1,0 +1,4 @@
+//! `modules`.
+#![no_main]
+
+lattice_fuzz::target!("modules");

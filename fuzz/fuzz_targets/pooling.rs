@@ -1,0 +1,4 @@
+//! `pooling`.
+#![no_main]
+
+lattice_fuzz::target!("pooling");

@@ -1,0 +1,4 @@
+//! `sentence`.
+#![no_main]
+
+lattice_fuzz::target!("sentence");
