@@ -35,6 +35,8 @@ pub(crate) struct Texts {
     pub(crate) origin: String,
     /// How many there are, where that is known.
     pub(crate) total: Option<u64>,
+    /// Whether they may have to be waited for.
+    pub(crate) waits: bool,
 }
 
 enum Kind {
@@ -89,6 +91,7 @@ impl Texts {
         Ok(Self {
             origin,
             total,
+            waits: !metadata.is_file(),
             ..Self::of(kind)
         })
     }
@@ -103,6 +106,7 @@ impl Texts {
         let kind = Kind::reading("stdin", Box::new(reader), jsonl);
         Ok(Self {
             origin: "stdin".to_owned(),
+            waits: true,
             ..Self::of(kind)
         })
     }
@@ -114,6 +118,7 @@ impl Texts {
             read: 0,
             origin: String::new(),
             total: None,
+            waits: false,
         }
     }
 

@@ -74,6 +74,7 @@ fn embed(args: &EmbedArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<(
         keep_texts: !args.no_text,
     };
     screen.begin(&embedder, dims, work.sink.found(), texts.total);
+    stop.hold();
     let mut skip = work.sink.found();
     let mut texts_max = FIRST_TEXTS;
     while !labels.is_empty() {
@@ -86,13 +87,18 @@ fn embed(args: &EmbedArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<(
             let rate = count as f64 / started.elapsed().as_secs_f64().max(1e-6);
             texts_max = ((rate * PIECE_S) as usize).clamp(1, PIECE_TEXTS);
         }
-        // A signal ends the program while it waits for texts: all that is whole is on the disk.
+        // While it waits for texts a signal ends the program: all that is whole is on the disk.
+        if texts.waits && stop.release() {
+            return Err(EmbedError::Stopped.into());
+        }
         labels = texts.next(texts_max, &mut |words| screen.warn(words))?;
+        if texts.waits {
+            stop.hold();
+        }
     }
     if skip > 0 {
         bail!("an earlier run wrote more vectors than there are texts now; --force begins anew");
     }
-    stop.hold();
     work.sink.finish()?;
     if let Some(similarity) = &work.similarity {
         screen.close();
@@ -174,7 +180,6 @@ impl Work {
             encoding: Encoding::F32,
             ..self.options.clone()
         };
-        stop.hold();
         let watch = &mut |done| {
             screen.progress(done);
             match stop.asked() || !screen.is_read() {
@@ -193,10 +198,10 @@ impl Work {
         }
         let answer: Embeddings = answer.encoded(self.options.encoding)?;
         self.sink.push(labels, &answer)?;
-        if stop.asked() || stop.release() {
-            return Err(EmbedError::Stopped.into());
+        match stop.asked() {
+            true => Err(EmbedError::Stopped.into()),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -11,7 +11,13 @@ use crate::{Desk, read, words};
 /// Texts of a run: enough to be killed several times.
 const TEXTS: usize = 3000;
 
-fn desk() -> Desk {
+/// Texts of a run that is still under way when it is broken off.
+const MANY: usize = 20_000;
+
+/// Bytes with which the first piece of a file is safe: the second one is there.
+const TWO_PIECES: u64 = 2 * 1024 * 24 * 4;
+
+fn desk(texts: usize) -> Desk {
     let desk = Desk::new();
     let words = ["harbour", "ferry", "blue", "ice", "night", "12"];
     let mut random = SplitMix64::new(3);
@@ -21,12 +27,13 @@ fn desk() -> Desk {
             .collect();
         format!("{{\"id\":{at},\"text\":\"{}\"}}\n", words.join(" "))
     };
-    desk.write("in.jsonl", (0..TEXTS).map(&mut text).collect::<String>());
+    desk.write("in.jsonl", (0..texts).map(&mut text).collect::<String>());
     desk
 }
 
+/// A run that takes its time: a text a batch.
 fn start(desk: &Desk, out: &str) -> Child {
-    let mut command = desk.embed(&["-f", "in.jsonl", "-o", out]);
+    let mut command = desk.embed(&["-f", "in.jsonl", "-o", out, "--batch-tokens", "1"]);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -50,7 +57,7 @@ fn whole(desk: &Desk, out: &str) -> Duration {
 
 #[test]
 fn a_run_that_was_killed_ends_as_one_that_was_not() {
-    let desk = desk();
+    let desk = desk(TEXTS);
     let mut random = SplitMix64::new(std::process::id().into());
     for kind in ["npy", "jsonl", "parquet"] {
         let (expected, out) = (format!("whole.{kind}"), format!("out.{kind}"));
@@ -86,13 +93,13 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_it_and_the_same_command_goes_on() {
-    let desk = desk();
+    let desk = desk(MANY);
     whole(&desk, "whole.npy");
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let child = start(&desk, "out.npy");
         let begun = Instant::now();
         let data = desk.path("out.npy.partial/data");
-        let some = || fs::metadata(&data).is_ok_and(|found| found.len() > 30_000);
+        let some = || fs::metadata(&data).is_ok_and(|found| found.len() >= TWO_PIECES);
         while !some() && begun.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -123,10 +130,10 @@ fn a_signal_stops_it_and_the_same_command_goes_on() {
 
 #[test]
 fn other_work_is_not_gone_on_with() {
-    let desk = desk();
+    let desk = desk(MANY);
     let mut child = start(&desk, "out.npy");
     let data = desk.path("out.npy.partial/data");
-    while !fs::metadata(&data).is_ok_and(|found| found.len() > 30_000) {
+    while !fs::metadata(&data).is_ok_and(|found| found.len() >= TWO_PIECES) {
         std::thread::sleep(Duration::from_millis(2));
     }
     let _ = child.kill();
@@ -149,13 +156,7 @@ fn other_work_is_not_gone_on_with() {
     assert!(said.contains("source"), "{said}");
     desk.says(&[&out[..], &["--force"]].concat());
     desk.write("in.jsonl", &before);
-    desk.says(
-        &[
-            &out[..],
-            &["--force", "--threads", "2", "--batch-tokens", "300"],
-        ]
-        .concat(),
-    );
+    desk.says(&[&out[..], &["--force", "--batch-tokens", "300"]].concat());
     whole(&desk, "whole.npy");
     assert!(read(&desk.path("out.npy")) == read(&desk.path("whole.npy")));
 }

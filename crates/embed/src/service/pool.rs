@@ -41,6 +41,8 @@ pub(super) struct Pool<E: Engine> {
 /// A model's thread, from outside.
 struct Worker<E: Engine> {
     jobs: Sender<E::Job>,
+    /// Whether its thread takes no more jobs. Held while one is sent, so that none is sent to nobody.
+    closed: Arc<Mutex<bool>>,
     /// Known once the model is loaded.
     identity: Arc<OnceLock<String>>,
     thread: JoinHandle<()>,
@@ -80,47 +82,68 @@ impl<E: Engine + 'static> Pool<E> {
         let mut job = job;
         if let Some(at) = workers.iter().position(|(loaded, _)| loaded == model) {
             let found = workers.remove(at);
-            match found.1.jobs.send(job) {
+            match found.1.send(job) {
                 Ok(()) => {
                     workers.push(found);
                     return Ok(());
                 }
-                Err(back) => job = back.0,
+                Err(back) => job = back,
             }
         }
         let most = self.options.models_max.max(1);
         let surplus = (workers.len() + 1).saturating_sub(most);
         let before = workers.drain(..surplus).map(|(_, worker)| worker);
-        let worker = Worker::start(model.clone(), Arc::clone(&self.options), before.collect())?;
-        let asked = worker.jobs.send(job);
+        let options = Arc::clone(&self.options);
+        let worker = Worker::start(model.clone(), options, before.collect(), job)?;
         workers.push((model.clone(), worker));
-        asked.map_err(|_ended| gone(model))
+        Ok(())
     }
 }
 
 impl<E: Engine + 'static> Worker<E> {
-    /// Starts a thread that loads `model` once `before` is gone with its memory.
+    /// Starts a thread that loads `model` once `before` is gone with its memory, and has a job already.
     fn start(
         model: EmbeddingModel,
         options: Arc<NativeOptions>,
         before: Vec<Self>,
+        first: E::Job,
     ) -> Result<Self, EmbedError> {
         let (jobs, inbox) = channel();
+        // The other end is in the next lines.
+        let _ = jobs.send(first);
         let identity = Arc::new(OnceLock::new());
         let known = Arc::clone(&identity);
+        let closed = Arc::new(Mutex::new(false));
+        let closes = Arc::clone(&closed);
         let builder = Builder::new().name("lattice-embed".to_owned());
         let run = move || {
             for worker in before {
                 worker.end();
             }
-            work::<E>(&model, &options, &inbox, &known);
+            if let Err(error) = work::<E>(&model, &options, &inbox, &known) {
+                *closes.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                let error = Arc::new(error);
+                for job in inbox.try_iter() {
+                    E::fail(job, EmbedError::Shared(Arc::clone(&error)));
+                }
+            }
         };
         let thread = builder.spawn(run).map_err(EmbedError::Thread)?;
         Ok(Self {
             jobs,
+            closed,
             identity,
             thread,
         })
+    }
+
+    /// Gives it a job, or the job back if its thread takes none.
+    fn send(&self, job: E::Job) -> Result<(), E::Job> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        match *closed {
+            true => Err(job),
+            false => self.jobs.send(job).map_err(|back| back.0),
+        }
     }
 
     /// Lets it finish what it was asked, and waits for that.
@@ -131,27 +154,20 @@ impl<E: Engine + 'static> Worker<E> {
     }
 }
 
+/// Loads the model and answers jobs until nobody can ask any more.
 fn work<E: Engine>(
     model: &EmbeddingModel,
     options: &NativeOptions,
     inbox: &Receiver<E::Job>,
     known: &OnceLock<String>,
-) {
-    match E::load(model, options) {
-        Ok(mut engine) => {
-            known.get_or_init(|| engine.identity().to_owned());
-            while let Ok(first) = inbox.recv() {
-                let more = inbox.try_iter().take(JOBS_MAX - 1);
-                engine.run(std::iter::once(first).chain(more).collect());
-            }
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            for job in inbox.try_iter() {
-                E::fail(job, EmbedError::Shared(Arc::clone(&error)));
-            }
-        }
+) -> Result<(), EmbedError> {
+    let mut engine = E::load(model, options)?;
+    known.get_or_init(|| engine.identity().to_owned());
+    while let Ok(first) = inbox.recv() {
+        let more = inbox.try_iter().take(JOBS_MAX - 1);
+        engine.run(std::iter::once(first).chain(more).collect());
     }
+    Ok(())
 }
 
 /// The error of a job whose thread ended without an answer.
