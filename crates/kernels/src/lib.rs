@@ -65,5 +65,5 @@ pub use packed::{
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
-pub use solo::{LayerShape, Solo};
+pub use solo::{AdamStep, LayerShape, Onto, SgdStep, Solo};
 pub use spans::StateSpan;
