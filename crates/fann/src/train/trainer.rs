@@ -400,3 +400,23 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_hold_where_squares_leave_f32() {
+        let products = Products::detect();
+        for size in [0.0, 1e-38, 1e-22, 1e-10, 1.0, 1e15, 1e30, 1e38f32] {
+            let found = norm(products, &[size; 2500]);
+            let expected = 50.0 * f64::from(size);
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected,
+                "{found} {size}"
+            );
+        }
+        assert!(norm(products, &[1.0, f32::NAN]).is_nan());
+        assert_eq!(norm(products, &[f32::INFINITY]), f64::INFINITY);
+    }
+}
