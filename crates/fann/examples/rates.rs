@@ -17,7 +17,8 @@ fn main() -> Result<(), Error> {
         ("SGD", Optimizer::sgd(1e-3)),
         ("Adam", Optimizer::adam(1e-3)),
     ] {
-        training(name, optimizer)?;
+        training(name, optimizer, false)?;
+        training(&format!("{name}, shuffled,"), optimizer, true)?;
     }
     Ok(())
 }
@@ -92,13 +93,16 @@ fn latency<R>(kind: &str, net: &str, inner: usize, mut f: impl FnMut() -> R) {
     ));
 }
 
-fn training(name: &str, optimizer: Optimizer) -> Result<(), Error> {
+fn training(name: &str, optimizer: Optimizer, shuffle: bool) -> Result<(), Error> {
     let rows = 4096;
     let x = inputs(rows * 784);
     let labels: Vec<u32> = (0..rows as u32).map(|i| i % 10).collect();
     let samples = Samples::labels(&x, 784, &labels, 10)?;
     let mut network = network(&[784, 128, 64, 10], Activation::Relu, Activation::Softmax)?;
-    let options = TrainOptions::new(Loss::CrossEntropy, optimizer);
+    let options = TrainOptions {
+        shuffle,
+        ..TrainOptions::new(Loss::CrossEntropy, optimizer)
+    };
     let mut trainer = Trainer::new(&network, &options)?;
     trainer.epoch(&mut network, &samples)?;
     let (start, cpu) = (Instant::now(), cpu_seconds());

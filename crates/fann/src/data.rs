@@ -22,12 +22,6 @@ enum Targets<'a> {
     Labels(&'a [u32]),
 }
 
-/// Where a row's target is written to, and its input.
-pub(crate) struct Gathered<'a> {
-    pub(crate) inputs: &'a mut [f32],
-    pub(crate) targets: &'a mut [f32],
-}
-
 impl<'a> Samples<'a> {
     /// Samples with target values. `inputs`: `[rows, input_width]`; `targets`: `[rows, target_width]`.
     ///
@@ -94,9 +88,9 @@ impl<'a> Samples<'a> {
         self.target_width
     }
 
-    /// The input of a row.
-    pub(crate) fn input(&self, row: usize) -> &'a [f32] {
-        &self.inputs[row * self.input_width..(row + 1) * self.input_width]
+    /// The inputs of rows that stand together.
+    pub(crate) fn inputs(&self, rows: core::ops::Range<usize>) -> &'a [f32] {
+        &self.inputs[rows.start * self.input_width..rows.end * self.input_width]
     }
 
     /// A target that is not within 0..=1: its row and value.
@@ -108,11 +102,9 @@ impl<'a> Samples<'a> {
         Some((at / self.target_width, values[at]))
     }
 
-    /// Copies row `row` to place `place`.
-    pub(crate) fn gather(&self, row: usize, place: usize, to: &mut Gathered<'_>) {
-        let (inputs, targets) = (self.input_width, self.target_width);
-        to.inputs[place * inputs..(place + 1) * inputs].copy_from_slice(self.input(row));
-        let target = &mut to.targets[place * targets..(place + 1) * targets];
+    /// Writes the target of a row.
+    pub(crate) fn put_target(&self, row: usize, target: &mut [f32]) {
+        let targets = self.target_width;
         match self.targets {
             Targets::Values(values) => {
                 target.copy_from_slice(&values[row * targets..(row + 1) * targets]);

@@ -7,9 +7,9 @@
 use alloc::vec::Vec;
 
 use crate::aligned::Aligned;
-use crate::data::Gathered;
 use crate::error::check_len;
 use crate::network::Layer;
+use crate::products::Onto;
 use crate::{Error, Loss, Network, Samples};
 
 /// Rows that go forward and back together.
@@ -105,13 +105,18 @@ impl Gradients {
         &mut self,
         network: &Network,
         samples: &Samples<'_>,
-        order: impl ExactSizeIterator<Item = usize>,
+        order: impl ExactSizeIterator<Item = usize> + Clone,
     ) {
         let rows = order.len();
-        self.tape.gather(samples, order);
-        self.tape.forward(network, rows);
+        let inputs = self.tape.gather(samples, order);
+        self.tape.forward(network, rows, inputs);
         self.loss_sum = self.tape.losses(network, self.loss, rows, self.loss_sum);
-        self.tape.back(network, rows, &mut self.sums);
+        let onto = match self.rows {
+            0 => Onto::Zeros,
+            _ => Onto::Held,
+        };
+        let sums = (onto, &mut self.sums[..]);
+        self.tape.back(network, (rows, inputs), sums);
         self.rows += rows;
     }
 
@@ -135,8 +140,8 @@ impl Gradients {
         let (mut sum, mut start) = (0.0, 0);
         while start < samples.rows() {
             let end = samples.rows().min(start + ROWS);
-            self.tape.gather(samples, start..end);
-            self.tape.forward(network, end - start);
+            let inputs = self.tape.gather(samples, start..end);
+            self.tape.forward(network, end - start, inputs);
             sum = self.tape.losses(network, self.loss, end - start, sum);
             start = end;
         }
@@ -151,13 +156,23 @@ impl Gradients {
     /// Back to zero samples.
     pub fn clear(&mut self) {
         self.sums.fill(0.0);
+        self.restart();
+    }
+
+    /// As [`Gradients::clear`], for who adds rows at once: the first write over the sums.
+    pub(crate) fn restart(&mut self) {
         self.loss_sum = 0.0;
         self.rows = 0;
     }
 
+    /// What makes means of sums.
+    pub(crate) fn scale(&self) -> f32 {
+        1.0 / self.rows.max(1) as f32
+    }
+
     /// Divides the sums by the rows, once.
     pub(crate) fn divide(&mut self) -> &mut [f32] {
-        let scale = 1.0 / self.rows.max(1) as f32;
+        let scale = self.scale();
         self.sums.iter_mut().for_each(|g| *g *= scale);
         &mut self.sums
     }
@@ -212,21 +227,40 @@ impl Tape {
         self.layers == network.layers()
     }
 
-    fn gather(&mut self, samples: &Samples<'_>, order: impl Iterator<Item = usize>) {
-        let mut to = Gathered {
-            inputs: &mut self.inputs,
-            targets: &mut self.targets,
-        };
-        for (place, row) in order.enumerate() {
-            samples.gather(row, place, &mut to);
+    /// Targets, and inputs where they do not stand together: there they are read, and returned.
+    fn gather<'a>(
+        &mut self,
+        samples: &Samples<'a>,
+        order: impl ExactSizeIterator<Item = usize> + Clone,
+    ) -> Option<&'a [f32]> {
+        let first = order.clone().next().unwrap_or(0);
+        let together = order.clone().zip(first..).all(|(row, next)| row == next);
+        if together {
+            let rows = first..first + order.len();
+            self.put_targets(samples, order);
+            return Some(samples.inputs(rows));
+        }
+        let places = self.inputs.chunks_exact_mut(samples.input_width());
+        for (row, place) in order.clone().zip(places) {
+            place.copy_from_slice(samples.inputs(row..row + 1));
+        }
+        self.put_targets(samples, order);
+        None
+    }
+
+    fn put_targets(&mut self, samples: &Samples<'_>, order: impl Iterator<Item = usize>) {
+        let places = self.targets.chunks_exact_mut(samples.target_width());
+        for (row, place) in order.zip(places) {
+            samples.put_target(row, place);
         }
     }
 
-    /// The first `rows` inputs through all layers.
-    fn forward(&mut self, network: &Network, rows: usize) {
+    /// The first `rows` inputs, the gathered ones if none are given, through all layers.
+    fn forward(&mut self, network: &Network, rows: usize, inputs: Option<&[f32]>) {
+        let inputs = inputs.unwrap_or(&self.inputs);
         for (i, layer) in self.layers.iter().enumerate() {
             let (done, rest) = self.outputs.split_at_mut(i);
-            let x: &[f32] = done.last().map_or(&self.inputs, |x| x);
+            let x: &[f32] = done.last().map_or(inputs, |x| x);
             let count = rows * layer.outputs();
             let sums = &mut self.sums[i][..count];
             let (weight, bias) = weights(network, layer);
@@ -255,13 +289,15 @@ impl Tape {
     }
 
     /// From `after` of the last layer to all parameters' sums.
-    fn back(&mut self, network: &Network, rows: usize, sums: &mut [f32]) {
+    fn back(
+        &mut self,
+        network: &Network,
+        (rows, inputs): (usize, Option<&[f32]>),
+        (onto, sums): (Onto, &mut [f32]),
+    ) {
+        let inputs = inputs.unwrap_or(&self.inputs);
         for (i, layer) in self.layers.iter().enumerate().rev() {
-            let x: &[f32] = if i == 0 {
-                &self.inputs
-            } else {
-                &self.outputs[i - 1]
-            };
+            let x: &[f32] = if i == 0 { inputs } else { &self.outputs[i - 1] };
             let after = &self.after[..rows * layer.outputs()];
             let products = network.products();
             let weight_sums = &mut sums[layer.weight_range()];
@@ -269,9 +305,9 @@ impl Tape {
                 layer.shape(),
                 &x[..rows * layer.inputs()],
                 after,
-                weight_sums,
+                (onto, weight_sums),
             );
-            add_rows(&mut sums[layer.bias_range()], after);
+            add_rows((onto, &mut sums[layer.bias_range()]), after);
             if i == 0 {
                 return;
             }
@@ -291,8 +327,11 @@ impl Tape {
     }
 }
 
-/// `sums += row` for each row.
-fn add_rows(sums: &mut [f32], rows: &[f32]) {
+/// `sums = onto`, then `sums += row` for each row.
+fn add_rows((onto, sums): (Onto, &mut [f32]), rows: &[f32]) {
+    if onto == Onto::Zeros {
+        sums.fill(0.0);
+    }
     for row in rows.chunks_exact(sums.len()) {
         sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }

@@ -60,9 +60,9 @@ impl Loss {
             }
             Loss::CrossEntropy => {
                 let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let most = f64::from(most);
-                let sum: f64 = z.iter().map(|z| libm::exp(f64::from(*z) - most)).sum();
-                let log_sum = most + libm::log(sum);
+                // The softmax of the greatest sum is 1 / (sum of e^(z - greatest)).
+                let share = y.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let log_sum = f64::from(most) - libm::log(f64::from(share));
                 let each = z.iter().zip(target).filter(|(_, t)| **t != 0.0);
                 each.map(|(z, t)| f64::from(*t) * (log_sum - f64::from(*z)))
                     .sum()

@@ -1,29 +1,46 @@
-//! Layers of small networks on the calling thread: product, its two transposes, product of bytes.
+//! Layers of small networks on the calling thread: product, its two transposes, product of bytes;
+//! steps of their training.
 //!
 //! Layout: weight `[inputs, outputs]` row-major, so that a vector is 16 outputs of one input; rows
 //! `[rows, inputs]` and `[rows, outputs]`.
 //! Contract: products are rounded, then added (no fused multiply-add), so that plain Rust on a
 //! processor without one gives the same bits. [`Solo::affine`] adds to the bias input after input;
-//! [`Solo::outer`] adds to what the gradient holds row after row; [`Solo::transposed`] has 16 lanes
+//! [`Solo::outer`] adds to zeros or what the gradient holds, row after row; [`Solo::transposed`] has 16 lanes
 //! along the outputs, summed along the tree. Rows do not show in each other's bits, and gradients of
 //! consecutive pieces of a batch are those of the whole.
 //! [`Solo::sums_int8`] is exact: in f32, of at most 1,024 products of bytes at a time.
 //! One row goes through up to 128 outputs at once: the weights are read once, front to back. Four
-//! rows go through 64: sixteen sums stay in registers.
+//! rows go through 64, eight through 32: sixteen sums stay in registers, and the weights are read from
+//! the second cache half as often.
 //! Measured: docs/bench/2026-11-tiny-networks.md (one row of 784 x 128 runs at the speed of the
 //! second cache).
 
 use crate::lanes::{Body, LANES, Lanes};
 use crate::{CpuError, Isa};
 
+mod steps;
+
+pub use steps::{AdamStep, SgdStep};
+
 /// Rows (or inputs) of a tile.
 const TILE: usize = 4;
+/// Rows of a batch's tile.
+const MANY: usize = 8;
 /// Products of two bytes that f32 adds up exactly: 1,024 x 2^14 is 2^24.
 const EXACT_INPUTS: usize = 1024;
 
 /// An instruction set of this machine for one thread: no pool stands behind it. Free to copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Solo(Isa);
+
+/// What sums are added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onto {
+    /// Zeros: what the sums held does not matter.
+    Zeros,
+    /// What they hold.
+    Held,
+}
 
 /// Width of a layer on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,15 +136,17 @@ impl Solo {
         });
     }
 
-    /// `sums += x^T y`. `x`: `[rows, inputs]`; `y`: `[rows, outputs]`; `sums`: `[inputs, outputs]`.
+    /// `sums = onto + x^T y`. `x`: `[rows, inputs]`; `y`: `[rows, outputs]`; `sums`:
+    /// `[inputs, outputs]`.
     ///
     /// # Panics
     /// If a length does not fit.
-    pub fn outer(self, shape: LayerShape, x: &[f32], y: &[f32], sums: &mut [f32]) {
+    pub fn outer(self, shape: LayerShape, x: &[f32], y: &[f32], (onto, sums): (Onto, &mut [f32])) {
         let rows = shape.rows(sums, x, y);
         self.0.run(Outer {
             shape,
             rows,
+            onto,
             x,
             y,
             sums,
@@ -175,6 +194,11 @@ impl Body for Affine<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self) {
         let mut r = 0;
+        while L::WIDE && r + MANY <= self.rows {
+            let o = self.strip::<L, MANY, 2>(r, 0);
+            self.strip::<L, MANY, 1>(r, o);
+            r += MANY;
+        }
         while L::WIDE && r + TILE <= self.rows {
             let o = self.strip::<L, TILE, 4>(r, 0);
             let o = self.strip::<L, TILE, 2>(r, o);
@@ -311,18 +335,13 @@ impl Transposed<'_> {
     fn tile<L: Lanes, const R: usize, const I: usize>(&mut self, r: usize, i: usize) {
         let LayerShape { inputs, outputs } = self.shape;
         let mut sums = [[L::zero(); I]; R];
-        for o in (0..outputs).step_by(LANES) {
-            let left = outputs - o;
-            let mut w = [L::zero(); I];
-            for m in 0..I {
-                w[m] = vector::<L, false>(self.weight, (i + m) * outputs + o, left, 0);
-            }
-            for n in 0..R {
-                let y = vector::<L, false>(self.y, (r + n) * outputs + o, left, 0);
-                for m in 0..I {
-                    sums[n][m] = sums[n][m].add(y.mul(w[m]));
-                }
-            }
+        let mut o = 0;
+        while o + LANES <= outputs {
+            self.add_products::<L, R, I, true>([r, i, o], &mut sums);
+            o += LANES;
+        }
+        if o < outputs {
+            self.add_products::<L, R, I, false>([r, i, o], &mut sums);
         }
         for n in 0..R {
             let at = (r + n) * inputs + i;
@@ -336,11 +355,33 @@ impl Transposed<'_> {
             }
         }
     }
+
+    /// The products of the vector of outputs from `o` on.
+    #[inline(always)]
+    fn add_products<L: Lanes, const R: usize, const I: usize, const WHOLE: bool>(
+        &self,
+        [r, i, o]: [usize; 3],
+        sums: &mut [[L; I]; R],
+    ) {
+        let outputs = self.shape.outputs;
+        let left = outputs - o;
+        let mut w = [L::zero(); I];
+        for m in 0..I {
+            w[m] = vector::<L, WHOLE>(self.weight, (i + m) * outputs + o, left, 0);
+        }
+        for n in 0..R {
+            let y = vector::<L, WHOLE>(self.y, (r + n) * outputs + o, left, 0);
+            for m in 0..I {
+                sums[n][m] = sums[n][m].add(y.mul(w[m]));
+            }
+        }
+    }
 }
 
 struct Outer<'a> {
     shape: LayerShape,
     rows: usize,
+    onto: Onto,
     x: &'a [f32],
     y: &'a [f32],
     sums: &'a mut [f32],
@@ -398,9 +439,11 @@ impl Outer<'_> {
         let LayerShape { inputs, outputs } = self.shape;
         let left = outputs - o;
         let mut sums = [[L::zero(); V]; I];
-        for m in 0..I {
-            for v in 0..V {
-                sums[m][v] = vector::<L, WHOLE>(self.sums, (i + m) * outputs + o, left, v);
+        if self.onto == Onto::Held {
+            for m in 0..I {
+                for v in 0..V {
+                    sums[m][v] = vector::<L, WHOLE>(self.sums, (i + m) * outputs + o, left, v);
+                }
             }
         }
         for r in 0..self.rows {

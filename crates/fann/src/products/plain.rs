@@ -1,6 +1,8 @@
 //! The products in plain Rust. They need no feature of a processor and define all others.
 
-use super::Shape;
+#[cfg(not(feature = "simd"))]
+use super::{AdamStep, SgdStep, steps};
+use super::{Onto, Shape};
 
 /// Outputs that are summed side by side.
 const LANES: usize = 16;
@@ -31,8 +33,20 @@ impl Products {
         transposed(shape, weight, y, out);
     }
 
-    pub(crate) fn outer(self, shape: Shape, x: &[f32], y: &[f32], sums: &mut [f32]) {
+    pub(crate) fn outer(self, shape: Shape, x: &[f32], y: &[f32], sums: (Onto, &mut [f32])) {
         outer(shape, x, y, sums);
+    }
+
+    pub(crate) fn sgd(self, step: SgdStep, sums: &[f32], v: &mut [f32], w: &mut [f32]) {
+        steps::sgd(step, sums, v, w);
+    }
+
+    pub(crate) fn adam(self, step: AdamStep, sums: &[f32], ms: [&mut [f32]; 2], w: &mut [f32]) {
+        steps::adam(step, sums, ms, w);
+    }
+
+    pub(crate) fn square_sum(self, x: &[f32]) -> f64 {
+        steps::square_sum(x)
     }
 
     pub(crate) fn sums_int8(self, shape: Shape, weight: &[i8], x: &[i8], sums: &mut [i32]) {
@@ -98,8 +112,11 @@ pub(crate) fn transposed(shape: Shape, weight: &[f32], y: &[f32], out: &mut [f32
     }
 }
 
-/// `sums += x^T y`, row after row.
-pub(crate) fn outer(shape: Shape, x: &[f32], y: &[f32], sums: &mut [f32]) {
+/// `sums = onto + x^T y`, row after row.
+pub(crate) fn outer(shape: Shape, x: &[f32], y: &[f32], (onto, sums): (Onto, &mut [f32])) {
+    if onto == Onto::Zeros {
+        sums.fill(0.0);
+    }
     let rows = x.chunks_exact(shape.inputs);
     for (x, y) in rows.zip(y.chunks_exact(shape.outputs)) {
         for (x, sums) in x.iter().zip(sums.chunks_exact_mut(shape.outputs)) {
@@ -132,7 +149,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
             *lane += a * b;
         }
     }
-    let mut width = LANES / 2;
+    halved(&mut lanes)
+}
+
+/// The sum of a power of two of lanes: the upper half is added to the lower until one is left.
+pub(super) fn halved(lanes: &mut [f32]) -> f32 {
+    let mut width = lanes.len() / 2;
     while width > 0 {
         let (low, high) = lanes.split_at_mut(width);
         low.iter_mut().zip(high).for_each(|(a, b)| *a += *b);

@@ -8,7 +8,7 @@ use super::lbfgs::Lbfgs;
 use super::rprop::Rprop;
 use crate::Error;
 use crate::error::check_setting;
-use crate::math::sqrt;
+use crate::products::{AdamStep, Products, SgdStep};
 
 /// How parameters follow gradients.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,6 +179,17 @@ impl Optimizer {
     }
 }
 
+/// A gradient as the sums that it was added up in, and the way to go by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slope<'a> {
+    pub(super) sums: &'a [f32],
+    /// Makes the gradient of the sums.
+    pub(super) scale: f32,
+    /// The schedule's, on the learning rate.
+    pub(super) factor: f32,
+    pub(super) products: Products,
+}
+
 /// What an optimiser remembers from step to step.
 #[derive(Debug, Clone)]
 pub(super) enum State {
@@ -214,7 +225,7 @@ impl Sgd {
         Sgd { options, velocity }
     }
 
-    pub(super) fn step(&mut self, factor: f32, gradient: &[f32], parameters: &mut [f32]) {
+    pub(super) fn step(&mut self, slope: Slope<'_>, parameters: &mut [f32]) {
         let Optimizer::Sgd {
             rate,
             momentum,
@@ -224,17 +235,15 @@ impl Sgd {
         else {
             unreachable!("made of these options");
         };
-        let rate = rate * factor;
-        let each = parameters.iter_mut().zip(gradient);
-        if self.velocity.is_empty() {
-            each.for_each(|(w, g)| *w -= rate * (g + decay * *w));
-            return;
-        }
-        for ((w, g), v) in each.zip(&mut self.velocity) {
-            let g = g + decay * *w;
-            *v = momentum * *v + g;
-            *w -= rate * if nesterov { g + momentum * *v } else { *v };
-        }
+        let step = SgdStep {
+            scale: slope.scale,
+            rate: rate * slope.factor,
+            momentum,
+            nesterov,
+            decay,
+        };
+        let velocity = &mut self.velocity;
+        slope.products.sgd(step, slope.sums, velocity, parameters);
     }
 }
 
@@ -257,7 +266,7 @@ impl Adam {
         }
     }
 
-    pub(super) fn step(&mut self, factor: f32, gradient: &[f32], parameters: &mut [f32]) {
+    pub(super) fn step(&mut self, slope: Slope<'_>, parameters: &mut [f32]) {
         let Optimizer::Adam {
             rate,
             beta1,
@@ -270,15 +279,17 @@ impl Adam {
         };
         self.powers[0] *= f64::from(beta1);
         self.powers[1] *= f64::from(beta2);
-        let rate = rate * factor;
-        let keep = 1.0 - rate * decay;
-        let step = (f64::from(rate) / (1.0 - self.powers[0])) as f32;
-        let root = (1.0 / libm::sqrt(1.0 - self.powers[1])) as f32;
-        let moments = self.mean.iter_mut().zip(&mut self.square);
-        for ((w, g), (m, s)) in parameters.iter_mut().zip(gradient).zip(moments) {
-            *m += (1.0 - beta1) * (g - *m);
-            *s = beta2 * *s + (1.0 - beta2) * g * g;
-            *w = keep * *w - step * *m / (sqrt(*s) * root + epsilon);
-        }
+        let rate = rate * slope.factor;
+        let step = AdamStep {
+            scale: slope.scale,
+            beta1,
+            beta2,
+            epsilon,
+            keep: 1.0 - rate * decay,
+            step: (f64::from(rate) / (1.0 - self.powers[0])) as f32,
+            root: (1.0 / libm::sqrt(1.0 - self.powers[1])) as f32,
+        };
+        let means = [&mut self.mean[..], &mut self.square[..]];
+        slope.products.adam(step, slope.sums, means, parameters);
     }
 }

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::Optimizer;
+use super::optimizer::Slope;
 
 #[derive(Debug, Clone)]
 pub(super) struct Rprop {
@@ -24,7 +25,7 @@ impl Rprop {
         }
     }
 
-    pub(super) fn step(&mut self, factor: f32, gradient: &[f32], parameters: &mut [f32]) {
+    pub(super) fn step(&mut self, slope: Slope<'_>, parameters: &mut [f32]) {
         let Optimizer::Rprop {
             least,
             most,
@@ -36,7 +37,8 @@ impl Rprop {
             unreachable!("made of these options");
         };
         let memory = self.width.iter_mut().zip(&mut self.last);
-        for ((w, &g), (width, last)) in parameters.iter_mut().zip(gradient).zip(memory) {
+        for ((w, sum), (width, last)) in parameters.iter_mut().zip(slope.sums).zip(memory) {
+            let g = sum * slope.scale;
             // By signs: the product of two small gradients may round to 0.
             let same = (g > 0.0 && *last > 0.0) || (g < 0.0 && *last < 0.0);
             let turned = (g > 0.0 && *last < 0.0) || (g < 0.0 && *last > 0.0);
@@ -46,7 +48,7 @@ impl Rprop {
             } else if turned {
                 *width = (*width * down).max(least);
             }
-            let step = factor * *width;
+            let step = slope.factor * *width;
             *w -= match *last {
                 g if g > 0.0 => step,
                 g if g < 0.0 => -step,

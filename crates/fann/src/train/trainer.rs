@@ -6,8 +6,9 @@
 use alloc::vec::Vec;
 
 use super::lbfgs::Point;
-use super::optimizer::State;
+use super::optimizer::{Slope, State};
 use super::{EarlyStopping, Ewc, TrainOptions};
+use crate::products::Products;
 use crate::random::Random;
 use crate::{Error, Gradients, Network, Samples};
 
@@ -233,14 +234,16 @@ impl Trainer {
         batch: &[u32],
         (step, epoch): (usize, &mut Epoch),
     ) -> Result<f64, Error> {
-        self.gradients.clear();
+        self.gradients.restart();
         self.gradients.add_order(network, samples, batch);
         let loss = self.gradients.mean_loss();
-        let gradient = self.gradients.divide();
+        let mut scale = self.gradients.scale();
         if let Some(penalty) = &self.penalty {
-            penalty.add_gradient(network.parameters(), gradient);
+            penalty.add_gradient(network.parameters(), self.gradients.divide());
+            scale = 1.0;
         }
-        let norm = norm(gradient);
+        let (sums, products) = (self.gradients.sums(), network.products());
+        let norm = f64::from(scale) * norm(products, sums);
         for (what, value) in [("the loss", loss), ("the gradient", norm)] {
             if !value.is_finite() {
                 return Err(Error::Diverged {
@@ -251,13 +254,17 @@ impl Trainer {
             }
         }
         epoch.gradient_norm = epoch.gradient_norm.max(norm);
-        clip(gradient, norm, self.options.clip_norm);
-        let factor = epoch.rate_factor as f32;
+        let slope = Slope {
+            sums,
+            scale: scale * shortened(norm, self.options.clip_norm),
+            factor: epoch.rate_factor as f32,
+            products,
+        };
         let parameters = network.parameters_mut();
         match &mut self.state {
-            State::Sgd(sgd) => sgd.step(factor, gradient, parameters),
-            State::Adam(adam) => adam.step(factor, gradient, parameters),
-            State::Rprop(rprop) => rprop.step(factor, gradient, parameters),
+            State::Sgd(sgd) => sgd.step(slope, parameters),
+            State::Adam(adam) => adam.step(slope, parameters),
+            State::Rprop(rprop) => rprop.step(slope, parameters),
             State::Lbfgs(_) => unreachable!("it searches"),
         }
         Ok(loss)
@@ -272,11 +279,12 @@ impl Trainer {
     ) -> Result<bool, Error> {
         let start = network.parameters().to_vec();
         let (gradients, penalty) = (&mut self.gradients, &self.penalty);
+        let products = network.products();
         let order = &self.order;
         let mut plain_loss = None;
         let mut at = |parameters: Vec<f32>| -> Result<Point, Error> {
             network.parameters_mut().copy_from_slice(&parameters);
-            gradients.clear();
+            gradients.restart();
             gradients.add_order(network, samples, order);
             let mut loss = gradients.mean_loss();
             plain_loss.get_or_insert(loss);
@@ -292,7 +300,7 @@ impl Trainer {
             })
         };
         let from = at(start)?;
-        epoch.gradient_norm = norm(&from.gradient);
+        epoch.gradient_norm = norm(products, &from.gradient);
         if !(from.loss.is_finite() && epoch.gradient_norm.is_finite()) {
             return Err(Error::Diverged {
                 epoch: self.epochs_done,
@@ -312,8 +320,19 @@ impl Trainer {
     }
 }
 
-/// The Euclidean length, in f64: in f32 the squares of large ones overflow.
-fn norm(gradient: &[f32]) -> f64 {
+/// Sums of squares that f32 has well: none was too large, and those too small do not matter.
+const SQUARES: core::ops::Range<f64> = 1e-20..f64::INFINITY;
+
+/// The Euclidean length. Where f32 does not hold the squares, in f64.
+fn norm(products: Products, gradient: &[f32]) -> f64 {
+    let sum = products.square_sum(gradient);
+    if SQUARES.contains(&sum) {
+        return libm::sqrt(sum);
+    }
+    wide_norm(gradient)
+}
+
+fn wide_norm(gradient: &[f32]) -> f64 {
     let (eights, rest) = gradient.as_chunks::<8>();
     let mut lanes = [0.0f64; 8];
     for eight in eights {
@@ -324,12 +343,11 @@ fn norm(gradient: &[f32]) -> f64 {
     libm::sqrt(lanes.iter().sum::<f64>() + rest.sum::<f64>())
 }
 
-fn clip(gradient: &mut [f32], norm: f64, most: Option<f32>) {
-    if let Some(most) = most.map(f64::from)
-        && norm > most
-    {
-        let scale = (most / norm) as f32;
-        gradient.iter_mut().for_each(|g| *g *= scale);
+/// The share of a gradient that is as long as it may be.
+fn shortened(norm: f64, most: Option<f32>) -> f32 {
+    match most.map(f64::from) {
+        Some(most) if norm > most => (most / norm) as f32,
+        _ => 1.0,
     }
 }
 
@@ -380,5 +398,25 @@ impl Watch {
         if stop != Stop::Target && self.best.len() == network.parameters().len() {
             network.parameters_mut().copy_from_slice(&self.best);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_hold_where_squares_leave_f32() {
+        let products = Products::detect();
+        for size in [0.0, 1e-38, 1e-22, 1e-10, 1.0, 1e15, 1e30, 1e38f32] {
+            let found = norm(products, &[size; 2500]);
+            let expected = 50.0 * f64::from(size);
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected,
+                "{found} {size}"
+            );
+        }
+        assert!(norm(products, &[1.0, f32::NAN]).is_nan());
+        assert_eq!(norm(products, &[f32::INFINITY]), f64::INFINITY);
     }
 }

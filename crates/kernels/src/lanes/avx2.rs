@@ -146,6 +146,11 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        ops!(Avx2(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1)))
+    }
+
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         ops!(Avx2(
             _mm256_fmadd_ps(self.0, b.0, c.0),

@@ -151,6 +151,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Avx512(ops!(_mm512_sqrt_ps(self.0)))
+    }
+
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         Avx512(ops!(_mm512_fmadd_ps(self.0, b.0, c.0)))
     }

@@ -120,6 +120,8 @@ pub(crate) trait Lanes: Copy {
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;
     fn div(self, b: Self) -> Self;
+    /// The square root, rounded once.
+    fn sqrt(self) -> Self;
     /// self * b + c, rounded once.
     fn fma(self, b: Self, c: Self) -> Self;
     /// Flips the sign bit.

@@ -153,6 +153,11 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        each!(R => vsqrtq_f32(self.0[R]))
+    }
+
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         each!(R => vfmaq_f32(c.0[R], self.0[R], b.0[R]))
     }

@@ -103,6 +103,11 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Scalar(self.0.map(f32::sqrt))
+    }
+
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         let mut out = c.0;
         for ((o, a), b) in out.iter_mut().zip(self.0).zip(b.0) {

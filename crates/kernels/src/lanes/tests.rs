@@ -62,6 +62,8 @@ impl Body for Everything {
             a.sub(b),
             a.mul(b),
             a.div(b),
+            a.sqrt(),
+            b.sqrt(),
             a.fma(b, c),
             b.fma(c, a),
             a.neg(),
