@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lattice_inference::backend::{Backend, KvFormat, LoadOptions, cpu::Cpu, reference::Reference};
+use lattice_inference::backend::{
+    Backend, Compute, KvFormat, LoadOptions, cpu::Cpu, reference::Reference,
+};
 use lattice_inference::checkpoint::{Mapping, ModelFiles, OpenOptions};
 use lattice_inference::{EngineOptions, generate::GeneratorOptions};
 use lattice_kernels::{Bf16Isa, CpuError, CpuOptions, IntIsa, Isa};
@@ -107,6 +109,9 @@ pub(crate) struct RunArgs {
     /// rounded to bf16) [default: the best beside --isa]
     #[arg(long)]
     pub(crate) bf16_isa: Option<Bf16Isa>,
+    /// What products compute in; all but the default rearrange every matrix in memory
+    #[arg(long, value_enum, default_value_t = Computing::AsStored)]
+    pub(crate) compute: Computing,
     /// Accept weights that are NaN or infinite
     #[arg(long)]
     pub(crate) allow_nan: bool,
@@ -145,6 +150,31 @@ impl Kv {
             Self::F32 => KvFormat::F32,
             Self::F16 => KvFormat::F16,
             Self::Int8 => KvFormat::Int8,
+        }
+    }
+}
+
+/// What products compute in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Computing {
+    /// What the file stores
+    #[default]
+    AsStored,
+    /// f32
+    F32,
+    /// bf16 where the processor multiplies it, else f32
+    Bf16,
+    /// Bytes with a scale for each 64 columns, of weights and of inputs
+    Int8,
+}
+
+impl Computing {
+    fn compute(self) -> Compute {
+        match self {
+            Self::AsStored => Compute::AsStored,
+            Self::F32 => Compute::F32,
+            Self::Bf16 => Compute::Bf16,
+            Self::Int8 => Compute::Int8,
         }
     }
 }
@@ -209,6 +239,7 @@ impl RunArgs {
             isa: self.isa,
             int_isa: self.int_isa,
             bf16_isa: self.bf16_isa,
+            compute: self.compute.compute(),
             allow_non_finite: self.allow_nan,
             profile: false,
         }

@@ -6,8 +6,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Format, backends, feed_alone, formats, load, random_checkpoint, some_ids};
-use lattice_inference::backend::{KvFormat, LoadOptions, reference::Reference};
+use common::{
+    Format, SCHEMES, assert_same_bits, backends, feed_alone, formats, load, random_checkpoint,
+    some_ids,
+};
+use lattice_inference::backend::cpu::Cpu;
+use lattice_inference::backend::{
+    Batch, Compute, Entry, KvFormat, LoadOptions, OutputRows, Runner, reference::Reference,
+};
 use lattice_inference::plan::{
     Act, Builder, DeltaShape, Experts, Fold, HeadShape, Mask, Part, Plan, RopeShape, Val, Weight,
 };
@@ -208,6 +214,91 @@ fn every_operation_agrees_with_the_reference_in_every_format_on_every_backend() 
             }
         }
     }
+}
+
+/// A layer of an encoder: three products of one norm, attention, sums and an activation on products' way out.
+fn layer(b: &mut Builder, x: Val) -> Val {
+    let x = b.layer_norm(x, "norm", 1e-6);
+    let [q, k, v] = ["q", "k", "v"].map(|name| b.linear(x, name, 96, Some(&format!("{name}b"))));
+    let shape = HeadShape {
+        heads: 3,
+        kv_heads: 3,
+        head_dim: 32,
+    };
+    let mixed = b.attention_bidirectional("attention", (q, k, v), shape, 0.17);
+    let y = b.linear(mixed, "out", 96, Some("outb"));
+    let y = b.add("residual", y, x);
+    let y = b.layer_norm(y, "norm2", 1e-6);
+    let wide = b.linear(y, "wide", 200, Some("wideb"));
+    let wide = b.act("act", Act::Gelu, wide);
+    let down = b.linear(wide, "down", 96, Some("downb"));
+    b.add("residual2", down, y)
+}
+
+#[test]
+fn what_products_compute_in_is_close_and_no_row_depends_on_company_or_threads() {
+    // No mixture: a router in fewer bits takes another expert now and then.
+    let cases: [Case; 2] = [
+        ("layer", 96, layer),
+        ("linear", 100, |b, x| b.linear(x, "w", 67, None)),
+    ];
+    for case in cases {
+        let plan = plan(&case);
+        for format in [Format::F32, Format::Bf16, Format::Packed(SCHEMES[0])] {
+            let weights = random_checkpoint(&plan, format, 7);
+            let exact = options(KvFormat::F32);
+            let ids = some_ids(70, VOCAB, 3);
+            let expected = feed_alone(&mut *load(&Reference, &plan, &weights, &exact), &ids, 512);
+            for compute in Compute::ALL {
+                let with = |threads| {
+                    let options = LoadOptions {
+                        compute,
+                        threads,
+                        ..exact.clone()
+                    };
+                    load(&Cpu, &plan, &weights, &options)
+                };
+                let mut runner = with(2);
+                let found = feed_alone(&mut *runner, &ids, 512);
+                let stored = format.name().to_lowercase();
+                let limit = match compute {
+                    Compute::AsStored => tolerance::step_nmse_limit(&stored),
+                    _ => tolerance::step_nmse_limit(&format!("compute {}", compute.name())),
+                };
+                let (error, name) = (nmse(&expected, &found), compute.name());
+                println!("{} {format:?} {name}: NMSE {error:.1e}", case.0);
+                assert!(
+                    error <= limit,
+                    "{} {format:?} {name}: NMSE {error:e} > {limit:e}",
+                    case.0
+                );
+                let one = feed_alone(&mut *with(1), &ids, 512);
+                assert_same_bits(name, &one, &found);
+                let crowd = in_a_crowd(&mut *runner, &ids);
+                assert_same_bits(name, &crowd, &found);
+            }
+        }
+    }
+}
+
+/// The output rows of `ids` as one of three sequences in a batch.
+fn in_a_crowd(runner: &mut dyn Runner, ids: &[u32]) -> Vec<f32> {
+    let sequences = [(); 3].map(|()| runner.open().unwrap());
+    let others = some_ids(33, VOCAB, 9);
+    let entry = |(sequence, ids)| Entry {
+        sequence,
+        ids,
+        types: &[],
+        outputs: OutputRows::All,
+    };
+    let entries = [
+        (sequences[0], &others[..20]),
+        (sequences[1], ids),
+        (sequences[2], &others[20..]),
+    ];
+    let entries = entries.map(entry);
+    let outputs = runner.run(&Batch { entries: &entries }).unwrap();
+    outputs.rows[20 * outputs.width..(20 + ids.len()) * outputs.width].to_vec()
 }
 
 #[test]

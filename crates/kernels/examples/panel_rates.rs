@@ -41,7 +41,7 @@ fn product(cpu: &Cpu, format: PanelFormat, [outputs, columns]: [usize; 2], rows:
     let input = match format {
         PanelFormat::F32 => PanelInput::Plain(&x),
         PanelFormat::Bf16 | PanelFormat::Int8 => {
-            rounded.round(cpu, format, &x, columns);
+            rounded.round(cpu, format.rounding(), &x, columns);
             PanelInput::Rounded(&rounded)
         }
     };

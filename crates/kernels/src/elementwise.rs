@@ -28,6 +28,15 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// As [`Activation::apply`] for results that are rounded to 8 bits.
+    #[inline(always)]
+    pub(crate) fn apply_coarse<L: Lanes>(self, x: L) -> L {
+        match self {
+            Activation::Gelu => math::gelu_coarse(x),
+            other => other.apply(x),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn apply<L: Lanes>(self, x: L) -> L {
         match self {

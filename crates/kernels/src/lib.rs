@@ -57,7 +57,7 @@ pub use elementwise::{Activation, act, add, add_to, glu};
 pub use isa::{Feature, Isa, ParseIsaError, features};
 pub use kv::{KvLayout, KvPlace, KvSlice, KvSpan, KvView, PAGE_TOKENS, kv_store};
 pub use linear::{linear, linear_select};
-pub use norm::{layer_norm, rms_norm};
+pub use norm::{LayerNorm, layer_norm, layer_norm_rounded, rms_norm};
 pub use packed::{
     Activations, GroupBits, GroupColumns, IntIsa, PackError, Packed, PackedError, PackedScheme,
     PackedShape, ParseIntIsaError, ParsePackedSchemeError, SubBlock, embed_packed, fuses_gate,
@@ -65,7 +65,7 @@ pub use packed::{
     quantise_norm, quantise_rows, quantise_select, unpack,
 };
 pub use panel::{
-    PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, panel_products,
+    PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, Rounding, panel_products,
 };
 pub use pooling::{PoolKind, pool_rows};
 pub use rope::{RopeShape, RopeTable, rope};

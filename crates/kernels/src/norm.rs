@@ -8,6 +8,7 @@
 
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
+use crate::panel::{PanelRows, Rounding, RowParts};
 use crate::parts::Parts;
 
 /// `out = x / sqrt(mean(x^2) + eps) * gain`, row by row. `x`, `out`: `[rows, gain.len()]`.
@@ -70,49 +71,90 @@ impl Body for RmsNorm<'_> {
 ///
 /// # Panics
 /// If `x` is not whole rows, or the lengths differ.
-pub fn layer_norm(cpu: &Cpu, x: &[f32], gain: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
-    let width = gain.len();
-    assert!(
-        width > 0 && x.len().is_multiple_of(width),
-        "rows of {width} in {} values",
-        x.len()
-    );
-    assert_eq!(bias.len(), width, "bias of a norm");
-    assert_eq!(x.len(), out.len(), "output of a norm");
-    let out = Parts::new(out);
-    cpu.run_ranges(x.len() / width, width, |rows| {
-        let range = rows.start * width..rows.end * width;
-        // SAFETY: each row belongs to one range.
-        let out = unsafe { out.part(range.clone()) };
-        cpu.isa().run(LayerNorm {
-            x: &x[range],
-            gain,
-            bias,
-            eps,
-            out,
+pub fn layer_norm(cpu: &Cpu, x: &[f32], norm: LayerNorm<'_>, out: &mut [f32]) {
+    norm.run(cpu, x, out, None);
+}
+
+/// As [`layer_norm`]; the rows also go to `rounded`, as [`PanelRows::round`] makes them.
+///
+/// # Panics
+/// As [`layer_norm`] and [`PanelRows::round`].
+pub fn layer_norm_rounded(
+    cpu: &Cpu,
+    x: &[f32],
+    norm: LayerNorm<'_>,
+    out: &mut [f32],
+    (rounding, rounded): (Rounding<'_>, &mut PanelRows),
+) {
+    let width = norm.gain.len().max(1);
+    let parts = rounded.parts(rounding.format, x.len() / width, width);
+    norm.run(cpu, x, out, Some((rounding, &parts)));
+}
+
+/// What a layer norm multiplies and adds.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNorm<'a> {
+    /// `[width]`.
+    pub gain: &'a [f32],
+    /// `[width]`.
+    pub bias: &'a [f32],
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+impl LayerNorm<'_> {
+    fn run(
+        self,
+        cpu: &Cpu,
+        x: &[f32],
+        out: &mut [f32],
+        rounded: Option<(Rounding<'_>, &RowParts<'_>)>,
+    ) {
+        let width = self.gain.len();
+        assert!(
+            width > 0 && x.len().is_multiple_of(width),
+            "rows of {width} in {} values",
+            x.len()
+        );
+        assert_eq!(self.bias.len(), width, "bias of a norm");
+        assert_eq!(x.len(), out.len(), "output of a norm");
+        let out = Parts::new(out);
+        cpu.run_ranges(x.len() / width, width, |rows| {
+            let range = rows.start * width..rows.end * width;
+            // SAFETY: each row belongs to one range.
+            let out = unsafe { out.part(range.clone()) };
+            cpu.isa().run(Normalise {
+                x: &x[range],
+                norm: self,
+                out,
+                first: rows.start,
+                rounded,
+            });
         });
-    });
+    }
 }
 
-struct LayerNorm<'a> {
+struct Normalise<'a> {
     x: &'a [f32],
-    gain: &'a [f32],
-    bias: &'a [f32],
-    eps: f32,
+    norm: LayerNorm<'a>,
     out: &'a mut [f32],
+    /// The number of the first row.
+    first: usize,
+    rounded: Option<(Rounding<'a>, &'a RowParts<'a>)>,
 }
 
-impl Body for LayerNorm<'_> {
+impl Body for Normalise<'_> {
     type Out = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let width = self.gain.len();
+        let LayerNorm { gain, bias, eps } = self.norm;
+        let width = gain.len();
         let rows = self
             .x
             .chunks_exact(width)
             .zip(self.out.chunks_exact_mut(width));
-        for (x, out) in rows {
+        for (r, (x, out)) in rows.enumerate() {
             let mut sum = L::zero();
             for i in (0..width).step_by(LANES) {
                 sum = sum.add(L::get(x, i));
@@ -124,12 +166,15 @@ impl Body for LayerNorm<'_> {
                 let d = L::get_or(x, i, mean).sub(lanes);
                 squares = d.fma(d, squares);
             }
-            let factor = 1.0 / (squares.sum() / width as f32 + self.eps).sqrt();
+            let factor = 1.0 / (squares.sum() / width as f32 + eps).sqrt();
             let factor = L::splat(factor);
             for i in (0..width).step_by(LANES) {
                 let d = L::get(x, i).sub(lanes).mul(factor);
-                d.fma(L::get(self.gain, i), L::get(self.bias, i))
-                    .put(out, i);
+                d.fma(L::get(gain, i), L::get(bias, i)).put(out, i);
+            }
+            if let Some((rounding, rounded)) = self.rounded {
+                // SAFETY: the row is this body's alone.
+                unsafe { rounded.put_row::<L>(self.first + r, out, rounding.factors) };
             }
         }
     }

@@ -108,7 +108,7 @@ fn input<'a>(
     if format == PanelFormat::F32 {
         return PanelInput::Plain(x);
     }
-    rounded.round(cpu, format, x, columns);
+    rounded.round(cpu, format.rounding(), x, columns);
     PanelInput::Rounded(rounded)
 }
 

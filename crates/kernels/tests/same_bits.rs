@@ -110,7 +110,8 @@ proptest! {
         let bias = values(seed ^ 6, width);
         same(|cpu| {
             let mut out = vec![vec![0.0; rows * width]; 3];
-            layer_norm(cpu, &x, &gain, &bias, 1e-12, &mut out[2]);
+            let norm = LayerNorm { gain: &gain, bias: &bias, eps: 1e-12 };
+            layer_norm(cpu, &x, norm, &mut out[2]);
             rms_norm(cpu, &x, &gain, 1e-6, &mut out[0]);
             glu(cpu, Activation::Sigmoid, &gate, 1, &x, width, &mut out[1]);
             out.concat()

@@ -10,7 +10,7 @@ pub const GREEDY_GAP: f32 = 1e-4;
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerance {
     /// The format of the weights, as safetensors headers name it, in lower case, or the scheme they are packed in; or
-    /// `kv` and the format of keys and values.
+    /// `kv` and the format of keys and values; or `compute` and what products compute in.
     pub format: &'static str,
     /// The largest accepted normalised mean squared error, see [`nmse`](crate::nmse).
     pub nmse: f64,
@@ -78,6 +78,26 @@ pub const TABLE: &[Tolerance] = &[
         reason: "a row is rounded to 127ths of its largest value, squared about 3e-5 of it: an attention step is within 3.2e-5 \
                  of f32 keys and values, the logits of lattice-tiny within 4e-5 of transformers, those of the tiny random \
                  families, whose scores are steep, within 9.1e-4, and 1.1e-3 where a row of the mixture changed an expert",
+    },
+    Tolerance {
+        format: "compute f32",
+        nmse: 1e-9,
+        step_nmse: 1e-9,
+        reason: "f32 by f32, and other formats widen to it exactly",
+    },
+    Tolerance {
+        format: "compute bf16",
+        nmse: 1e-3,
+        step_nmse: 1e-4,
+        reason: "weights and inputs rounded to 8 bits of mantissa: squared 2^-18 / 3 of each, and a layer has five products \
+                 one after the other, of which attention's softmax makes more",
+    },
+    Tolerance {
+        format: "compute int8",
+        nmse: 2e-2,
+        step_nmse: 2e-3,
+        reason: "weights and inputs rounded to 127ths of the largest of 64, about 0.6 % of each: squared 8e-5 a product, and \
+                 a layer has four of them, of which a softmax makes more",
     },
 ];
 

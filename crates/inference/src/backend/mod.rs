@@ -18,7 +18,7 @@ use crate::Error;
 use crate::checkpoint::Checkpoint;
 use crate::plan::Plan;
 
-pub use options::{KvFormat, LoadOptions};
+pub use options::{Compute, KvFormat, LoadOptions};
 pub use profile::Spent;
 pub(crate) use weights::{stored_bytes, wanted};
 

@@ -62,6 +62,39 @@ impl KvFormat {
     }
 }
 
+/// What the products of matrices compute in.
+///
+/// All but [`Compute::AsStored`] rearrange every matrix of a product in memory, at load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compute {
+    /// In what the file stores. Dense matrices of a model that reads texts as a whole are rearranged in memory all the
+    /// same: f32 and f16 for products in f32, bf16 as [`Compute::Bf16`].
+    #[default]
+    AsStored,
+    /// In f32.
+    F32,
+    /// In bf16, added in f32, as the processor does it; in f32 where it does not multiply bf16.
+    Bf16,
+    /// In bytes, of weights and of inputs, with a scale for each 64 columns of both: coarser than a packed file, whose
+    /// inputs keep 15 bits. The same bits on every processor.
+    Int8,
+}
+
+impl Compute {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::AsStored, Self::F32, Self::Bf16, Self::Int8];
+
+    /// Its name, as `--compute` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AsStored => "as-stored",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
 /// Choices at load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -86,6 +119,8 @@ pub struct LoadOptions {
     pub int_isa: Option<IntIsa>,
     /// Instruction set of the products of bf16 weights; `None`: the fastest beside `isa`, which may round inputs to bf16.
     pub bf16_isa: Option<Bf16Isa>,
+    /// What products compute in.
+    pub compute: Compute,
     /// Accept weights that are not finite.
     pub allow_non_finite: bool,
     /// Take the time of every step, for [`super::Runner::take_profile`].
@@ -105,6 +140,7 @@ impl Default for LoadOptions {
             isa: None,
             int_isa: None,
             bf16_isa: None,
+            compute: Compute::AsStored,
             allow_non_finite: false,
             profile: false,
         }

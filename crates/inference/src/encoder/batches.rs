@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::EncoderError;
 use crate::Error;
 use crate::backend::{
-    Backend, Batch, Entry, Limits, LoadOptions, OutputRows, RunError, Runner, SequenceId,
+    Backend, Batch, Entry, Limits, LoadOptions, OutputRows, RunError, Runner, SequenceId, Spent,
 };
 use crate::model::Model;
 
@@ -61,6 +61,10 @@ impl Batches {
 
     pub(super) fn limits(&self) -> Limits {
         self.runner.limits()
+    }
+
+    pub(super) fn take_profile(&mut self) -> Vec<Spent> {
+        self.runner.take_profile()
     }
 
     /// The output rows of `rows`, in their order.

@@ -15,7 +15,7 @@ mod text;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::backend::{Backend, Limits, LoadOptions};
+use crate::backend::{Backend, Limits, LoadOptions, Spent};
 use crate::checkpoint::{ModelFiles, OpenOptions};
 use crate::model::{Model, Purpose};
 use crate::text::open_tokenizer;
@@ -104,6 +104,11 @@ impl Encoder {
     /// What the runner was loaded to hold: how many tokens and texts go in one batch.
     pub fn limits(&self) -> Limits {
         self.batches.limits()
+    }
+
+    /// What the batches since the last call took, see [`crate::backend::Runner::take_profile`].
+    pub fn take_profile(&mut self) -> Vec<Spent> {
+        self.batches.take_profile()
     }
 
     /// The vectors of texts given as ids with their special tokens, `[texts, dims]` row-major in their order; scaled to

@@ -16,7 +16,13 @@ pub struct Arena {
 impl Arena {
     /// Plans buffers for every value: first fit by kind of rows, preferring the buffer nearest in width.
     pub fn of(plan: &Plan) -> Self {
-        let last_read = last_reads(plan);
+        let ends: Vec<usize> = (0..plan.steps.len()).collect();
+        Self::of_groups(plan, &ends)
+    }
+
+    /// As [`Arena::of`], where step `i` may run together with all steps up to `ends[i]`: what it reads stays until then.
+    pub fn of_groups(plan: &Plan, ends: &[usize]) -> Self {
+        let last_read = last_reads(plan, ends);
         let mut arena = Self {
             slot_of: vec![0; plan.values.len()],
             widths: Vec::new(),
@@ -26,14 +32,9 @@ impl Arena {
         for (index, step) in plan.steps.iter().enumerate() {
             let slot = arena.take(plan, step.out, &mut free);
             arena.slot_of[step.out.index()] = slot;
-            let mut inputs = step.op.inputs();
-            inputs.sort_unstable();
-            inputs.dedup();
-            for input in inputs {
-                if last_read[input.index()] == index {
-                    free.push(arena.slot_of[input.index()]);
-                }
-            }
+            let defined = plan.steps[..=index].iter().map(|step| step.out.index());
+            let over = defined.filter(|val| last_read[*val] == index);
+            free.extend(over.map(|val| arena.slot_of[val]));
         }
         arena
     }
@@ -73,13 +74,13 @@ impl Arena {
     }
 }
 
-/// The step that reads each value last; the plan's output outlives them all.
-fn last_reads(plan: &Plan) -> Vec<usize> {
+/// The step after which each value is read no more; the plan's output outlives them all.
+fn last_reads(plan: &Plan, ends: &[usize]) -> Vec<usize> {
     let mut last: Vec<usize> = vec![0; plan.values.len()];
     for (index, step) in plan.steps.iter().enumerate() {
         last[step.out.index()] = index;
         for input in step.op.inputs() {
-            last[input.index()] = index;
+            last[input.index()] = last[input.index()].max(ends[index]);
         }
     }
     last[plan.output.index()] = usize::MAX;

@@ -260,6 +260,9 @@ impl Checker<'_> {
         if state.is_some() && mask == Mask::Bidirectional {
             return Err("a row cannot see keys that are still to come".to_owned());
         }
+        if state.is_none() && mask != Mask::Bidirectional {
+            return Err("rows that remember nothing see all of their sequence".to_owned());
+        }
         if let Some(state) = state {
             let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
             self.state(state, State::Kv { kv_heads, head_dim })?;

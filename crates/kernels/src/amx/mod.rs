@@ -169,8 +169,18 @@ pub(crate) unsafe fn load_strided<const T: usize>(p: *const u8, stride: usize) {
 #[inline(always)]
 pub(crate) unsafe fn store<const T: usize>(p: *mut u8) {
     // SAFETY: the caller's promise.
+    unsafe { store_strided::<T>(p, ROW_BYTES) };
+}
+
+/// Rows of tile T to `p`, `stride` bytes apart.
+///
+/// # Safety
+/// Configured tiles; 64 writable bytes for each row of T.
+#[inline(always)]
+pub(crate) unsafe fn store_strided<const T: usize>(p: *mut u8, stride: usize) {
+    // SAFETY: the caller's promise.
     unsafe {
-        asm!("tilestored [{p} + {s}], tmm{t}", t = const T, p = in(reg) p, s = in(reg) ROW_BYTES,
+        asm!("tilestored [{p} + {s}], tmm{t}", t = const T, p = in(reg) p, s = in(reg) stride,
             options(nostack, preserves_flags));
     }
 }

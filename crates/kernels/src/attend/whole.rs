@@ -19,6 +19,7 @@ use super::words::run_pairs;
 use super::words::{Floats, Words};
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
+use crate::linear::prefetch;
 use crate::math;
 use crate::panel::{PANEL, PanelFormat, PanelOut, RowParts};
 use crate::parts::Parts;
@@ -28,6 +29,9 @@ use crate::{Bf16Isa, Isa};
 
 /// Queries that share each load.
 const QUERIES: usize = 6;
+/// Rows of a sequence whose heads are asked for ahead: they should fit the first cache beside those in
+/// use.
+const ASKED_ROWS: usize = 32;
 
 /// Rows of queries, keys and values.
 #[derive(Debug, Clone, Copy)]
@@ -84,17 +88,23 @@ pub fn attend_whole(
     let groups = heads.div_ceil(together);
     let pairs = inputs.bf16 && pairs_on(cpu);
     cpu.run(spans.len() * groups, &|i| {
-        let (span, first) = (&spans[i / groups], i % groups * together);
-        if span.is_empty() {
+        let task = |i: usize| {
+            let (span, first) = (&spans[i / groups], i % groups * together);
+            Task {
+                shape,
+                inputs,
+                span: span.clone(),
+                heads: first..heads.min(first + together),
+                out: &out,
+            }
+        };
+        if i + 1 < spans.len() * groups {
+            task(i + 1).ask();
+        }
+        let task = task(i);
+        if task.span.is_empty() {
             return;
         }
-        let task = Task {
-            shape,
-            inputs,
-            span: span.clone(),
-            heads: first..heads.min(first + together),
-            out: &out,
-        };
         scratch::with(task.floats(), |room| {
             #[cfg(target_arch = "x86_64")]
             if pairs {
@@ -127,6 +137,33 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// Asks for its rows, if they are few: no processor sees so short streams coming.
+    fn ask(&self) {
+        let AttendShape {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = self.shape;
+        if self.span.len() > ASKED_ROWS {
+            return;
+        }
+        let kv = self.heads.start / (heads / kv_heads)..self.heads.end.div_ceil(heads / kv_heads);
+        let WholeInputs { q, k, v, .. } = self.inputs;
+        for (x, all, heads) in [
+            (q, heads, &self.heads),
+            (k, kv_heads, &kv),
+            (v, kv_heads, &kv),
+        ] {
+            for row in self.span.clone() {
+                let row = row * all * head_dim;
+                for at in (heads.start * head_dim..heads.end * head_dim).step_by(LANES) {
+                    prefetch(x.as_ptr().wrapping_add(row + at));
+                }
+            }
+        }
+    }
+
     fn padded_dim(&self) -> usize {
         self.shape.head_dim.next_multiple_of(LANES)
     }
@@ -220,14 +257,7 @@ impl Whole<'_> {
             let mut query = 0;
             while query < task.span.len() {
                 let n = QUERIES.min(task.span.len() - query);
-                match n {
-                    1 => tile.run::<W, 1>(query),
-                    2 => tile.run::<W, 2>(query),
-                    3 => tile.run::<W, 3>(query),
-                    4 => tile.run::<W, 4>(query),
-                    5 => tile.run::<W, 5>(query),
-                    _ => tile.run::<W, 6>(query),
-                }
+                tile.run::<W>(query, n);
                 query += n;
             }
         }
@@ -287,18 +317,32 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Queries `query..query + N` of the sequence.
+    /// Queries `query..query + n` of the sequence.
     #[inline(always)]
-    fn run<W: Words, const N: usize>(&mut self, query: usize) {
-        self.scores::<W, N>(query);
-        let padded = self.task.span.len().next_multiple_of(PANEL);
-        let mut sums = [0.0; N];
-        for (n, sum) in sums.iter_mut().enumerate() {
-            let row = &mut self.scores[n * padded..][..padded];
-            *sum = soften::<W::Float>(row, self.task.span.len(), self.task.shape.scale);
+    fn run<W: Words>(&mut self, query: usize, n: usize) {
+        match n {
+            1 => self.scores::<W, 1>(query),
+            2 => self.scores::<W, 2>(query),
+            3 => self.scores::<W, 3>(query),
+            4 => self.scores::<W, 4>(query),
+            5 => self.scores::<W, 5>(query),
+            _ => self.scores::<W, 6>(query),
+        }
+        let keys = self.task.span.len();
+        let mut sums = [0.0; QUERIES];
+        let rows = self.scores.chunks_exact_mut(keys.next_multiple_of(PANEL));
+        for (row, sum) in rows.zip(&mut sums[..n]) {
+            *sum = soften::<W::Float>(row, keys, self.task.shape.scale);
             W::narrow(row);
         }
-        self.outputs::<W, N>(query, sums);
+        match n {
+            1 => self.outputs::<W, 1>(query, &sums),
+            2 => self.outputs::<W, 2>(query, &sums),
+            3 => self.outputs::<W, 3>(query, &sums),
+            4 => self.outputs::<W, 4>(query, &sums),
+            5 => self.outputs::<W, 5>(query, &sums),
+            _ => self.outputs::<W, 6>(query, &sums),
+        }
     }
 
     /// Products with all keys, unscaled.
@@ -337,7 +381,7 @@ impl Tile<'_> {
 
     /// Products of the weights of keys with values, over `sums`.
     #[inline(always)]
-    fn outputs<W: Words, const N: usize>(&mut self, query: usize, sums: [f32; N]) {
+    fn outputs<W: Words, const N: usize>(&mut self, query: usize, sums: &[f32; QUERIES]) {
         let (keys, dim) = (self.task.span.len(), self.task.padded_dim());
         let (padded, head_dim) = (keys.next_multiple_of(PANEL), self.task.shape.head_dim);
         let mut x = [std::ptr::null(); N];

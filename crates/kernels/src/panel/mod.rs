@@ -22,6 +22,8 @@
 //! Measured: see [`product`].
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod bf16;
 mod bytes;
 pub(crate) mod float;
@@ -29,8 +31,8 @@ mod product;
 mod rows;
 
 pub use product::{PanelInput, PanelOut, PanelProduct, panel_products};
-pub use rows::PanelRows;
 pub(crate) use rows::RowParts;
+pub use rows::{PanelRows, Rounding};
 
 use crate::Bf16Isa;
 use crate::bf16::bf16_from_f32;
@@ -198,6 +200,8 @@ fn put_pairs(lines: &mut [Line], o: usize, row: &[f32]) {
 
 /// Row `o` of a panel of int8. A chunk with a NaN or an infinity has the scale NaN.
 fn put_bytes(lines: &mut [Line], o: usize, row: &[f32]) {
+    // Of numbers below 2^22 it takes the fraction off, to the nearest even integer.
+    const ROUND: f32 = 1.5 * (1 << 23) as f32;
     let chunk_lines = VECTORS + CHUNK / 4 * VECTORS;
     for (lines, chunk) in lines.chunks_exact_mut(chunk_lines).zip(row.chunks(CHUNK)) {
         let finite = chunk.iter().all(|x| x.is_finite());
@@ -207,7 +211,7 @@ fn put_bytes(lines: &mut [Line], o: usize, row: &[f32]) {
         let values = &mut lines[VECTORS..];
         for (i, x) in chunk.iter().enumerate() {
             // A scale of 0 or NaN: NaN becomes 0.
-            let v = (x / scale).round_ties_even() as i8;
+            let v = ((x / scale + ROUND) - ROUND) as i8;
             put(values, i / 4 * 4 * PANEL + 4 * o + i % 4, [v as u8]);
         }
     }

@@ -5,7 +5,8 @@
 //! `[rows, outputs]` or rounded to the next products' rows.
 //! Contract: an output is the product by its format's chain ([`super::float`], [`super::bf16`],
 //! [`super::bytes`]), then + bias, then the activation, then + the residual, each rounded on its
-//! own: the bits are those of the operations one after the other. They depend on the input row and
+//! own: the bits are those of the operations one after the other, but for GELU of outputs that leave
+//! as bytes, which is a coarser polynomial (1.3e-4). They depend on the input row and
 //! the weight row alone. f32 and int8 give the same bits on every instruction set, bf16 the
 //! processor's.
 //! A task has a panel and a block of input rows; products of the same rows share one region. It goes
@@ -16,12 +17,14 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-#[cfg(target_arch = "x86_64")]
-use super::bf16;
 use super::bytes::ByteTask;
 use super::float::Floats;
 use super::rows::{PanelRows, RowParts};
 use super::{Line, PANEL, PanelFormat, Panels, VECTORS};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, bf16};
+#[cfg(target_arch = "x86_64")]
+use crate::Bf16Isa;
 use crate::cpu::Cpu;
 use crate::elementwise::Activation;
 use crate::lanes::{Body, LANES, Lanes};
@@ -31,6 +34,8 @@ use crate::parts::Parts;
 const TILE_ROWS: usize = 6;
 /// Bytes of input rows in a task, about: they should lie in the second cache beside a panel.
 const BLOCK_BYTES: usize = 384 * 1024;
+/// Input rows that AMX takes at once: a task's first row of bf16 is a multiple.
+const AMX_ROWS: usize = 32;
 /// Input rows of a task, at most.
 const BLOCK_ROWS: usize = 96;
 
@@ -112,7 +117,11 @@ pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelPro
     let most = (BLOCK_BYTES / row_bytes / TILE_ROWS * TILE_ROWS).clamp(4 * TILE_ROWS, BLOCK_ROWS);
     // Blocks of even height.
     let blocks = rows.div_ceil(most).max(1);
-    let block = rows.div_ceil(blocks).next_multiple_of(TILE_ROWS);
+    let step = match format {
+        PanelFormat::Bf16 => AMX_ROWS,
+        PanelFormat::F32 | PanelFormat::Int8 => TILE_ROWS,
+    };
+    let block = rows.div_ceil(blocks).next_multiple_of(step);
     cpu.run(panels * rows.div_ceil(block.max(1)), &|i| {
         let (mut panel, start) = (i % panels, i / panels * block);
         let holds = |task: &&Shared<'_>| {
@@ -164,7 +173,12 @@ fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
         (PanelInput::Plain(x), _) => cpu.isa().run(FloatTask { task, x, columns }),
         (PanelInput::Rounded(x), PanelFormat::Int8) => cpu.int_isa().run(ByteTask { task, x }),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a weight of bf16 is only packed where the processor multiplies bf16.
+        (PanelInput::Rounded(x), _) if cpu.bf16_isa() == Bf16Isa::AmxBf16 => {
+            // SAFETY: a `Cpu` refuses a set that `is_available` denies.
+            unsafe { amx::run(task, x) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above; a weight of bf16 is only packed where the processor multiplies bf16.
         (PanelInput::Rounded(x), _) => unsafe { bf16::run(task, x) },
         #[cfg(not(target_arch = "x86_64"))]
         (PanelInput::Rounded(_), _) => unreachable!("no rows are rounded to bf16 here"),
@@ -189,7 +203,7 @@ enum Out<'a> {
 pub(super) struct Task<'a> {
     shared: &'a Shared<'a>,
     panel: usize,
-    rows: Range<usize>,
+    pub(super) rows: Range<usize>,
 }
 
 /// Sums of rows of one kind with panels, by one instruction set.
@@ -228,6 +242,12 @@ impl Body for FloatTask<'_> {
 }
 
 impl Task<'_> {
+    /// The lines of its panel.
+    #[inline(always)]
+    pub(super) fn lines(&self) -> &[Line] {
+        self.shared.weight.panel(self.panel)
+    }
+
     /// Goes through the rows in tiles.
     #[inline(always)]
     pub(super) fn run<M: Multiply>(&self, m: M) {
@@ -237,44 +257,50 @@ impl Task<'_> {
         let mut r = self.rows.start;
         while r < self.rows.end {
             let n = height.min(self.rows.end - r);
+            // Through memory: the sums of every number of rows end in one piece of code.
+            let mut sums = [[M::Float::zero(); VECTORS]; TILE_ROWS];
             match n {
-                1 => self.tile::<M, 1>(&m, r),
-                2 => self.tile::<M, 2>(&m, r),
-                3 => self.tile::<M, 3>(&m, r),
-                4 => self.tile::<M, 4>(&m, r),
-                5 => self.tile::<M, 5>(&m, r),
-                _ => self.tile::<M, 6>(&m, r),
+                1 => self.tile::<M, 1>(&m, r, &mut sums),
+                2 => self.tile::<M, 2>(&m, r, &mut sums),
+                3 => self.tile::<M, 3>(&m, r, &mut sums),
+                4 => self.tile::<M, 4>(&m, r, &mut sums),
+                5 => self.tile::<M, 5>(&m, r, &mut sums),
+                _ => self.tile::<M, 6>(&m, r, &mut sums),
             }
+            self.finish::<M::Float>(&sums[..n], r);
             r += n;
         }
     }
 
     /// Rows `r..r + N` by the panel.
     #[inline(always)]
-    fn tile<M: Multiply, const N: usize>(&self, m: &M, r: usize) {
-        let panel = self.shared.weight.panel(self.panel);
+    fn tile<M: Multiply, const N: usize>(
+        &self,
+        m: &M,
+        r: usize,
+        sums: &mut [[M::Float; VECTORS]; TILE_ROWS],
+    ) {
+        let panel = self.lines();
         if M::WIDE {
-            let sums = m.sums::<VECTORS, N>(panel, 0, r);
-            self.finish::<M::Float, N>(sums, r);
+            sums[..N].copy_from_slice(&m.sums::<VECTORS, N>(panel, 0, r));
             return;
         }
-        let mut sums = [[M::Float::zero(); VECTORS]; N];
         for vector in 0..VECTORS {
             let part = m.sums::<1, N>(panel, vector, r);
             for n in 0..N {
                 sums[n][vector] = part[n][0];
             }
         }
-        self.finish::<M::Float, N>(sums, r);
     }
 
-    /// Makes outputs of the sums of rows `r..r + N` and writes them.
+    /// Makes outputs of the sums of the rows from `r` on and writes them.
     #[inline(always)]
-    pub(super) fn finish<L: Lanes, const N: usize>(&self, sums: [[L; VECTORS]; N], r: usize) {
+    pub(super) fn finish<L: Lanes>(&self, sums: &[[L; VECTORS]], r: usize) {
         let shared = self.shared;
         let outputs = shared.weight.outputs;
         let first = self.panel * PANEL;
-        for (n, mut sums) in sums.into_iter().enumerate() {
+        for (n, sums) in sums.iter().enumerate() {
+            let mut sums = *sums;
             let start = (r + n) * outputs;
             if let Some(bias) = shared.bias {
                 for v in 0..VECTORS {
@@ -282,8 +308,12 @@ impl Task<'_> {
                 }
             }
             if let Some(activation) = shared.activation {
-                for v in 0..VECTORS {
-                    sums[v] = activation.apply(sums[v]);
+                let coarse = matches!(&shared.out, Out::Rounded(out) if out.are_bytes());
+                for sum in &mut sums {
+                    *sum = match coarse {
+                        true => activation.apply_coarse(*sum),
+                        false => activation.apply(*sum),
+                    };
                 }
             }
             if let Some(residual) = shared.residual {

@@ -20,6 +20,25 @@ const TINY: f32 = 1.0 / (1u128 << 100) as f32;
 /// The largest |v|.
 const V_MAX: f32 = 127.0;
 
+/// How rows are rounded.
+#[derive(Debug, Clone, Copy)]
+pub struct Rounding<'a> {
+    /// To what.
+    pub format: PanelFormat,
+    /// Each column is multiplied by its factor first.
+    pub factors: Option<&'a [f32]>,
+}
+
+impl PanelFormat {
+    /// Rounding to it, of values as they are.
+    pub fn rounding(self) -> Rounding<'static> {
+        Rounding {
+            format: self,
+            factors: None,
+        }
+    }
+}
+
 /// What 64 columns of a row of int8 share.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
@@ -66,20 +85,28 @@ impl PanelRows {
         self.format
     }
 
-    /// Takes the rows of `x`, `[rows, columns]`, rounded to `format`.
+    /// Takes the rows of `x`, `[rows, columns]`, rounded.
     ///
     /// # Panics
-    /// If `x` is no whole number of rows, or for [`PanelFormat::F32`], whose products read f32.
-    pub fn round(&mut self, cpu: &Cpu, format: PanelFormat, x: &[f32], columns: usize) {
+    /// If `x` is no whole number of rows, for [`PanelFormat::F32`], whose products read f32, or if there
+    /// are not as many factors as columns.
+    pub fn round(&mut self, cpu: &Cpu, rounding: Rounding<'_>, x: &[f32], columns: usize) {
         let whole = columns > 0 && x.len().is_multiple_of(columns);
         assert!(whole, "rows of {columns} in {}", x.len());
+        let fits = rounding.factors.is_none_or(|f| f.len() == columns);
+        assert!(fits, "a factor for each of {columns} columns");
         let rows = x.len() / columns;
-        let out = self.parts(format, rows, columns);
+        let out = self.parts(rounding.format, rows, columns);
         cpu.run_ranges(rows, columns, |rows| {
             for r in rows {
                 let x = &x[r * columns..(r + 1) * columns];
                 // A row belongs to one range.
-                cpu.isa().run(RoundRow { x, out: &out, r });
+                cpu.isa().run(RoundRow {
+                    x,
+                    factors: rounding.factors,
+                    out: &out,
+                    r,
+                });
             }
         });
     }
@@ -159,6 +186,32 @@ pub(crate) struct RowParts<'a> {
 }
 
 impl RowParts<'_> {
+    /// Whether they are rows of int8.
+    #[inline(always)]
+    pub(crate) fn are_bytes(&self) -> bool {
+        self.format == PanelFormat::Int8
+    }
+
+    /// Writes row `r`, which is `x`, each column by its factor.
+    ///
+    /// # Safety
+    /// No other task writes this row.
+    #[inline(always)]
+    pub(crate) unsafe fn put_row<L: Lanes>(&self, r: usize, x: &[f32], factors: Option<&[f32]>) {
+        for chunk in 0..self.chunks {
+            let mut lanes = [L::zero(); CHUNK / LANES];
+            for (i, lanes) in lanes.iter_mut().enumerate() {
+                let at = chunk * CHUNK + i * LANES;
+                *lanes = L::get(x, at);
+                if let Some(factors) = factors {
+                    *lanes = lanes.mul(L::get(factors, at));
+                }
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.put(r, chunk, lanes) };
+        }
+    }
+
     /// Writes chunk `chunk` of row `r` from `x`, up to 64 columns of which those missing are zeros.
     ///
     /// # Safety
@@ -221,6 +274,7 @@ fn bytes<L: Lanes>(x: [L; CHUNK / LANES]) -> (Head, Line) {
 /// Rounds row `r`, which is `x`.
 struct RoundRow<'a> {
     x: &'a [f32],
+    factors: Option<&'a [f32]>,
     out: &'a RowParts<'a>,
     r: usize,
 }
@@ -230,13 +284,7 @@ impl Body for RoundRow<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        for chunk in 0..self.out.chunks {
-            let mut x = [L::zero(); CHUNK / LANES];
-            for (i, x) in x.iter_mut().enumerate() {
-                *x = L::get(self.x, chunk * CHUNK + i * LANES);
-            }
-            // SAFETY: the row is this body's alone.
-            unsafe { self.out.put(self.r, chunk, x) };
-        }
+        // SAFETY: the row is this body's alone.
+        unsafe { self.out.put_row::<L>(self.r, self.x, self.factors) };
     }
 }

@@ -3,12 +3,12 @@
 //! Layout: a page holds [`PAGE_TOKENS`] tokens of every attention step, one step after the other. The pool is one
 //! anonymous mapping that the system fills as pages are first touched, so reserving a long context costs nothing.
 
-use lattice_kernels::{KvLayout, KvPlace, KvSlice, KvView, PAGE_TOKENS};
+use lattice_kernels::{KvPlace, KvSlice, KvView, PAGE_TOKENS};
 use memmap2::{MmapMut, MmapOptions};
 
 use super::super::table::{SequenceTable, Span};
 use super::super::{KvFormat, Limits, RunError, SequenceId, Snapshot};
-use crate::plan::{Op, Plan, StateId, Step};
+use crate::plan::{Plan, StateId};
 
 /// What the runner keeps for one sequence.
 #[derive(Debug)]
@@ -30,63 +30,6 @@ pub(super) struct KvPool {
     free: Vec<u32>,
     /// Sequences that use each page.
     users: Vec<u32>,
-}
-
-/// Keys and values of attention that remembers nothing: pages of this batch alone, used again by every step.
-pub(super) struct Within {
-    values: Vec<f32>,
-    page_stride: usize,
-}
-
-impl Within {
-    /// The pool, to write to.
-    pub(super) fn slice(&mut self) -> KvSlice<'_> {
-        KvSlice::F32(&mut self.values)
-    }
-
-    /// The pool, to read from.
-    pub(super) fn view(&self) -> KvView<'_> {
-        KvView::F32(&self.values)
-    }
-
-    fn new(plan: &Plan, limits: &Limits) -> Self {
-        let page_len = |step: &Step| {
-            let Op::Attention {
-                state: None, shape, ..
-            } = step.op
-            else {
-                return 0;
-            };
-            KvLayout {
-                kv_heads: shape.kv_heads,
-                head_dim: shape.head_dim,
-            }
-            .page_len()
-        };
-        let page_stride = plan.steps.iter().map(page_len).max().unwrap_or(0);
-        Self {
-            values: vec![0.0; within_pages(limits) * page_stride],
-            page_stride,
-        }
-    }
-
-    /// The one place there is.
-    pub(super) fn place(&self) -> KvPlace {
-        KvPlace {
-            page_stride: self.page_stride,
-            layer_offset: 0,
-        }
-    }
-}
-
-/// Pages a batch may need: every sequence may leave its last one unfilled.
-fn within_pages(limits: &Limits) -> usize {
-    limits.batch_tokens_max / PAGE_TOKENS + limits.sequences_max
-}
-
-/// The page table of `rows` rows that starts at page `first` of `pages`, which count up from 0.
-pub(super) fn page_stretch(pages: &[u32], first: usize, rows: usize) -> &[u32] {
-    &pages[first..first + rows.div_ceil(PAGE_TOKENS)]
 }
 
 impl KvPool {
@@ -295,9 +238,6 @@ pub(super) struct Memory {
     pub(super) table: SequenceTable<SequenceMemory>,
     pub(super) kv: KvPool,
     pub(super) fixed: FixedState,
-    pub(super) within: Within,
-    /// 0, 1, 2, ..: any stretch of it is a page table in `within`.
-    pub(super) within_pages: Vec<u32>,
 }
 
 impl Memory {
@@ -312,8 +252,6 @@ impl Memory {
             table: SequenceTable::new(*limits),
             kv: KvPool::new(plan, format, kv_tokens)?,
             fixed: FixedState::new(plan, limits.sequences_max),
-            within: Within::new(plan, limits),
-            within_pages: (0..within_pages(limits) as u32).collect(),
         })
     }
 

@@ -4,9 +4,11 @@
 //! sequences, the pieces a prompt came in, the number of threads or the instruction set.
 //! It does not know: how a product is computed; what the steps mean together.
 
+mod fused;
 mod matrix;
 mod memory;
 mod mixture;
+mod panels;
 mod products;
 mod roles;
 mod steps;
@@ -25,6 +27,7 @@ use crate::Error;
 use crate::checkpoint::{Checkpoint, LoadError};
 use crate::plan::Plan;
 use memory::Memory;
+use panels::InPanels;
 use steps::Work;
 use weights::Weights;
 
@@ -54,8 +57,11 @@ impl Backend for Cpu {
         super::weights::check_values(&checkpoint, &finite, &run)?;
         let limits = options.limits(&plan);
         let weights = Weights::load(&plan, &checkpoint, allow, &run)?;
+        let panels = InPanels::load(&plan, &cpu, &weights, options.compute);
+        let in_blocks = |id| weights.is_packed(id) && !panels.has(id);
         let device = Device {
-            roles: roles::roles(&plan, |id| weights.is_packed(id)),
+            roles: roles::roles(&plan, in_blocks),
+            panels,
             weights,
             ropes: steps::rope_tables(&plan, limits.context_tokens_max),
             cpu,
@@ -102,6 +108,7 @@ fn processor(options: &LoadOptions) -> Result<lattice_kernels::Cpu, RunError> {
 struct Device {
     cpu: lattice_kernels::Cpu,
     weights: Weights,
+    panels: InPanels,
     ropes: Vec<steps::Rope>,
     /// Of each step.
     roles: Vec<roles::Role>,

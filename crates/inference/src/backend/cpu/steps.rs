@@ -1,19 +1,23 @@
 //! Runs the steps of a plan over a batch: finds each step's inputs, output buffer, weights and memory, and calls its kernel.
 
+use std::ops::Range;
+
 use lattice_kernels::{
     self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, Dense, DenseData, KvSpan,
-    PoolKind, RopeTable, Sees, StateSpan,
+    LayerNorm, PanelOut, PoolKind, RopeTable, Sees, StateSpan, WholeInputs,
 };
 
 use super::super::profile::Clocks;
 use super::super::table::{Layout, SequenceTable};
 use super::super::{Limits, RunError};
 use super::Device;
-use super::memory::{FixedState, KvPool, Memory, SequenceMemory, Within, page_stretch};
+use super::memory::{FixedState, KvPool, Memory, SequenceMemory};
 use super::mixture::Mixture;
+use super::panels::RoundedRows;
 use super::products::Quantised;
 use crate::plan::{
-    Act, Arena, Index, Mask, Op, Plan, Pooling, RopeShape, Rows, StateId, Step, Val, WeightId,
+    Act, Arena, HeadShape, Index, Mask, Op, Plan, Pooling, RopeShape, Rows, StateId, Step, Val,
+    WeightId,
 };
 
 /// The angles of the rope steps that share them.
@@ -55,8 +59,11 @@ pub(super) struct Work {
     pub(super) layout: Layout,
     mixture: Mixture,
     quantised: Quantised,
+    /// What products in panels read.
+    pub(super) rounded: RoundedRows,
+    /// The rows of each entry.
+    whole_spans: Vec<Range<usize>>,
     kv_spans: Vec<KvSpan<'static>>,
-    within_spans: Vec<KvSpan<'static>>,
     state_spans: Vec<StateSpan>,
     pub(super) clocks: Clocks,
 }
@@ -107,7 +114,7 @@ impl<'a> Values<'a> {
 impl Work {
     /// Buffers for the largest batch.
     pub(super) fn for_limits(plan: &Plan, limits: &Limits, device: &Device) -> Self {
-        let arena = Arena::of(plan);
+        let arena = Arena::of_groups(plan, &device.panels.fused.ends);
         let sizes = arena.widths.iter().zip(&arena.rows);
         Self {
             buffers: sizes
@@ -116,8 +123,9 @@ impl Work {
             layout: Layout::for_limits(limits),
             mixture: Mixture::for_plan(plan, limits.batch_tokens_max, device),
             quantised: Quantised::for_limits(plan, limits, device),
+            rounded: RoundedRows::default(),
+            whole_spans: Vec::with_capacity(limits.sequences_max),
             kv_spans: Vec::with_capacity(limits.sequences_max),
-            within_spans: Vec::with_capacity(limits.sequences_max),
             state_spans: Vec::with_capacity(limits.sequences_max),
             clocks: Clocks::default(),
             arena,
@@ -154,6 +162,19 @@ impl Work {
         (values, written)
     }
 
+    /// Takes the buffer of `val`.
+    pub(super) fn take(&mut self, plan: &Plan, val: Val) -> Taken {
+        let slot = self.arena.slot_of[val.index()];
+        let len = self.values(plan).len(val);
+        let buffer = std::mem::take(&mut self.buffers[slot]);
+        Taken { slot, buffer, len }
+    }
+
+    /// Puts a buffer where it was.
+    pub(super) fn put_back(&mut self, taken: Taken) {
+        self.buffers[taken.slot] = taken.buffer;
+    }
+
     /// Runs all steps over the batch in `self.layout`, for which `memory` has room.
     pub(super) fn run(
         &mut self,
@@ -163,21 +184,13 @@ impl Work {
     ) -> Result<(), RunError> {
         // The values of this batch are others.
         self.quantised.forget();
-        let Memory {
-            table,
-            kv,
-            fixed,
-            within,
-            within_pages,
-        } = memory;
+        self.rounded.forget();
+        self.whole_spans.clear();
+        let rows = self.layout.spans.iter().map(|span| span.rows.clone());
+        self.whole_spans.extend(rows);
+        let Memory { table, kv, fixed } = memory;
         let mut kv_spans = recycled(std::mem::take(&mut self.kv_spans));
-        let mut within_spans = recycled(std::mem::take(&mut self.within_spans));
         fill_kv_spans(&self.layout, table, &mut kv_spans)?;
-        fill_within_spans(&self.layout, within_pages, &mut within_spans);
-        let spans = Spans {
-            kv: &kv_spans,
-            within: &within_spans,
-        };
         let mut batch = Running {
             work: self,
             plan,
@@ -185,14 +198,26 @@ impl Work {
             table,
             kv,
             fixed,
-            within,
-            spans,
+            spans: &kv_spans,
         };
         let mut steps = plan.steps.iter().enumerate();
         let result = steps.try_for_each(|(index, step)| batch.step(index, step));
         self.kv_spans = recycled(kv_spans);
-        self.within_spans = recycled(within_spans);
         result
+    }
+}
+
+/// The buffer of a value, taken out to be written while others are read.
+pub(super) struct Taken {
+    slot: usize,
+    buffer: Vec<f32>,
+    len: usize,
+}
+
+impl Taken {
+    /// `[rows, width]` of the value.
+    pub(super) fn values(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.len]
     }
 }
 
@@ -222,26 +247,6 @@ fn fill_kv_spans<'a>(
     Ok(())
 }
 
-/// Rows that remember nothing stand at position 0, in pages of their own.
-fn fill_within_spans<'a>(layout: &Layout, pages: &'a [u32], spans: &mut Vec<KvSpan<'a>>) {
-    let mut first = 0;
-    for span in &layout.spans {
-        let page_table = page_stretch(pages, first, span.rows.len());
-        first += page_table.len();
-        spans.push(KvSpan {
-            rows: span.rows.clone(),
-            first_position: 0,
-            page_table,
-        });
-    }
-}
-
-/// Where the batch's rows go in the sequences' keys and values, and in those of the batch alone.
-struct Spans<'a> {
-    kv: &'a [KvSpan<'a>],
-    within: &'a [KvSpan<'a>],
-}
-
 /// A batch on its way through the plan.
 pub(super) struct Running<'a> {
     pub(super) work: &'a mut Work,
@@ -250,21 +255,19 @@ pub(super) struct Running<'a> {
     table: &'a SequenceTable<SequenceMemory>,
     kv: &'a mut KvPool,
     fixed: &'a mut FixedState,
-    within: &'a mut Within,
-    spans: Spans<'a>,
+    /// Where the batch's rows go in the sequences' keys and values.
+    spans: &'a [KvSpan<'a>],
 }
 
 impl Running<'_> {
     fn step(&mut self, index: usize, step: &Step) -> Result<(), RunError> {
         let started = self.work.clocks.now();
-        let result = match self.play(index, step) {
+        let result = match self.play_panels(index, step) || self.play(index, step) {
             true => Ok(()),
             false => {
-                let slot = self.work.arena.slot_of[step.out.index()];
-                let mut buffer = std::mem::take(&mut self.work.buffers[slot]);
-                let len = self.work.values(self.plan).len(step.out);
-                let result = self.compute(&step.op, &mut buffer[..len]);
-                self.work.buffers[slot] = buffer;
+                let mut out = self.work.take(self.plan, step.out);
+                let result = self.compute(&step.op, out.values());
+                self.work.put_back(out);
                 result
             }
         };
@@ -289,7 +292,12 @@ impl Running<'_> {
             }
             Op::LayerNorm { x, gain, bias, eps } => {
                 let (gain, bias) = (weights.vector(*gain), weights.vector(*bias));
-                kernels::layer_norm(cpu, values.get(*x), gain, bias, *eps, out);
+                let norm = LayerNorm {
+                    gain,
+                    bias,
+                    eps: *eps,
+                };
+                kernels::layer_norm(cpu, values.get(*x), norm, out);
             }
             Op::Linear { .. } => self.linear(op, out),
             Op::Rope { x, shape } => {
@@ -371,32 +379,39 @@ impl Running<'_> {
         else {
             unreachable!("called for attention only")
         };
-        let shape = AttendShape {
-            heads: shape.heads,
-            kv_heads: shape.kv_heads,
-            head_dim: shape.head_dim,
-            scale: *scale,
-            sees: match mask {
-                Mask::Causal => Sees::Past,
-                Mask::Window(keys) => Sees::Last(*keys),
-                Mask::Bidirectional => Sees::All,
-            },
+        let shape = attend_shape(*shape, *scale, *mask);
+        let Some(state) = state else {
+            return self.whole_attention(op, PanelOut::Plain(out));
         };
         let (cpu, layout) = (&self.device.cpu, shape.layout());
         let values = self.work.values(self.plan);
         let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
-        match state {
-            Some(state) => {
-                let (place, spans) = (self.kv.place(*state), self.spans.kv);
-                kernels::kv_store(cpu, layout, place, self.kv.slice(), spans, k, v);
-                kernels::attend(cpu, shape, place, self.kv.view(), spans, q, out);
-            }
-            None => {
-                let (place, spans) = (self.within.place(), self.spans.within);
-                kernels::kv_store(cpu, layout, place, self.within.slice(), spans, k, v);
-                kernels::attend(cpu, shape, place, self.within.view(), spans, q, out);
-            }
-        }
+        let (place, spans) = (self.kv.place(*state), self.spans);
+        kernels::kv_store(cpu, layout, place, self.kv.slice(), spans, k, v);
+        kernels::attend(cpu, shape, place, self.kv.view(), spans, q, out);
+    }
+
+    /// Attention that remembers nothing.
+    pub(super) fn whole_attention(&mut self, op: &Op, out: PanelOut<'_>) {
+        let Op::Attention {
+            q,
+            k,
+            v,
+            shape,
+            scale,
+            mask,
+            ..
+        } = op
+        else {
+            unreachable!("called for attention only")
+        };
+        let shape = attend_shape(*shape, *scale, *mask);
+        let Device { cpu, panels, .. } = self.device;
+        let values = self.work.values(self.plan);
+        let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
+        let bf16 = panels.any_bf16();
+        let inputs = WholeInputs { q, k, v, bf16 };
+        kernels::attend_whole(cpu, shape, &self.work.whole_spans, inputs, out);
     }
 
     fn conv1d(&mut self, op: &Op, out: &mut [f32]) -> Result<(), RunError> {
@@ -482,6 +497,20 @@ impl Running<'_> {
             });
         }
         Ok(())
+    }
+}
+
+fn attend_shape(shape: HeadShape, scale: f32, mask: Mask) -> AttendShape {
+    AttendShape {
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.head_dim,
+        scale,
+        sees: match mask {
+            Mask::Causal => Sees::Past,
+            Mask::Window(keys) => Sees::Last(keys),
+            Mask::Bidirectional => Sees::All,
+        },
     }
 }
 

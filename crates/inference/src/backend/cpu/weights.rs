@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use lattice_kernels::{Dense, DenseData, Packed, PackedShape, Rows, conv_taps};
+use lattice_kernels::{Cpu, Dense, DenseData, Packed, PackedShape, PanelFormat, Rows, conv_taps};
 
+use super::super::Compute;
 use super::super::weights::f32_values;
 use super::matrix::Matrix;
 use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Kept, LoadError, Run};
@@ -116,6 +117,25 @@ impl Weights {
         match &self.loaded[id.index()] {
             Loaded::Vector(values) => values,
             Loaded::Matrix(_) => unreachable!("only steps' matrices are kept as stored"),
+        }
+    }
+
+    /// What a matrix is rearranged to for its products, if it is: `whole` says that the plan reads texts as a whole.
+    pub(super) fn panel_format(
+        &self,
+        id: WeightId,
+        cpu: &Cpu,
+        compute: Compute,
+        whole: bool,
+    ) -> Option<PanelFormat> {
+        match (compute, self.stored(id).form) {
+            (Compute::AsStored, Kept::Dense(_)) if !whole => None,
+            (Compute::AsStored, Kept::Packed(_)) => None,
+            (Compute::AsStored, Kept::Dense(Dtype::BF16)) | (Compute::Bf16, _) => {
+                Some(PanelFormat::bf16_on(cpu))
+            }
+            (Compute::AsStored, Kept::Dense(_)) | (Compute::F32, _) => Some(PanelFormat::F32),
+            (Compute::Int8, _) => Some(PanelFormat::Int8),
         }
     }
 
