@@ -76,7 +76,7 @@ fn products<T: Element>(
     let input = match format {
         PanelFormat::F32 => PanelInput::Plain(&x),
         PanelFormat::Bf16 | PanelFormat::Int8 => {
-            rounded.round(cpu, format, &x, columns);
+            rounded.round(cpu, format.rounding(), &x, columns);
             PanelInput::Rounded(&rounded)
         }
     };
