@@ -1,3 +1,5 @@
+//! The store on the disk keeps what it is given, within its limit, and gives nothing that was damaged.
+
 use lattice_testkit::ScratchDir;
 use proptest::prelude::*;
 
