@@ -72,7 +72,12 @@ fn layer_norm_gives_mean_zero_and_variance_one() {
     for width in [1, 16, 77, 384] {
         let (x, gain, bias) = (values(4, 5 * width), values(5, width), values(6, width));
         let mut out = vec![0.0; x.len()];
-        layer_norm(&fast(1), &x, &gain, &bias, 1e-2, &mut out);
+        let norm = LayerNorm {
+            gain: &gain,
+            bias: &bias,
+            eps: 1e-2,
+        };
+        layer_norm(&fast(1), &x, norm, &mut out);
         let mut expected = Vec::new();
         for x in x.chunks_exact(width) {
             let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
