@@ -254,22 +254,22 @@ fn odd_homes_and_paths_work() {
 #[test]
 fn what_cannot_be_run_is_pulled_and_said() {
     let files: [(&str, &[u8]); 4] = [
-        ("config.json", b"{\"model_type\": \"bert\"}"),
+        ("config.json", b"{\"model_type\": \"t5\"}"),
         ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}      "),
         ("modules.json", b"[]"),
         ("1_Pooling/config.json", b"{}"),
     ];
-    let home = Home::new(vec![FakeModel::new("org/bert", &files)]);
-    let output = home.run(&["pull", "org/bert"]);
+    let home = Home::new(vec![FakeModel::new("org/t5", &files)]);
+    let output = home.run(&["pull", "org/t5"]);
     assert!(output.status.success(), "{}", words(&output));
     assert!(
         words(&output).contains("this version may not run it: config.json: "),
         "{}",
         words(&output)
     );
-    assert!(home.root().join("org/bert/1_Pooling/config.json").is_file());
-    assert!(home.says(&["ls"]).contains("(bert)"));
-    let checked = home.says(&["verify", "org/bert"]);
+    assert!(home.root().join("org/t5/1_Pooling/config.json").is_file());
+    assert!(home.says(&["ls"]).contains("(t5)"));
+    let checked = home.says(&["verify", "org/t5"]);
     assert!(
         checked.contains("shapes not looked at: config.json: "),
         "{checked}"
