@@ -15,7 +15,7 @@ use crate::lanes::{Body, Lanes};
 use crate::linear::{LINE_BYTES, prefetch};
 
 /// Bytes ahead of those in use that are asked for.
-pub(super) const AHEAD: usize = 8192;
+pub(super) const AHEAD: usize = 16 * 1024;
 
 /// What is added up of the vector and each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
