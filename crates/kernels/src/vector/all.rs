@@ -158,7 +158,8 @@ fn by_rows<T: Element>(
     out: &mut [f32],
 ) {
     let (isa, columns) = (VectorIsa::of(cpu), a.columns());
-    let block = (BLOCK_BYTES / (columns * size_of::<T>()).max(1)).max(1);
+    let block = BLOCK_BYTES / (columns * size_of::<T>()).max(1);
+    let block = block.next_multiple_of(4).max(4);
     let blocks = b.rows().div_ceil(block);
     let out = Parts::new(out);
     cpu.run(blocks * a.rows().div_ceil(BLOCK_ROWS), &|task| {

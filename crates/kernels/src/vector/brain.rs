@@ -125,9 +125,11 @@ pub(super) mod vdpbf16 {
     use std::arch::x86_64::*;
 
     use super::super::float::{Products, SUMS, merge, sum_products};
+    use super::super::rows::AHEAD;
     use super::STEP;
     use crate::lanes::Lanes as _;
     use crate::lanes::avx512::Avx512;
+    use crate::linear::prefetch;
 
     /// What a walk adds up.
     trait Sums {
@@ -204,6 +206,46 @@ pub(super) mod vdpbf16 {
             walk(a, b, n, &mut sums);
             let Products { ab, aa, bb } = sums.0;
             sum_products(one(ab), one(aa), one(bb))
+        }
+    }
+
+    /// The dot products of `a` and four rows, one behind the other. Asks for what lies ahead of them.
+    ///
+    /// # Safety
+    /// Inside a function that has AVX512-BF16 and BMI2 on; `n` readable elements at `a`, four times as
+    /// many at `rows`.
+    #[inline(always)]
+    pub(crate) unsafe fn four_dots(a: *const u16, rows: *const u16, n: usize) -> [f32; 4] {
+        // SAFETY: the caller's promise; the mask reads what is left of a row.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); SUMS]; 4];
+            let mut i = 0;
+            while i + SUMS * STEP <= n {
+                for s in 0..SUMS {
+                    let at = i + s * STEP;
+                    let x = load(a.add(at));
+                    for r in 0..4 {
+                        let line = rows.wrapping_add(4 * at + r * STEP).cast::<u8>();
+                        prefetch(line.wrapping_add(AHEAD));
+                        sums[r][s] = _mm512_dpbf16_ps(sums[r][s], x, load(rows.add(r * n + at)));
+                    }
+                }
+                i += SUMS * STEP;
+            }
+            if i < n {
+                for s in 0..SUMS {
+                    let at = i + s * STEP;
+                    let mask = _bzhi_u32(u32::MAX, n.saturating_sub(at).min(STEP) as u32);
+                    let x = bf16(_mm512_maskz_loadu_epi16(mask, a.wrapping_add(at).cast()));
+                    for r in 0..4 {
+                        let row = rows.wrapping_add(r * n + at).cast();
+                        let y = bf16(_mm512_maskz_loadu_epi16(mask, row));
+                        sums[r][s] = _mm512_dpbf16_ps(sums[r][s], x, y);
+                    }
+                }
+            }
+            let [a, b, c, d] = sums;
+            Avx512::sum4([one(a), one(b), one(c), one(d)])
         }
     }
 

@@ -11,8 +11,10 @@
 
 use std::marker::PhantomData;
 
+use super::rows::AHEAD;
 use crate::dense::Format;
 use crate::lanes::{LANES, Lanes, PairBody};
+use crate::linear::{LINE_BYTES, prefetch};
 
 /// Independent sums: so many multiply-adds are under way at once.
 pub(super) const SUMS: usize = 4;
@@ -78,6 +80,11 @@ impl<L: Lanes, M> MeasureSums<L, M> {
     pub(super) fn total(self) -> f32 {
         merge(self.0).sum()
     }
+
+    #[inline(always)]
+    pub(super) fn merged(self) -> L {
+        merge(self.0)
+    }
 }
 
 /// The sums of all three dot products: twelve, for types that have so many registers.
@@ -111,7 +118,14 @@ impl<L: Lanes> ProductSums<L> {
 }
 
 /// The sums of the dot product and of b by itself.
-struct DotSquareSums<L>([L; SUMS], [L; SUMS]);
+pub(super) struct DotSquareSums<L>([L; SUMS], [L; SUMS]);
+
+impl<L: Lanes> DotSquareSums<L> {
+    #[inline(always)]
+    pub(super) fn merged(self) -> (L, L) {
+        (merge(self.0), merge(self.1))
+    }
+}
 
 impl<L: Lanes> Sums<L> for DotSquareSums<L> {
     #[inline(always)]
@@ -170,6 +184,50 @@ unsafe fn walk<L: Lanes, A: Format, B: Format>(
             sums.step(s, unsafe { A::load_up_to(a, left) }, unsafe {
                 B::load_up_to(b, left)
             });
+        }
+    }
+}
+
+/// As [`walk`] for R rows, one behind the other, side by side. Asks for what lies ahead of them, line
+/// after line as it lies in memory.
+///
+/// # Safety
+/// `n` readable elements at `a`, R times as many at `rows`.
+#[inline(always)]
+pub(super) unsafe fn walk_rows<L: Lanes, A: Format, B: Format, const R: usize>(
+    a: *const A::Bits,
+    rows: *const B::Bits,
+    n: usize,
+    sums: &mut [impl Sums<L>; R],
+) {
+    let mut i = 0;
+    while i + SUMS * LANES <= n {
+        for s in 0..SUMS {
+            let at = i + s * LANES;
+            // SAFETY: at + 16 <= n.
+            let x: L = unsafe { A::load(a.add(at)) };
+            for r in 0..R {
+                if (r * LANES * size_of::<B::Bits>()).is_multiple_of(LINE_BYTES) {
+                    let line = rows.wrapping_add(at * R + r * LANES).cast::<u8>();
+                    prefetch(line.wrapping_add(AHEAD));
+                }
+                // SAFETY: as above, in row r.
+                sums[r].step(s, x, unsafe { B::load(rows.add(r * n + at)) });
+            }
+        }
+        i += SUMS * LANES;
+    }
+    if i < n {
+        for s in 0..SUMS {
+            let at = i + s * LANES;
+            let left = n.saturating_sub(at);
+            // SAFETY: `left` elements remain.
+            let x: L = unsafe { A::load_up_to(a.wrapping_add(at), left) };
+            for r in 0..R {
+                let row = rows.wrapping_add(r * n + at);
+                // SAFETY: as above, in row r.
+                sums[r].step(s, x, unsafe { B::load_up_to(row, left) });
+            }
         }
     }
 }

@@ -8,14 +8,14 @@
 
 use std::marker::PhantomData;
 
-use super::float::{self, Absolute, Dot, Measure, Squared};
+use super::float::{self, Absolute, Dot, DotSquareSums, Measure, MeasureSums, Squared, Sums};
 use super::{VectorIsa, brain, bytes};
 use crate::dense::Format;
 use crate::lanes::{Body, Lanes};
 use crate::linear::{LINE_BYTES, prefetch};
 
-/// Bytes ahead of a row that are asked for.
-const AHEAD: usize = 4096;
+/// Bytes ahead of those in use that are asked for.
+pub(super) const AHEAD: usize = 16 * 1024;
 
 /// What is added up of the vector and each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,34 +57,55 @@ impl<'a, T, R> RowTask<'a, T, R> {
     }
 }
 
+/// Rows that are added up side by side: one alone leaves the memory waiting.
+const SIDE_BY_SIDE: usize = 4;
+
 /// The sums of a vector and one row: first the one asked for, then that of the row by itself or 0.
-trait RowSums<T, R> {
+trait RowSums<T, R: Copy + Default> {
     /// # Safety
     /// `n` readable elements at `row`; inside a function that has the features on.
     unsafe fn row(&self, row: *const T, n: usize) -> (R, R);
+
+    /// The sums of four rows, one behind the other.
+    ///
+    /// # Safety
+    /// `4 n` readable elements at `rows`; inside a function that has the features on.
+    #[inline(always)]
+    unsafe fn four(&self, rows: *const T, n: usize) -> [(R, R); SIDE_BY_SIDE]
+    where
+        Self: Sized,
+    {
+        // SAFETY: the caller's promise.
+        unsafe { one_by_one(self, rows, n) }
+    }
 }
 
-impl<T, R> RowTask<'_, T, R> {
+impl<T, R: Copy + Default> RowTask<'_, T, R> {
     /// Adds up row after row, asking for those ahead.
     ///
     /// # Safety
     /// Inside a function that has the features of `sums` on.
     #[inline(always)]
     unsafe fn each(self, sums: &impl RowSums<T, R>) {
-        let bytes = self.columns * size_of::<T>();
-        let rows = self.rows.chunks_exact(self.columns);
-        let mut squares = self.squares.iter_mut();
-        for (row, sum) in rows.zip(self.sums) {
-            let ahead = row.as_ptr().cast::<u8>().wrapping_add(AHEAD);
-            for line in (0..bytes).step_by(LINE_BYTES) {
-                prefetch(ahead.wrapping_add(line));
-            }
-            // SAFETY: a row has all columns; the caller's promise.
-            let (first, square) = unsafe { sums.row(row.as_ptr(), self.columns) };
-            *sum = first;
-            if let Some(into) = squares.next() {
+        let n = self.columns;
+        let rows = self.sums.len().min(self.rows.len() / n);
+        let mut put = |r: usize, (sum, square): (R, R)| {
+            self.sums[r] = sum;
+            if let Some(into) = self.squares.get_mut(r) {
                 *into = square;
             }
+        };
+        let full = rows / SIDE_BY_SIDE * SIDE_BY_SIDE;
+        for r in (0..full).step_by(SIDE_BY_SIDE) {
+            // SAFETY: four rows from r on; the caller's promise.
+            let four = unsafe { sums.four(self.rows.as_ptr().add(r * n), n) };
+            for (m, sums) in four.into_iter().enumerate() {
+                put(r + m, sums);
+            }
+        }
+        for r in full..rows {
+            // SAFETY: as above, one row.
+            put(r, unsafe { sums.row(self.rows.as_ptr().add(r * n), n) });
         }
     }
 }
@@ -108,6 +129,27 @@ impl<L: Lanes, M: Measure, A: Format, F: Format> RowSums<F::Bits, f32>
             0.0,
         )
     }
+
+    #[inline(always)]
+    unsafe fn four(&self, rows: *const F::Bits, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
+        let q = self.0.as_ptr();
+        if !L::WIDE {
+            // Sixteen sums do not fit the registers.
+            // SAFETY: the caller's promise.
+            return unsafe { one_by_one(self, rows, n) };
+        }
+        let mut sums = four_sums::<MeasureSums<L, M>, L>();
+        // SAFETY: the caller's promise.
+        unsafe { float::walk_rows::<L, A, F, SIDE_BY_SIDE>(q, rows, n, &mut sums) };
+        let [a, b, c, d] = sums;
+        let [a, b, c, d] = L::sum4([a.merged(), b.merged(), c.merged(), d.merged()]);
+        [(a, 0.0), (b, 0.0), (c, 0.0), (d, 0.0)]
+    }
+}
+
+#[inline(always)]
+fn four_sums<S: Sums<L>, L: Lanes>() -> [S; SIDE_BY_SIDE] {
+    [S::zero(), S::zero(), S::zero(), S::zero()]
 }
 
 struct Squares<'a, L, A: Format, F>(&'a [A::Bits], PhantomData<(L, F)>);
@@ -118,6 +160,48 @@ impl<L: Lanes, A: Format, F: Format> RowSums<F::Bits, f32> for Squares<'_, L, A,
         // SAFETY: as above.
         unsafe { float::dot_and_square::<L, A, F>(self.0.as_ptr(), row, n) }
     }
+
+    #[inline(always)]
+    unsafe fn four(&self, rows: *const F::Bits, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
+        let q = self.0.as_ptr();
+        if !L::WIDE {
+            // SAFETY: the caller's promise.
+            return unsafe { one_by_one(self, rows, n) };
+        }
+        let mut all = [(0.0, 0.0); SIDE_BY_SIDE];
+        for r in [0, 2] {
+            let mut sums = [DotSquareSums::<L>::zero(), DotSquareSums::<L>::zero()];
+            // SAFETY: the caller's promise.
+            unsafe { float::walk_rows::<L, A, F, 2>(q, rows.add(r * n), n, &mut sums) };
+            let [first, second] = sums;
+            let ((a, b), (c, d)) = (first.merged(), second.merged());
+            let [a, b, c, d] = L::sum4([a, b, c, d]);
+            (all[r], all[r + 1]) = ((a, b), (c, d));
+        }
+        all
+    }
+}
+
+/// Four rows in turn, asking for those ahead.
+///
+/// # Safety
+/// As [`RowSums::four`].
+#[inline(always)]
+unsafe fn one_by_one<T, R: Copy + Default>(
+    sums: &impl RowSums<T, R>,
+    rows: *const T,
+    n: usize,
+) -> [(R, R); SIDE_BY_SIDE] {
+    let ahead = rows.cast::<u8>().wrapping_add(AHEAD);
+    for line in (0..SIDE_BY_SIDE * n * size_of::<T>()).step_by(LINE_BYTES) {
+        prefetch(ahead.wrapping_add(line));
+    }
+    let mut all = [(R::default(), R::default()); SIDE_BY_SIDE];
+    for (r, into) in all.iter_mut().enumerate() {
+        // SAFETY: row r of the four.
+        *into = unsafe { sums.row(rows.add(r * n), n) };
+    }
+    all
 }
 
 impl<A: Format, F: Format> Body for FloatRows<'_, A, F> {
@@ -216,6 +300,13 @@ impl RowSums<u16, f32> for Pairs<'_> {
             0.0,
         )
     }
+
+    #[inline(always)]
+    unsafe fn four(&self, rows: *const u16, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
+        // SAFETY: as above, four rows.
+        let [a, b, c, d] = unsafe { brain::vdpbf16::four_dots(self.0.as_ptr(), rows, n) };
+        [(a, 0.0), (b, 0.0), (c, 0.0), (d, 0.0)]
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -286,6 +377,14 @@ impl<V: bytes::Bytes, M: bytes::Measure> RowSums<i8, i32> for ByteMeasured<'_, V
             0,
         )
     }
+
+    #[inline(always)]
+    unsafe fn four(&self, rows: *const i8, n: usize) -> [(i32, i32); SIDE_BY_SIDE] {
+        // SAFETY: as above, four rows.
+        let sums = unsafe { bytes::walk_four::<V, M::Sums<V>>(rows, self.0.as_ptr(), n) };
+        let [a, b, c, d] = sums;
+        [(a, 0), (b, 0), (c, 0), (d, 0)]
+    }
 }
 
 struct ByteSquares<'a, V>(&'a [i8], PhantomData<V>);
@@ -295,6 +394,12 @@ impl<V: bytes::Bytes> RowSums<i8, i32> for ByteSquares<'_, V> {
     unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
         // SAFETY: as above.
         unsafe { bytes::walk::<V, bytes::DotSquareSums<V>>(row, self.0.as_ptr(), n) }
+    }
+
+    #[inline(always)]
+    unsafe fn four(&self, rows: *const i8, n: usize) -> [(i32, i32); SIDE_BY_SIDE] {
+        // SAFETY: as above, four rows.
+        unsafe { bytes::walk_four::<V, bytes::DotSquareSums<V>>(rows, self.0.as_ptr(), n) }
     }
 }
 

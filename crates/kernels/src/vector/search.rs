@@ -16,7 +16,7 @@ use crate::Cpu;
 use crate::parts::Parts;
 
 /// Bytes of rows in a task, about.
-const TASK_BYTES: usize = 128 * 1024;
+const TASK_BYTES: usize = 512 * 1024;
 
 /// Rows of equal length.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,9 @@ impl<'a, T> Matrix<'a, T> {
 
     /// Rows of a task.
     fn step(&self) -> usize {
-        (TASK_BYTES / (self.columns * size_of::<T>()).max(1)).max(16)
+        let rows = TASK_BYTES / (self.columns * size_of::<T>()).max(1);
+        // Whole groups of those that are added up side by side.
+        rows.next_multiple_of(16).max(16)
     }
 }
 

@@ -22,7 +22,9 @@ use std::marker::PhantomData;
 use scalar::Scalar;
 
 use super::float::{Absolute, Dot, Products, Squared};
+use super::rows::AHEAD;
 use crate::IntIsa;
+use crate::linear::prefetch;
 
 /// Bytes of a vector.
 pub(super) const WIDTH: usize = 64;
@@ -356,6 +358,46 @@ pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: u
         sums.step(a, b);
     }
     sums.total()
+}
+
+/// As [`walk`] for four rows, one behind the other, side by side. Asks for what lies ahead of them.
+///
+/// # Safety
+/// `n` readable bytes at `b`, four times as many at `rows`.
+#[inline(always)]
+pub(super) unsafe fn walk_four<V: Bytes, S: Sums<V>>(
+    rows: *const i8,
+    b: *const i8,
+    n: usize,
+) -> [S::Total; 4] {
+    let [mut s0, mut s1, mut s2, mut s3] = [S::zero(), S::zero(), S::zero(), S::zero()];
+    let full = n / WIDTH * WIDTH;
+    for i in (0..full).step_by(WIDTH) {
+        let ahead = rows.wrapping_add(4 * i).cast::<u8>().wrapping_add(AHEAD);
+        for line in 0..4 {
+            prefetch(ahead.wrapping_add(line * WIDTH));
+        }
+        // SAFETY: i + 64 <= n, in each row.
+        unsafe {
+            let b = V::load(b.add(i));
+            s0.step(V::load(rows.add(i)), b);
+            s1.step(V::load(rows.add(n + i)), b);
+            s2.step(V::load(rows.add(2 * n + i)), b);
+            s3.step(V::load(rows.add(3 * n + i)), b);
+        }
+    }
+    if full < n {
+        let left = n - full;
+        // SAFETY: `left` bytes remain in each row, fewer than 64.
+        unsafe {
+            let b = V::load_partial(b.add(full), left);
+            s0.step(V::load_partial(rows.add(full), left), b);
+            s1.step(V::load_partial(rows.add(n + full), left), b);
+            s2.step(V::load_partial(rows.add(2 * n + full), left), b);
+            s3.step(V::load_partial(rows.add(3 * n + full), left), b);
+        }
+    }
+    [s0.total(), s1.total(), s2.total(), s3.total()]
 }
 
 /// The measure M of two vectors of one length, whatever that is.
