@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::bail;
 use lattice_embed::backfill::{Dtype, GenerationStatus, Identity, Numbers};
-use lattice_embed::{EmbedOptions, Embedder, Encoding, OnLong, Role, Values};
+use lattice_embed::{EmbedOptions, Embedder, Encoding, OnLong, Values};
 
 use super::args::{LoadArgs, MadeByArgs};
 use crate::embed;
@@ -62,12 +62,7 @@ impl Model {
         for note in embedder.notes() {
             writeln!(io::stderr(), "note: {note}")?;
         }
-        let role = match prompt {
-            "" => Role::Plain,
-            "query" => Role::Query,
-            "passage" => Role::Passage,
-            name => Role::Named(name.to_owned()),
-        };
+        let role = embed::args::role((!prompt.is_empty()).then_some(prompt));
         let computed = format!(
             "{} | {:?}",
             embedder.identity(&files, &options)?,

@@ -139,6 +139,16 @@ impl Long {
     }
 }
 
+/// What texts are for, by the prompt's name.
+pub(crate) fn role(prompt: Option<&str>) -> Role {
+    match prompt {
+        None => Role::Plain,
+        Some("query") => Role::Query,
+        Some("passage") => Role::Passage,
+        Some(name) => Role::Named(name.to_owned()),
+    }
+}
+
 /// How a model for many texts is loaded.
 pub(crate) fn embedder_options(
     source: &ModelArgs,
@@ -163,14 +173,8 @@ impl EmbedArgs {
     }
 
     pub(crate) fn options(&self) -> EmbedOptions {
-        let role = match self.prompt.as_deref() {
-            None => Role::Plain,
-            Some("query") => Role::Query,
-            Some("passage") => Role::Passage,
-            Some(name) => Role::Named(name.to_owned()),
-        };
         EmbedOptions {
-            role,
+            role: role(self.prompt.as_deref()),
             dims: self.dims,
             encoding: self.dtype.encoding(),
             on_long: self.on_long.rule(),

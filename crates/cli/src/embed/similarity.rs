@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::bail;
+use lattice_embed::utils::{VectorError, cosine_similarity_f64};
 use lattice_vectors::Label;
 use serde_json::json;
 
@@ -41,19 +42,20 @@ impl Similarity {
     }
 
     /// `[texts, texts]`.
-    fn cosines(&self) -> Vec<Vec<f32>> {
+    fn cosines(&self) -> Result<Vec<Vec<f32>>, VectorError> {
         let rows = || self.rows.chunks_exact(self.dims.max(1));
+        let cosine = |a: &[f32], b: &[f32]| Ok(cosine_similarity_f64(a, b)? as f32);
         let against = |a: &[f32]| rows().map(|b| cosine(a, b)).collect();
         rows().map(against).collect()
     }
 
-    pub(crate) fn print(&self, json: bool) -> io::Result<()> {
-        let cosines = self.cosines();
+    pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
+        let cosines = self.cosines()?;
         let mut out = io::stdout().lock();
         if json {
             let event = json!({"ev": "embed_similarity", "cosines": cosines});
             out.write_all(events::line(&event).as_bytes())?;
-            return out.flush();
+            return Ok(out.flush()?);
         }
         let width = self.texts.iter().map(|text| shown(text).chars().count());
         let width = width.max().unwrap_or(0);
@@ -69,26 +71,10 @@ impl Similarity {
             let row: String = row.iter().map(|cosine| format!("{cosine:>7.3}")).collect();
             writeln!(out, "{number:>4}  {:width$}{row}", shown(text))?;
         }
-        out.flush()
+        Ok(out.flush()?)
     }
 }
 
 fn shown(text: &str) -> String {
     short(text, TEXT_CHARS)
-}
-
-/// 0 where one of them is zero.
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
-    };
-    let lengths = (dot(a, a) * dot(b, b)).sqrt();
-    if lengths > 0.0 {
-        (dot(a, b) / lengths) as f32
-    } else {
-        0.0
-    }
 }
