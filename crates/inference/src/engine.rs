@@ -3,7 +3,10 @@
 //! In: a model's files, a backend and options. Out: requests for the generator, made of conversations.
 //! It does not know: terminals, HTTP, which device it runs on.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use lattice_files::FilesError;
 
 use crate::Error;
 use crate::backend::{Backend, LoadOptions};
@@ -89,6 +92,18 @@ impl Engine {
             template,
             stop_ids,
         })
+    }
+
+    /// Keeps the beginnings that requests have read in files of `folder` as well, at most `bytes_max` bytes of them, for
+    /// later processes with the same model: [`Generator::save`] writes them. Reads all weights once, to know the model
+    /// by them. False where the backend exports nothing.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read; a weight file changed.
+    pub fn keep_in(&mut self, folder: &Path, bytes_max: u64) -> Result<bool, Error> {
+        let model = self.model.fingerprint()?;
+        let kept = self.generator.keep_in(folder, &model, bytes_max);
+        Ok(kept.map_err(FilesError::io(folder, "use"))?)
     }
 
     /// Ids that end a text: those of generation_config.json and config.json, and the tokenizer's end token.

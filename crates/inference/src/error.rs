@@ -34,6 +34,9 @@ pub enum Error {
     /// In a measurement.
     #[error(transparent)]
     Quality(#[from] crate::quality::QualityError),
+    /// With files that the engine keeps.
+    #[error(transparent)]
+    Files(#[from] lattice_files::FilesError),
     /// While packing a model.
     #[error(transparent)]
     Quantize(#[from] crate::quantize::QuantizeError),

@@ -1,6 +1,9 @@
 //! A model directory understood: configuration, plan and checkpoint that belong together.
 
+use std::hash::Hasher as _;
 use std::sync::Arc;
+
+use twox_hash::XxHash3_64;
 
 use crate::Error;
 use crate::backend::{self, KvFormat, LoadOptions, stored_bytes};
@@ -54,6 +57,21 @@ pub struct Model {
 }
 
 impl Model {
+    /// Names the model by all it computes with: steps and weights, XXH3-64 in hex. Reads every weight.
+    ///
+    /// # Errors
+    /// A weight file changed since it was opened.
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        let mut hash = XxHash3_64::new();
+        hash.write(format!("{:?}", self.plan.steps).as_bytes());
+        for tensor in self.checkpoint.tensors() {
+            hash.write(format!("{} {:?} {:?}", tensor.name, tensor.form, tensor.shape).as_bytes());
+            hash.write(tensor.bytes);
+        }
+        self.checkpoint.unchanged()?;
+        Ok(format!("{:016x}", hash.finish()))
+    }
+
     /// Opens a model's files: reads config.json, plans, maps the weights and checks each tensor's shape.
     ///
     /// # Errors

@@ -4,14 +4,16 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lattice_inference::Model;
 use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::backend::{Backend as _, KvFormat, LoadOptions};
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 use lattice_inference::generate::{Answer, Event, Generator, Part, Request, StopReason, Thinking};
 use lattice_inference::sample::{NgramDraft, SamplerOptions};
-use lattice_inference::tokenizer::{HfTokenizer, Prompt, Tokenizer};
-use lattice_testkit::lattice_tiny;
+use lattice_inference::tokenizer::{
+    ChatMessage, ChatOptions, HfTokenizer, Prompt, Role, Tokenizer,
+};
+use lattice_inference::{Engine, EngineOptions, Model};
+use lattice_testkit::{ScratchDir, lattice_tiny};
 
 const STOPS: [&str; 2] = ["<|im_end|>", "<|endoftext|>"];
 
@@ -246,4 +248,66 @@ fn a_thinking_budget_holds() {
     assert_eq!(parts[at], Part::Mark);
     assert!(parts[..at].iter().all(|&part| part == Part::Thinking));
     assert!(parts[at + 1..].iter().all(|&part| part == Part::Answer));
+}
+
+/// An engine whose kept beginnings lie in `folder` as well.
+fn engine_in(folder: &std::path::Path) -> Engine {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models/lattice-tiny");
+    let files = ModelFiles::open(&dir).expect("the bundled model is whole");
+    let mut engine = Engine::open(&files, &Cpu, &EngineOptions::default()).expect("it loads");
+    let kept = engine.keep_in(folder, 1 << 30);
+    assert!(kept.expect("the folder can be used"));
+    engine
+}
+
+/// A conversation of eight messages, one of them changed.
+fn converse(engine: &mut Engine, changed: usize) -> Answer {
+    let message = |at: usize| {
+        let role = if at.is_multiple_of(2) {
+            Role::User
+        } else {
+            Role::Assistant
+        };
+        let animal = if at == changed { "owl" } else { "fox" };
+        ChatMessage::new(
+            role,
+            format!("Message {at} is about the {animal} and its hole. ").repeat(8),
+        )
+    };
+    let messages: Vec<ChatMessage> = (0..7).map(message).collect();
+    let chat = engine.chat(&messages, &ChatOptions::default());
+    let request = Request {
+        sampler: SamplerOptions::greedy(),
+        max_tokens: Some(8),
+        ..chat.expect("a conversation").request
+    };
+    answer(&mut engine.generator, request)
+}
+
+#[test]
+fn a_changed_history_is_read_from_the_message_that_changed_after_a_restart_as_well() {
+    let (folder, cold) = (ScratchDir::new().unwrap(), ScratchDir::new().unwrap());
+    let mut engine = engine_in(folder.path());
+    let whole = converse(&mut engine, usize::MAX);
+    assert_eq!(whole.usage.cached_tokens, 0);
+    let per_message = whole.usage.prompt_tokens / 7;
+    for changed in 0..7 {
+        let warm = converse(&mut engine, changed);
+        assert_eq!(warm.ids, converse(&mut engine_in(cold.path()), changed).ids);
+        let cached = warm.usage.cached_tokens;
+        let most = (changed + 1) * per_message;
+        assert!(
+            (changed * per_message * 9 / 10..most).contains(&cached),
+            "{changed}: {cached}"
+        );
+    }
+    assert!(engine.generator.save().unwrap() > 0);
+    let mut again = engine_in(folder.path());
+    let warm = converse(&mut again, usize::MAX);
+    assert_eq!(warm.ids, whole.ids);
+    assert!(
+        warm.usage.cached_tokens > 6 * per_message,
+        "{:?}",
+        warm.usage
+    );
 }

@@ -177,6 +177,21 @@ pub trait Runner: Send {
     ) -> Result<SequenceId, RunError>;
     /// Lets go of what is kept; sequences opened from it stay. What is not kept is let go already.
     fn release(&mut self, prefix: PrefixId);
+    /// How it keeps sequences: what [`Self::export`] gives is for runners of the same plan and weights that say the same.
+    /// `None` where nothing is exported.
+    fn memory_form(&self) -> Option<String> {
+        None
+    }
+    /// The keys and values of what is kept, as bytes.
+    fn export(&self, prefix: PrefixId) -> Result<Vec<u8>, RunError> {
+        Err(RunError::UnknownPrefix(prefix.0))
+    }
+    /// Keeps the keys and values of `tokens` tokens that a runner of the same form has exported. The caller promises that
+    /// the bytes are what was exported.
+    fn import(&mut self, tokens: usize, bytes: &[u8]) -> Result<PrefixId, RunError> {
+        let _ = bytes;
+        Err(RunError::BadImport { tokens })
+    }
     /// Opens a second sequence with the same past; neither sees what the other does afterwards.
     fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
         let tokens = self.tokens(sequence)?;
@@ -216,6 +231,12 @@ pub enum RunError {
     /// The sequence is not open.
     #[error("sequence {0} is not open")]
     UnknownSequence(u64),
+    /// Bytes that are not the keys and values of so many tokens.
+    #[error("these are not the keys and values of {tokens} tokens")]
+    BadImport {
+        /// Tokens they were to be of.
+        tokens: usize,
+    },
     /// Nothing is kept under this id.
     #[error("prefix {0} is not kept")]
     UnknownPrefix(u64),

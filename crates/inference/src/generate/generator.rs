@@ -3,8 +3,12 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
+use twox_hash::XxHash3_64;
+
+use super::disk::PrefixFiles;
 use super::job::{Job, Shared};
 use super::prefix::PrefixCache;
 use super::running::Running;
@@ -228,6 +232,31 @@ impl Generator {
     #[must_use]
     pub fn cache(&self) -> CacheUse {
         self.prefixes.figures(&self.running)
+    }
+
+    /// Keeps beginnings in files of `folder` as well, at most `bytes_max` bytes of them: those that [`Self::save`] wrote,
+    /// for a generator of the same `model`, count as kept. `model` names weights and plan, and must differ where they do.
+    /// False where the runner exports nothing.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn keep_in(&mut self, folder: &Path, model: &str, bytes_max: u64) -> std::io::Result<bool> {
+        let Some(form) = self.runner.memory_form() else {
+            return Ok(false);
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let key = XxHash3_64::oneshot(format!("{version}\n{model}\n{form}").as_bytes());
+        self.prefixes
+            .use_files(PrefixFiles::open(folder, key, bytes_max)?);
+        Ok(true)
+    }
+
+    /// Writes what is kept into the folder of [`Self::keep_in`]; how many beginnings, 0 without one.
+    ///
+    /// # Errors
+    /// What the system says; the rest is not written.
+    pub fn save(&mut self) -> std::io::Result<usize> {
+        self.prefixes.save(&*self.runner)
     }
 
     /// Lets go of all beginnings that no request holds.

@@ -11,6 +11,7 @@
 //! prefix, nor drafts can change it.
 
 mod admit;
+mod disk;
 mod event;
 mod generator;
 mod job;

@@ -7,9 +7,12 @@
 use std::sync::Arc;
 
 use super::CacheUse;
+use super::disk::{PrefixFiles, Stored};
 use super::running::Running;
 use crate::backend::{PrefixId, RunError, Runner, SequenceId, Snapshot};
 
+/// Tokens that are worth reading a file.
+const WORTH_FETCHING: usize = 64;
 /// States that an entry may keep before others give way.
 const FEW: usize = 4;
 
@@ -51,6 +54,7 @@ pub(super) struct PrefixCache {
     clock: u64,
     prefixes_max: usize,
     snapshot_bytes_max: usize,
+    files: Option<PrefixFiles>,
 }
 
 impl PrefixCache {
@@ -60,6 +64,56 @@ impl PrefixCache {
             clock: 0,
             prefixes_max,
             snapshot_bytes_max,
+            files: None,
+        }
+    }
+
+    /// What earlier processes kept counts as kept from now on.
+    pub(super) fn use_files(&mut self, files: PrefixFiles) {
+        self.files = Some(files);
+    }
+
+    /// Writes what is kept, the last used at last, as far as there is room for files. How many were written.
+    ///
+    /// # Errors
+    /// What the system says; the rest is not written.
+    pub(super) fn save(&mut self, runner: &dyn Runner) -> std::io::Result<usize> {
+        let Some(files) = &mut self.files else {
+            return Ok(0);
+        };
+        self.kept.sort_unstable_by_key(|kept| kept.used);
+        let mut written = 0;
+        for kept in &self.kept {
+            let Ok(memory) = runner.export(kept.prefix) else {
+                continue;
+            };
+            files.write(&Stored {
+                ids: kept.ids.clone(),
+                snapshots: kept.snapshots.clone(),
+                memory,
+            })?;
+            files.trim()?;
+            written += 1;
+        }
+        Ok(written)
+    }
+
+    /// Takes in the file that a request with these ids begins with, where that saves it much. A runner that refuses costs
+    /// the reuse.
+    fn fetch(&mut self, runner: &mut dyn Runner, ids: &[u32], running: &[Running]) {
+        let rewinds = runner.limits().rewinds;
+        let known = self.reach(ids, running, rewinds);
+        let Some(files) = &mut self.files else { return };
+        let Some((at, tokens)) = files.best(ids, rewinds) else {
+            return;
+        };
+        if tokens < known + WORTH_FETCHING {
+            return;
+        }
+        if let Some(stored) = files.read(at)
+            && let Ok(prefix) = runner.import(stored.ids.len(), &stored.memory)
+        {
+            self.insert(prefix, stored.ids, stored.snapshots, runner);
         }
     }
 
@@ -169,10 +223,11 @@ impl PrefixCache {
         running: &[Running],
     ) -> Result<Option<Place>, RunError> {
         let sequences_max = runner.limits().sequences_max;
-        if running.len() < sequences_max
-            && let Some(place) = self.reuse(runner, ids, running)
-        {
-            return Ok(Some(place));
+        if running.len() < sequences_max {
+            self.fetch(runner, ids, running);
+            if let Some(place) = self.reuse(runner, ids, running) {
+                return Ok(Some(place));
+            }
         }
         open(runner, running.len())
     }

@@ -3,6 +3,8 @@
 //! Layout: a page holds [`PAGE_TOKENS`] tokens of every attention step, one step after the other. The pool is one
 //! anonymous mapping that the system fills as pages are first touched, so reserving a long context costs nothing.
 
+use std::ops::Range;
+
 use lattice_kernels::{KvPlace, KvSlice, KvView, PAGE_TOKENS};
 use memmap2::{MmapMut, MmapOptions};
 
@@ -106,7 +108,23 @@ impl KvPool {
     }
 
     fn len_bytes(&self) -> usize {
-        self.users.len() * self.page_stride * self.format.element_bytes()
+        self.users.len() * self.page_bytes()
+    }
+
+    /// What the bytes of a page depend on, beside the plan and what computes.
+    pub(super) fn form(&self) -> String {
+        let kv = self.format.name();
+        format!("{kv} in pages of {PAGE_TOKENS} x {}", self.page_stride)
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.page_stride * self.format.element_bytes()
+    }
+
+    /// Where the bytes of a page lie.
+    fn page(&self, page: u32) -> Range<usize> {
+        let start = page as usize * self.page_bytes();
+        start..start + self.page_bytes()
     }
 
     /// Makes room for every span: own pages from its first position on. On an error nothing has changed but
@@ -132,10 +150,8 @@ impl KvPool {
             return Ok(());
         }
         let copy = self.take()?;
-        let bytes = self.page_stride * self.format.element_bytes();
-        let from = *page as usize * bytes;
-        self.data
-            .copy_within(from..from + bytes, copy as usize * bytes);
+        let (from, to) = (self.page(*page), self.page(copy));
+        self.data.copy_within(from, to.start);
         self.users[*page as usize] -= 1;
         *page = copy;
         Ok(())
@@ -293,6 +309,36 @@ impl Memory {
             values.copy_from_slice(&state.state);
         }
         Ok(sequence)
+    }
+
+    pub(super) fn export(&self, prefix: PrefixId) -> Result<Vec<u8>, RunError> {
+        let pages = &self.table.kept(prefix)?.memory;
+        let mut bytes = Vec::with_capacity(pages.len() * self.kv.page_bytes());
+        for page in pages {
+            bytes.extend_from_slice(&self.kv.data[self.kv.page(*page)]);
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn import(&mut self, tokens: usize, bytes: &[u8]) -> Result<PrefixId, RunError> {
+        let count = self.kv.pages_for(tokens);
+        let fits = tokens <= self.table.limits().context_tokens_max;
+        if !fits || count.checked_mul(self.kv.page_bytes()) != Some(bytes.len()) {
+            return Err(RunError::BadImport { tokens });
+        }
+        let mut pages = Vec::with_capacity(count);
+        for of_page in bytes.chunks_exact(self.kv.page_bytes().max(1)) {
+            match self.kv.take() {
+                Ok(page) => pages.push(page),
+                Err(full) => {
+                    self.kv.cut(&mut pages, 0);
+                    return Err(full);
+                }
+            }
+            let place = self.kv.page(pages[pages.len() - 1]);
+            self.kv.data[place].copy_from_slice(of_page);
+        }
+        Ok(self.table.keep(tokens, pages))
     }
 
     pub(super) fn release(&mut self, prefix: PrefixId) {

@@ -20,8 +20,8 @@ use lattice_kernels::CpuOptions;
 
 use super::profile::Clocks;
 use super::{
-    Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, PrefixId, RunError, Runner, SequenceId,
-    Snapshot, Spent,
+    Backend, Batch, Compute, KvFormat, Limits, LoadOptions, Outputs, PrefixId, RunError, Runner,
+    SequenceId, Snapshot, Spent,
 };
 use crate::Error;
 use crate::checkpoint::{Checkpoint, LoadError};
@@ -89,6 +89,7 @@ impl Backend for Cpu {
             device,
             memory,
             work,
+            compute: options.compute,
         }))
     }
 }
@@ -120,6 +121,7 @@ struct CpuRunner {
     device: Device,
     memory: Memory,
     work: Work,
+    compute: Compute,
 }
 
 impl CpuRunner {
@@ -154,6 +156,22 @@ impl Runner for CpuRunner {
 
     fn release(&mut self, prefix: PrefixId) {
         self.memory.release(prefix);
+    }
+
+    fn memory_form(&self) -> Option<String> {
+        let (cpu, kv) = (&self.device.cpu, self.memory.kv.form());
+        let (isa, bf16) = (cpu.isa(), cpu.bf16_isa());
+        let compute = self.compute.name();
+        // The bits of bf16 products depend on the instruction set.
+        Some(format!("cpu, {kv}, {compute}, {isa:?}, {bf16:?}"))
+    }
+
+    fn export(&self, prefix: PrefixId) -> Result<Vec<u8>, RunError> {
+        self.memory.export(prefix)
+    }
+
+    fn import(&mut self, tokens: usize, bytes: &[u8]) -> Result<PrefixId, RunError> {
+        self.memory.import(tokens, bytes)
     }
 
     fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError> {

@@ -1,5 +1,7 @@
 //! Cache hit = cold.
 
+use std::path::Path;
+
 use super::*;
 
 /// `ids` with the one at `at` changed.
@@ -256,6 +258,80 @@ fn nothing_is_reused_where_nothing_may_be_kept() {
             (0, CacheUse::default())
         );
     }
+}
+
+fn kept_in(model: &Model, folder: &Path, name: &str, bytes_max: u64) -> Generator {
+    let mut generator = generator(model.clone());
+    assert!(generator.keep_in(folder, name, bytes_max).unwrap());
+    generator
+}
+
+#[test]
+fn what_was_kept_survives_a_restart() {
+    for rewinds in [true, false] {
+        let folder = lattice_testkit::ScratchDir::new().unwrap();
+        let model = Model::new(rewinds);
+        let mut before = kept_in(&model, folder.path(), "a", 1 << 20);
+        let first = run(&mut before, vec![greedy(prompt(1, 90), 8)]).remove(0);
+        run(&mut before, vec![greedy(prompt(2, 100), 8)]);
+        assert_eq!(before.save().unwrap(), 2);
+        let mut after = kept_in(&model, folder.path(), "a", 1 << 20);
+        let ids = [prompt(1, 90), first.ids, vec![1, 2]].concat();
+        let warm = run(&mut after, vec![greedy(ids.clone(), 8)]).remove(0);
+        assert_eq!(warm.cached, 90 + first.usage.generated_tokens - 1);
+        assert_eq!(warm.output(), alone(&model, greedy(ids, 8)).output());
+        // It continues one that is there; the other was not asked for, and stays.
+        assert_eq!(after.save().unwrap(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        let mut other = kept_in(&model, folder.path(), "b", 1 << 20);
+        assert_eq!(run(&mut other, vec![greedy(prompt(1, 90), 8)])[0].cached, 0);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_whole_is_as_if_it_were_not_there() {
+    let model = Model::new(false);
+    let folder = lattice_testkit::ScratchDir::new().unwrap();
+    let mut before = kept_in(&model, folder.path(), "a", 1 << 20);
+    run(&mut before, vec![greedy(prompt(1, 70), 4)]);
+    before.save().unwrap();
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
+    let path = file.unwrap().path();
+    let whole = std::fs::read(&path).unwrap();
+    let cold = alone(&model, greedy(prompt(1, 72), 4));
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        for bytes in [&flipped[..], &whole[..at]] {
+            std::fs::write(&path, bytes).unwrap();
+            let mut after = kept_in(&model, folder.path(), "a", 1 << 20);
+            let outcome = run(&mut after, vec![greedy(prompt(1, 72), 4)]).remove(0);
+            assert_eq!(
+                (outcome.cached, outcome.output()),
+                (0, cold.output()),
+                "byte {at}"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_take_no_more_than_they_may() {
+    let folder = lattice_testkit::ScratchDir::new().unwrap();
+    let model = Model::new(true);
+    let mut generator = kept_in(&model, folder.path(), "a", 3000);
+    for n in 0..12 {
+        run(&mut generator, vec![greedy(prompt(n, 80), 4)]);
+    }
+    generator.save().unwrap();
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let bytes: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!((1500..=3000).contains(&bytes), "{bytes}");
+    let mut after = kept_in(&model, folder.path(), "a", 3000);
+    let mut again = |n| run(&mut after, vec![greedy(prompt(n, 80), 4)])[0].cached;
+    assert_eq!((again(11), again(0)), (79, 0));
 }
 
 #[test]

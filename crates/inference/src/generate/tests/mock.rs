@@ -266,6 +266,29 @@ impl Runner for Model {
         })
     }
 
+    fn memory_form(&self) -> Option<String> {
+        Some("ids".to_owned())
+    }
+
+    fn export(&self, prefix: PrefixId) -> Result<Vec<u8>, RunError> {
+        let kept = self.kept.get(&prefix.0);
+        let ids = kept.ok_or(RunError::UnknownPrefix(prefix.0))?;
+        Ok(ids.iter().flat_map(|id| id.to_le_bytes()).collect())
+    }
+
+    fn import(&mut self, tokens: usize, bytes: &[u8]) -> Result<PrefixId, RunError> {
+        let ids: Vec<u32> = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|id| u32::from_le_bytes(*id))
+            .collect();
+        assert_eq!(ids.len(), tokens);
+        self.next += 1;
+        self.kept.insert(self.next, ids);
+        Ok(PrefixId(self.next))
+    }
+
     fn release(&mut self, prefix: PrefixId) {
         self.kept.remove(&prefix.0);
         self.seen.lock().unwrap().kept = self.kept.len();
