@@ -5,7 +5,7 @@
 //! answer to rounding are answered by exponentials.
 
 use super::Problem;
-use super::kernel::{Kernel, distance};
+use super::kernel::{Kernel, Of, distance};
 use super::options::Domain;
 use super::pass::{Sum, Terms, log_pass};
 use crate::cost::{Cost, Transposed};
@@ -53,7 +53,7 @@ impl<'a, C: Cost> Engine<'a, C> {
         let workers = self.workers;
         out.fill(Sum::UNKNOWN);
         if let Some(kernel) = self.kernel(epsilon, at)? {
-            kernel.row_sums(workers, at, target, out)?;
+            kernel.sums(workers, Of::Rows, at, target, out)?;
         }
         if out.iter().all(Sum::is_known) {
             return Ok(());
@@ -74,7 +74,7 @@ impl<'a, C: Cost> Engine<'a, C> {
         let workers = self.workers;
         out.fill(Sum::UNKNOWN);
         if let Some(kernel) = self.kernel(epsilon, at)? {
-            kernel.column_sums(workers, at, source, out)?;
+            kernel.sums(workers, Of::Columns, at, source, out)?;
         }
         if out.iter().all(Sum::is_known) {
             return Ok(());

@@ -25,6 +25,13 @@ pub(super) struct Kernel<T> {
     matrices: Option<[Vec<T>; 2]>,
 }
 
+/// Whose sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Rows,
+    Columns,
+}
+
 /// What a number type can hold of a kernel.
 struct Range {
     /// Results of the exponential below this are 0.
@@ -89,46 +96,23 @@ impl<T: Real> Kernel<T> {
         self.epsilon == epsilon && distance(&self.at, at) <= Self::REACH * epsilon
     }
 
-    /// The sums of the rows under `at`, which is near. `weights`: of the columns; `out`: `[rows]`.
-    pub(super) fn row_sums(
+    /// The sums of one side under `at`, which is near; what is not known stays as it is. `weights`: of the other side.
+    pub(super) fn sums(
         &self,
         workers: &Workers,
+        of: Of,
         at: &Potentials,
         weights: &Weights,
         out: &mut [Sum],
     ) -> Result<(), TransportError> {
-        let Some([rows, _]) = &self.matrices else {
+        let Some([rows, columns]) = &self.matrices else {
             return Ok(());
         };
-        let (own, other) = ([&at.f[..], &self.at.f], [&at.g[..], &self.at.g]);
-        self.sums(workers, rows, own, other, weights, out)
-    }
-
-    /// The sums of the columns under `at`, which is near. `weights`: of the rows; `out`: `[columns]`.
-    pub(super) fn column_sums(
-        &self,
-        workers: &Workers,
-        at: &Potentials,
-        weights: &Weights,
-        out: &mut [Sum],
-    ) -> Result<(), TransportError> {
-        let Some([_, columns]) = &self.matrices else {
-            return Ok(());
+        let (f, g) = ([&at.f[..], &self.at.f], [&at.g[..], &self.at.g]);
+        let (matrix, own, other) = match of {
+            Of::Rows => (rows, f, g),
+            Of::Columns => (columns, g, f),
         };
-        let (own, other) = ([&at.g[..], &self.at.g], [&at.f[..], &self.at.f]);
-        self.sums(workers, columns, own, other, weights, out)
-    }
-
-    /// `own` and `other`: the potentials of each side, now and in the kernel. `matrix`: `[own, other]`.
-    fn sums(
-        &self,
-        workers: &Workers,
-        matrix: &[T],
-        own: [&[f64]; 2],
-        other: [&[f64]; 2],
-        weights: &Weights,
-        out: &mut [Sum],
-    ) -> Result<(), TransportError> {
         let moved = |side: [&[f64]; 2], i: usize| (side[0][i] - side[1][i]) / self.epsilon;
         let scaled = weights.values().iter().enumerate().map(|(j, b)| {
             // Nothing times whatever the potential of an atom without mass is.
