@@ -169,6 +169,15 @@ impl Embedder {
         self.prompts.of(role, &self.name)
     }
 
+    /// What two vectors of one prompt have in common that may be compared: name, hashes of `files`, settings; not how they were
+    /// computed.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn origin(&self, files: &ModelFiles) -> Result<String, EmbedError> {
+        crate::identity::of_model(self, files)
+    }
+
     /// Everything but text, dimensions and role that a vector depends on: name, settings, hashes of `files`, how it is
     /// computed. `files` and `options` are those it was opened with.
     ///

@@ -21,6 +21,13 @@ const WITHOUT_EFFECT: [&str; 5] = [
     "lattice-pull.json",
 ];
 
+/// What must be the same for two vectors to lie in one space: name, hashes of the files, settings. Neither the program nor the
+/// arithmetic is in it.
+pub(crate) fn of_model(embedder: &Embedder, files: &ModelFiles) -> Result<String, EmbedError> {
+    let (name, hash) = (embedder.name(), hash(files)?);
+    Ok(format!("{name} | {hash:016x} | {:?}", embedder.settings()))
+}
+
 pub(crate) fn of(
     embedder: &Embedder,
     files: &ModelFiles,
@@ -32,11 +39,9 @@ pub(crate) fn of(
     let isa = load.isa.unwrap_or_else(Isa::detect);
     let bf16 = load.bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
     Ok(format!(
-        "lattice {} | {} | {:016x} | {:?} | {load:?} {bf16:?}",
+        "lattice {} | {} | {load:?} {bf16:?}",
         env!("CARGO_PKG_VERSION"),
-        embedder.name(),
-        hash(files)?,
-        embedder.settings(),
+        of_model(embedder, files)?,
     ))
 }
 

@@ -9,11 +9,13 @@ use alloc::vec::Vec;
 use crate::aligned::Aligned;
 use crate::error::check_len;
 use crate::network::Layer;
-use crate::products::Onto;
+use crate::products::{Onto, Products};
 use crate::{Error, Loss, Network, Samples};
 
 /// Rows that go forward and back together.
 const ROWS: usize = 32;
+/// Rows that are asked for before they are gathered: they lie anywhere, and no processor guesses where.
+const ROWS_AHEAD: usize = 4;
 
 /// The sum of losses and gradients over samples, and the memory that takes.
 ///
@@ -108,7 +110,7 @@ impl Gradients {
         order: impl ExactSizeIterator<Item = usize> + Clone,
     ) {
         let rows = order.len();
-        let inputs = self.tape.gather(samples, order);
+        let inputs = self.tape.gather(network.products(), samples, order);
         self.tape.forward(network, rows, inputs);
         self.loss_sum = self.tape.losses(network, self.loss, rows, self.loss_sum);
         let onto = match self.rows {
@@ -140,7 +142,7 @@ impl Gradients {
         let (mut sum, mut start) = (0.0, 0);
         while start < samples.rows() {
             let end = samples.rows().min(start + ROWS);
-            let inputs = self.tape.gather(samples, start..end);
+            let inputs = self.tape.gather(network.products(), samples, start..end);
             self.tape.forward(network, end - start, inputs);
             sum = self.tape.losses(network, self.loss, end - start, sum);
             start = end;
@@ -230,6 +232,7 @@ impl Tape {
     /// Targets, and inputs where they do not stand together: there they are read, and returned.
     fn gather<'a>(
         &mut self,
+        products: Products,
         samples: &Samples<'a>,
         order: impl ExactSizeIterator<Item = usize> + Clone,
     ) -> Option<&'a [f32]> {
@@ -241,7 +244,11 @@ impl Tape {
             return Some(samples.inputs(rows));
         }
         let places = self.inputs.chunks_exact_mut(samples.input_width());
+        let ask = |row: usize| products.ask_for(samples.inputs(row..row + 1));
+        let mut coming = order.clone();
+        coming.by_ref().take(ROWS_AHEAD).for_each(ask);
         for (row, place) in order.clone().zip(places) {
+            coming.next().into_iter().for_each(ask);
             place.copy_from_slice(samples.inputs(row..row + 1));
         }
         self.put_targets(samples, order);

@@ -77,5 +77,5 @@ pub use real::{
 };
 pub use rope::{RopeShape, RopeTable, rope};
 pub use softmax::{exp_shifted, softmax};
-pub use solo::{AdamStep, LayerShape, Onto, SgdStep, Solo};
+pub use solo::{AdamStep, LayerShape, Onto, SgdStep, Solo, ask_for};
 pub use spans::StateSpan;

@@ -16,6 +16,7 @@
 //! second cache).
 
 use crate::lanes::{Body, LANES, Lanes};
+use crate::linear::prefetch;
 use crate::{CpuError, Isa};
 
 mod steps;
@@ -26,6 +27,9 @@ pub use steps::{AdamStep, SgdStep};
 const TILE: usize = 4;
 /// Rows of a batch's tile.
 const MANY: usize = 8;
+/// Weights that are asked for before their turn, rounded up to rows: the processor alone follows a stream from the second cache
+/// at three quarters of its speed.
+const AHEAD: usize = 1024;
 /// Products of two bytes that f32 adds up exactly: 1,024 x 2^14 is 2^24.
 const EXACT_INPUTS: usize = 1024;
 
@@ -70,6 +74,11 @@ impl LayerShape {
         );
         rows
     }
+}
+
+/// Asks for memory that will be read soon. A hint: no result depends on it.
+pub fn ask_for(x: &[f32]) {
+    x.chunks(LANES).for_each(|line| prefetch(line.as_ptr()));
 }
 
 impl Solo {
@@ -250,10 +259,15 @@ impl Affine<'_> {
             bias[v] = L::get(self.bias, o + v * LANES);
         }
         let mut sums = [bias; R];
+        let ahead = AHEAD.div_ceil(outputs) * outputs;
         for i in 0..inputs {
             let mut w = [L::zero(); V];
             let row = i * outputs + o;
             for v in 0..V {
+                if V >= 4 {
+                    // Beyond the last row it is a hint about nothing.
+                    prefetch(self.weight.as_ptr().wrapping_add(row + ahead + v * LANES));
+                }
                 w[v] = vector::<L, WHOLE>(self.weight, row, left, v);
             }
             for n in 0..R {

@@ -1,5 +1,5 @@
 //! How often drift is found, over many seeds: the recipe of the table, unit vectors, the moved sets 0.25 further along their first
-//! 16 coordinates before they are scaled. Or two files.
+//! 16 coordinates before they are scaled; the p-values of each seed, unmoved and moved, then the counts. Or two files.
 //!
 //! `cargo run --release -p lattice-transport --example drift -- seeds [SEEDS] [N] [DIMENSION] [PERMUTATIONS]`
 //! `cargo run --release -p lattice-transport --example drift -- files BASE NEW DIMENSION` (f32, little-endian)
@@ -39,6 +39,7 @@ fn main() -> Result<(), Failure> {
         let moved = drift(&workers, &base, &set(3 * seed + 2, 0.25)?, &options)?;
         false_alarms += usize::from(same.is_drift());
         found += usize::from(moved.is_drift());
+        println!("seed {seed}: p {} {}", same.p_value, moved.p_value);
     }
     let seconds = start.elapsed().as_secs_f64() / (2 * seeds) as f64;
     println!(

@@ -90,7 +90,7 @@ def main():
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads)}
     for _ in range(args.rounds):
         for number in ("f32", "f64"):
-            for domain in ("log", "kernel"):
+            for domain in ("auto", "log", "kernel"):
                 lattice(args.example, number, domain, args.threads)
         for only in ("ott:f32", "ott:f64", "pot:sinkhorn", "pot:sinkhorn_log"):
             subprocess.run(["taskset", "-c", cores, sys.executable, __file__, "--example", args.example, "--only", only],

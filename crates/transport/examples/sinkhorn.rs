@@ -1,6 +1,6 @@
 //! Times Sinkhorn on points from a file, as the measurements beside other programs do.
 //!
-//! `cargo run --release -p lattice-transport --example sinkhorn -- POINTS N EPSILON [f32|f64] [log|kernel] [dense|lazy] [THREADS]
+//! `cargo run --release -p lattice-transport --example sinkhorn -- POINTS N EPSILON [f32|f64] [auto|log|kernel] [dense|lazy] [THREADS]
 //! [TOLERANCE] [RUNS]`. POINTS: two sets of N points of the plane, f64 little-endian. Prints one JSON object: the best and the
 //! median time in seconds, iterations, values.
 #![allow(clippy::print_stdout, reason = "a line for a script")]
@@ -31,9 +31,10 @@ fn main() -> Result<(), Failure> {
         .0
         .iter()
         .map(|b| f64::from_le_bytes(*b));
-    let domain = match word(4, "log").as_str() {
+    let domain = match word(4, "auto").as_str() {
         "kernel" => Domain::Kernel,
-        _ => Domain::Log,
+        "log" => Domain::Log,
+        _ => Domain::default(),
     };
     let job = Job {
         values: values.collect(),

@@ -133,6 +133,14 @@ pub enum TransportError {
     /// Two items of one set have the same name.
     #[error("the id {0:?} is there twice")]
     TwiceNamed(String),
+    /// Two sets of vectors that two models made.
+    #[error("the baseline was made by {baseline:?}, the new vectors by {new:?}")]
+    Origins {
+        /// What made the baseline.
+        baseline: String,
+        /// What made the new vectors.
+        new: String,
+    },
     /// The threads could not be started.
     #[error("threads: {0}")]
     Threads(String),

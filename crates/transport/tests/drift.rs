@@ -286,6 +286,7 @@ fn small_and_equal_sets_have_reports_too() {
 fn baselines_come_back_as_they_were_and_no_other_bytes_pass() {
     let named = EmbeddingSet::new(vec![0.25f32; 6], 3).expect("numbers");
     let named = named.with_ids(vec!["é".into(), "".into()]).expect("names");
+    let named = named.made_by("größe, \"query: \"".into());
     for set in [set(1, 20, 5, 0.0), named] {
         let bytes = bytes_from_baseline(&set).expect("it fits");
         assert_eq!(baseline_from_bytes(&bytes).expect("its own"), set);
@@ -298,8 +299,47 @@ fn baselines_come_back_as_they_were_and_no_other_bytes_pass() {
             assert!(baseline_from_bytes(&changed).is_err(), "{at}");
         }
         let mut later = bytes.clone();
-        later[8] = 2;
+        later[8] = 3;
         let error = baseline_from_bytes(&later).expect_err("another version");
-        assert_eq!(error.to_string(), "baseline: version 2, expected 1");
+        assert_eq!(error.to_string(), "baseline: version 3, expected 2");
     }
+}
+
+#[test]
+fn two_origins_are_not_compared_and_who_says_none_is() {
+    let workers = Workers::serial();
+    let by = |seed, origin: Option<&str>| match origin {
+        Some(origin) => set(seed, 20, 3, 0.0).made_by(origin.into()),
+        None => set(seed, 20, 3, 0.0),
+    };
+    let options = DriftOptions::default();
+    let a_to = |new: Option<&str>| drift(&workers, &by(1, Some("a")), &by(2, new), &options);
+    let error = a_to(Some("b")).expect_err("two models").to_string();
+    assert_eq!(
+        error,
+        "the baseline was made by \"a\", the new vectors by \"b\""
+    );
+    assert!(a_to(Some("a")).is_ok() && a_to(None).is_ok());
+    assert!(drift(&workers, &by(1, None), &by(2, Some("b")), &options).is_ok());
+}
+
+#[test]
+fn the_divergence_has_a_p_value_where_it_is_asked_for() {
+    let workers = Workers::new(2).expect("threads start");
+    let options = DriftOptions {
+        divergence_permutations: 39,
+        permutations: 39,
+        ..DriftOptions::default()
+    };
+    let base = set(1, 60, 8, 0.0);
+    let p_value = |new: &EmbeddingSet, options: &DriftOptions| {
+        let report = drift(&workers, &base, new, options).expect("it compares");
+        report.divergence_p_value
+    };
+    let moved = set(2, 60, 8, 1.0);
+    assert_eq!(p_value(&moved, &options), Some(1.0 / 40.0));
+    assert!(p_value(&set(3, 60, 8, 0.0), &options).expect("it was asked for") > 0.05);
+    // Every labelling of equal points is as far apart as the given one.
+    assert_eq!(p_value(&base, &options).expect("it was asked for"), 1.0);
+    assert_eq!(p_value(&moved, &DriftOptions::default()), None);
 }

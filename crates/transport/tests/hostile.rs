@@ -84,7 +84,7 @@ fn costs_that_are_none() {
             ..
         })
     ));
-    for domain in [Domain::Log, Domain::Kernel] {
+    for domain in [Domain::Log, Domain::default()] {
         for threads in [1, 3] {
             let workers = Workers::new(threads).expect("threads start");
             let bad = FnCost::new(
@@ -238,7 +238,7 @@ fn an_epsilon_too_small_for_the_type_is_said_or_survived() {
     let huge = DenseCost::new(1, 2, vec![f64::MAX, f64::MIN]).expect("numbers");
     let (one, two) = (Weights::uniform(1).expect("1"), half());
     let problem = Problem::new(&one, &two, &huge).expect("they fit");
-    for domain in [Domain::Log, Domain::Kernel] {
+    for domain in [Domain::Log, Domain::default()] {
         let options = SinkhornOptions {
             domain,
             ..SinkhornOptions::new(0.1)

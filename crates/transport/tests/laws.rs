@@ -131,7 +131,7 @@ proptest! {
         let mut weights = x.1.values().to_vec();
         weights.push(0.0);
         let more = (Points::new(values, 2).unwrap(), Weights::new(weights).unwrap());
-        for domain in [Domain::Log, Domain::Kernel] {
+        for domain in [Domain::Log, Domain::default()] {
             let solve = |x: &Set, y: &Set| {
                 let cost = PointCost::new(&x.0, &y.0, GROUND).unwrap();
                 let problem = Problem::new(&x.1, &y.1, &cost).unwrap();

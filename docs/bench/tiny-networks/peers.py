@@ -1,10 +1,15 @@
 """Tiny networks by ONNX Runtime and PyTorch on one thread: lines of JSON like those of `examples/rates.rs`.
 
-    python peers.py        onnxruntime 1.32.0, torch 2.15.0, onnx
+    python peers.py [DRIVER]        onnxruntime 1.32.0, torch 2.15.0, onnx
+
+DRIVER: onnxruntime.c, compiled. It calls the same library without Python.
 """
 
+import glob
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -54,6 +59,10 @@ def forward(widths, hidden, last=None):
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        if len(sys.argv) > 1:
+            [library] = glob.glob(os.path.dirname(ort.__file__) + "/capi/libonnxruntime.so*")
+            sys.stdout.flush()
+            subprocess.run([sys.argv[1], library, path, name, str(widths[0]), str(widths[-1])], check=True)
     row = x.numpy()
     latency("onnxruntime run", name, lambda: session.run(None, {"x": row}))
     bound = session.io_binding()

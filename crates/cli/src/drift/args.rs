@@ -26,6 +26,9 @@ pub(crate) struct DriftArgs {
     /// Both files hold texts; embed them with this model first
     #[arg(long, short, value_name = "PATH|NAME")]
     pub(crate) model: Option<String>,
+    /// Compare with a frozen baseline that another model, or another prompt, has made
+    #[arg(long)]
+    pub(crate) any_model: bool,
     /// How texts stand in the files [default: by their ending]
     #[arg(long, value_enum, value_name = "FORM", requires = "model")]
     pub(crate) input: Option<Input>,
@@ -62,6 +65,9 @@ pub(crate) struct DriftArgs {
     /// Permutations of the test; p-values are at least 1 / (N + 1)
     #[arg(long, default_value_t = 999, value_name = "N", value_parser = within::<1, 1_000_000>)]
     pub(crate) permutations: usize,
+    /// Permutations for a p-value of the divergence too, three transport problems each; the verdict does not look at it
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = within::<0, 1_000_000>)]
+    pub(crate) divergence_permutations: usize,
     /// Vectors of each set that divergence and test look at, drawn by seed where there are more
     #[arg(long, default_value_t = 2000, value_name = "N", value_parser = within::<2, 50_000>)]
     pub(crate) sample: usize,
@@ -136,6 +142,7 @@ impl DriftArgs {
             },
             epsilon_share: self.epsilon,
             permutations: self.permutations,
+            divergence_permutations: self.divergence_permutations,
             sample_max: self.sample,
             listed: self.list,
             seed: self.seed,

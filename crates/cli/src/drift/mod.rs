@@ -10,14 +10,14 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use lattice_transport::{
     DriftMonitor, DriftWindow, EmbeddingSet, Windows, Workers, bytes_from_baseline, drift,
     svg_from_report, svg_from_windows, text_from_report, text_from_windows,
 };
 
 pub(crate) use args::DriftArgs;
-use sets::Rows;
+use sets::{Model, Rows};
 
 use crate::visible::visible;
 
@@ -46,19 +46,42 @@ fn note(words: &str) -> io::Result<()> {
 /// Whether there is drift.
 fn compare(args: &DriftArgs) -> anyhow::Result<bool> {
     let workers = Workers::with_isa(args.on.threads, args.on.isa)?;
-    let mut embedder = sets::embedder(args)?;
-    let baseline = sets::baseline(args, embedder.as_mut())?;
+    let mut model = Model::open(args)?;
+    let baseline = sets::baseline(args, model.as_mut())?;
     if let Some(path) = &args.save_baseline {
         freeze(&baseline, path, args.force)?;
     }
     let Some(path) = &args.new else {
         return Ok(false);
     };
-    let rows = Rows::open(args, path, embedder.as_mut())?;
+    check_origin(args, &baseline, model.as_ref())?;
+    let rows = Rows::open(args, path, model.as_mut())?;
     match args.windows() {
         Some(windows) => stream(args, &workers, &baseline, rows, windows),
         None => whole(args, &workers, &baseline, rows),
     }
+}
+
+/// Vectors of two models lie in two spaces: whatever was measured between them would look like drift.
+fn check_origin(
+    args: &DriftArgs,
+    baseline: &EmbeddingSet,
+    model: Option<&Model>,
+) -> anyhow::Result<()> {
+    if args.any_model {
+        return Ok(());
+    }
+    let checked = baseline.check_origin(model.map(|model| &model.origin[..]));
+    checked.map_err(|error| anyhow!("{error}; --any-model compares them all the same"))?;
+    match (baseline.origin(), model) {
+        (Some(origin), None) => note(&format!(
+            "the baseline was made by {}; nothing says what made the new vectors",
+            visible(origin)
+        ))?,
+        (None, Some(_)) => note("nothing says what made the vectors of the baseline")?,
+        _ => {}
+    }
+    Ok(())
 }
 
 fn whole(

@@ -23,24 +23,35 @@ const PIECE_TEXTS: usize = 4096;
 /// How a frozen baseline begins.
 const FROZEN: &[u8] = b"LATDRIFT";
 
-/// The model that texts go through, if they are texts.
-pub(super) fn embedder(args: &DriftArgs) -> anyhow::Result<Option<Embedder>> {
-    let Some(model) = args.model.as_deref() else {
-        return Ok(None);
-    };
-    let files = resolve(&args.source, Some(model), model)?;
-    let options = embedder_options(&args.source, &args.on, args.batch_tokens);
-    let embedder = Embedder::open(&files, args.on.device.backend(), &options)?;
-    for note in embedder.notes() {
-        super::note(&visible(note))?;
+/// The model that texts go through.
+pub(super) struct Model {
+    embedder: Embedder,
+    /// Name, files, settings and prompt.
+    pub(super) origin: String,
+}
+
+impl Model {
+    /// The one that is asked for, if the files hold texts.
+    pub(super) fn open(args: &DriftArgs) -> anyhow::Result<Option<Self>> {
+        let Some(model) = args.model.as_deref() else {
+            return Ok(None);
+        };
+        let files = resolve(&args.source, Some(model), model)?;
+        let options = embedder_options(&args.source, &args.on, args.batch_tokens);
+        let embedder = Embedder::open(&files, args.on.device.backend(), &options)?;
+        for note in embedder.notes() {
+            super::note(&visible(note))?;
+        }
+        let prompt = embedder.prompt(&EmbedOptions::default().role)?;
+        let origin = format!("{} | prompt {prompt:?}", embedder.origin(&files)?);
+        Ok(Some(Model { embedder, origin }))
     }
-    Ok(Some(embedder))
 }
 
 /// The baseline of `path`: frozen, or all that its rows say.
 pub(super) fn baseline(
     args: &DriftArgs,
-    embedder: Option<&mut Embedder>,
+    model: Option<&mut Model>,
 ) -> anyhow::Result<EmbeddingSet> {
     let path = &args.base;
     let name = || path.display().to_string();
@@ -48,7 +59,12 @@ pub(super) fn baseline(
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", name()))?;
         return baseline_from_bytes(&bytes).with_context(name);
     }
-    Rows::open(args, path, embedder)?.all()
+    let origin = model.as_ref().map(|model| model.origin.clone());
+    let set = Rows::open(args, path, model)?.all()?;
+    Ok(match origin {
+        Some(origin) => set.made_by(origin),
+        None => set,
+    })
 }
 
 fn is_frozen(path: &Path) -> anyhow::Result<bool> {
@@ -86,10 +102,13 @@ impl<'a> Rows<'a> {
     pub(super) fn open(
         args: &DriftArgs,
         path: &Path,
-        embedder: Option<&'a mut Embedder>,
+        model: Option<&'a mut Model>,
     ) -> anyhow::Result<Self> {
-        let kind = match embedder {
-            Some(embedder) => Kind::Texts(Box::new(Texts::open(path, args.input)?), embedder),
+        let kind = match model {
+            Some(model) => {
+                let texts = Texts::open(path, args.input)?;
+                Kind::Texts(Box::new(texts), &mut model.embedder)
+            }
             None => {
                 let vectors = args.vectors.clone();
                 let options = ReadOptions {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use lattice_testkit::ScratchDir;
+use lattice_testkit::{ScratchDir, encoder};
 
 fn lattice(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lattice"))
@@ -122,6 +122,31 @@ fn a_frozen_baseline_stands_for_its_set() {
         "{}",
         text(&broken.stderr)
     );
+}
+
+#[test]
+fn a_frozen_baseline_knows_the_model_that_made_it() {
+    let dir = directory();
+    let dir = dir.path();
+    let texts: String = (0..40).map(|i| format!("text number {i}\n")).collect();
+    std::fs::write(dir.join("texts.txt"), texts).expect("it is ours");
+    let [mean, cls] = ["bert_mean", "bert_cls"].map(|name| encoder(name).dir.display().to_string());
+    let with = |model: &str, arguments: &[&str]| {
+        let found = lattice(dir, &[arguments, &["--model", model]].concat());
+        (found.status.code(), text(&found.stderr))
+    };
+    let frozen = with(&mean, &["texts.txt", "--save-baseline", "texts.drift"]);
+    assert_eq!(frozen.0, Some(0), "{}", frozen.1);
+    let again = with(&mean, &["texts.drift", "texts.txt"]);
+    assert_eq!(again.0, Some(0), "{}", again.1);
+    let other = with(&cls, &["texts.drift", "texts.txt"]);
+    assert_eq!(other.0, Some(2));
+    assert!(other.1.contains("--any-model"), "{}", other.1);
+    assert!(other.1.contains("bert_cls") && other.1.contains("prompt"));
+    let forced = with(&cls, &["texts.drift", "texts.txt", "--any-model"]);
+    assert!(!forced.1.contains("was made by"), "{}", forced.1);
+    let unsaid = lattice(dir, &["texts.drift", "base.jsonl"]);
+    assert!(text(&unsaid.stderr).contains("nothing says what made the new vectors"));
 }
 
 #[test]

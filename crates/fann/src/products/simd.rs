@@ -79,6 +79,11 @@ impl Products {
         self.0.adam(step, sums, ms, w);
     }
 
+    /// Asks for memory that will be read soon.
+    pub(crate) fn ask_for(self, x: &[f32]) {
+        lattice_kernels::ask_for(x);
+    }
+
     pub(crate) fn square_sum(self, x: &[f32]) -> f64 {
         self.0.square_sum(x)
     }

@@ -76,7 +76,7 @@ impl<'a, C: Cost> CostKernel<'a, C> {
         // The terms of a pass are potentials over epsilon; these logarithms are that already.
         let zeros = vec![0.0; out.len()];
         terms.fill(self.epsilon, &zeros, &vec![0.0; logs.len()], Some(logs))?;
-        let mut sums = vec![Sum::default(); out.len()];
+        let mut sums = vec![Sum::UNKNOWN; out.len()];
         log_pass(workers, cost, self.epsilon, &zeros, &terms, &mut sums)?;
         out.iter_mut().zip(sums).for_each(|(o, sum)| *o = sum.log);
         Ok(())

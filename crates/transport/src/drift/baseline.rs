@@ -2,8 +2,8 @@
 //!
 //! In: a set, or bytes that claim to be one. Out: bytes, or a checked set. It does not know: where bytes are kept.
 //!
-//! Layout, little-endian: `LATDRIFT`, version u32, dimension u32, count u64, named u32 (0 or 1), [count, dimension] f32, with names
-//! for each a length u32 and that much UTF-8, XXH3-64 of all before u64.
+//! Layout, little-endian: `LATDRIFT`, version u32, dimension u32, count u64, named u32 (0 or 1), origin (a text; empty: not said),
+//! [count, dimension] f32, with names a text for each, XXH3-64 of all before u64. A text is its length u32 and that much UTF-8.
 
 use twox_hash::XxHash3_64;
 
@@ -11,7 +11,7 @@ use super::set::EmbeddingSet;
 use crate::TransportError;
 
 /// The version that is written, and the only one that is read.
-pub const BASELINE_VERSION: u32 = 1;
+pub const BASELINE_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"LATDRIFT";
 
@@ -21,6 +21,7 @@ const MAGIC: &[u8; 8] = b"LATDRIFT";
 /// use lattice_transport::{EmbeddingSet, baseline_from_bytes, bytes_from_baseline};
 ///
 /// let set = EmbeddingSet::new(vec![0.5, 1.5, 2.5, 3.5], 2)?.with_ids(vec!["a".into(), "b".into()])?;
+/// let set = set.made_by("all-minilm-l6-v2, no prompt".into());
 /// let mut bytes = bytes_from_baseline(&set)?;
 /// assert_eq!(baseline_from_bytes(&bytes)?, set);
 /// bytes[30] ^= 1;
@@ -29,7 +30,7 @@ const MAGIC: &[u8; 8] = b"LATDRIFT";
 /// ```
 ///
 /// # Errors
-/// A dimension or a name too long for the format.
+/// A dimension, an origin or a name too long for the format.
 pub fn bytes_from_baseline(set: &EmbeddingSet) -> Result<Vec<u8>, TransportError> {
     let small = |what: &str, size: usize| {
         u32::try_from(size).map_err(|error| wrong(&format!("{what} of {size}: {error}")))
@@ -39,6 +40,9 @@ pub fn bytes_from_baseline(set: &EmbeddingSet) -> Result<Vec<u8>, TransportError
     bytes.extend(small("a dimension", set.dimension())?.to_le_bytes());
     bytes.extend((set.count() as u64).to_le_bytes());
     bytes.extend(u32::from(set.ids().is_some()).to_le_bytes());
+    let origin = set.origin().unwrap_or_default();
+    bytes.extend(small("an origin", origin.len())?.to_le_bytes());
+    bytes.extend(origin.as_bytes());
     for value in set.points().values() {
         bytes.extend(value.to_le_bytes());
     }
@@ -78,11 +82,16 @@ pub fn baseline_from_bytes(bytes: &[u8]) -> Result<EmbeddingSet, TransportError>
     let count =
         usize::try_from(from.u64()?).map_err(|error| wrong(&format!("its count: {error}")))?;
     let named = from.u32()?;
+    let origin = from.text()?;
     let length = count.checked_mul(dimension).and_then(|n| n.checked_mul(4));
     let values = from.take(length.ok_or_else(|| wrong("its size overflows"))?)?;
     let values = values.as_chunks::<4>().0;
     let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes));
     let set = EmbeddingSet::new(values.collect(), dimension)?;
+    let set = match origin.is_empty() {
+        true => set,
+        false => set.made_by(origin),
+    };
     let set = match named {
         0 => set,
         1 => {
@@ -134,6 +143,6 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<String, TransportError> {
         let (length, at) = (self.u32()? as usize, self.at);
         let bytes = self.take(length)?.to_vec();
-        String::from_utf8(bytes).map_err(|error| wrong(&format!("the id at byte {at}: {error}")))
+        String::from_utf8(bytes).map_err(|error| wrong(&format!("the text at byte {at}: {error}")))
     }
 }

@@ -9,6 +9,7 @@
 //! asked at all. The divergence at an epsilon of the size of the costs is reported beside it.
 
 mod baseline;
+mod debiased;
 mod items;
 mod map;
 mod monitor;
@@ -29,12 +30,10 @@ pub use svg::{svg_from_report, svg_from_windows};
 pub use text::{text_from_report, text_from_windows};
 
 use crate::cost::Ground;
-use crate::divergence::{Divergence, unchecked};
 use crate::error::above_zero;
 use crate::random::Random;
-use crate::sinkhorn::{Acceleration, Domain, EpsilonScaling, SinkhornOptions};
 use crate::sliced::{Directions, Order, sliced_wasserstein};
-use crate::{TransportError, Weights, Workers};
+use crate::{TransportError, Workers};
 
 use pooled::Pooled;
 
@@ -75,6 +74,9 @@ pub struct DriftOptions {
     pub epsilon_share: f64,
     /// Permutations behind the p-value, which is at least 1 / (permutations + 1).
     pub permutations: usize,
+    /// Permutations behind a p-value of the divergence: 0 asks for none. Each solves three transport problems; the verdict does
+    /// not look at it, as two tests would flag twice as often.
+    pub divergence_permutations: usize,
     /// Vectors of each set that the divergence and the test look at, drawn by seed where there are more.
     pub sample_max: usize,
     /// Directions of the sliced distance.
@@ -95,6 +97,7 @@ impl Default for DriftOptions {
             ground: Ground::SquaredEuclidean,
             epsilon_share: 1.0,
             permutations: 999,
+            divergence_permutations: 0,
             sample_max: 2000,
             directions: 128,
             neighbours: 5,
@@ -110,6 +113,11 @@ impl DriftOptions {
         above_zero("the share of epsilon", self.epsilon_share)?;
         let limits = [
             ("permutations", self.permutations, 1),
+            (
+                "permutations of the divergence",
+                self.divergence_permutations,
+                0,
+            ),
             ("the sample", self.sample_max, 2),
             ("directions", self.directions, 1),
             ("neighbours", self.neighbours, 1),
@@ -119,7 +127,7 @@ impl DriftOptions {
                 return Err(TransportError::Setting {
                     name,
                     value: value as f64,
-                    expected: "a whole number from 1 (a sample: 2) to 10,000,000",
+                    expected: "a whole number from 1 (a sample: 2; of the divergence: 0) to 10,000,000",
                 });
             }
         }
@@ -143,7 +151,7 @@ impl DriftOptions {
 /// ```
 ///
 /// # Errors
-/// Sets of two dimensions; options out of their range; for [`Ground::Cosine`], vectors of length 0.
+/// Sets of two dimensions or two origins; options out of their range; for [`Ground::Cosine`], vectors of length 0.
 pub fn drift(
     workers: &Workers,
     baseline: &EmbeddingSet,
@@ -158,6 +166,7 @@ pub fn drift(
             found: new.dimension(),
         });
     }
+    baseline.check_origin(new.origin())?;
     let scaled = [baseline, new].map(|set| set.grounded(options.ground));
     let [baseline, new] = scaled;
     let (baseline, new) = (&*baseline?, &*new?);
@@ -166,7 +175,8 @@ pub fn drift(
     let [old_sample, new_sample] = &samples;
     let pooled = Pooled::new(workers, baseline, old_sample, new, new_sample)?;
     let energy = permutation::test(workers, &pooled, options.permutations, &mut random)?;
-    let debiased = debiased(workers, &pooled, options)?;
+    let debiased = debiased::divergence(workers, &pooled, options)?;
+    let value = debiased.value;
     let [between, own, other] = [&debiased.between, &debiased.source, &debiased.target];
     let mut report = DriftReport {
         baseline_count: baseline.count(),
@@ -177,7 +187,8 @@ pub fn drift(
         energy: energy.observed,
         p_value: energy.p_value,
         permutations: options.permutations,
-        divergence: debiased.value,
+        divergence: value,
+        divergence_p_value: debiased::p_value(workers, &pooled, options, value, &mut random)?,
         divergence_error: between.error.max(own.error).max(other.error),
         epsilon: between.epsilon,
         sliced: sliced(workers, baseline, new, options)?,
@@ -191,32 +202,6 @@ pub fn drift(
     report.exceeded = report.judge(&options.thresholds);
     Ok(report)
 }
-
-/// The debiased divergence of both samples. Far clusters may keep it from converging; then the report says so.
-fn debiased(
-    workers: &Workers,
-    pooled: &Pooled,
-    options: &DriftOptions,
-) -> Result<Divergence, TransportError> {
-    let costs = pooled.costs(options.ground)?;
-    let mean = pooled.mean_between(options.ground);
-    // Sets that are one point each have no scale; any epsilon gives 0.
-    let scale = if mean > 1e-12 { mean } else { 1.0 };
-    let epsilon = scale * options.epsilon_share;
-    let [old, new] = [Weights::uniform(pooled.old)?, Weights::uniform(pooled.new)?];
-    let solve = SinkhornOptions {
-        tolerance: DIVERGENCE_TOLERANCE,
-        domain: Domain::Kernel,
-        acceleration: Acceleration::OverRelaxation,
-        scaling: Some(EpsilonScaling::from(scale)),
-        ..SinkhornOptions::new(epsilon)
-    };
-    let [between, own, other] = &costs;
-    unchecked(workers, (&old, &new), [between, own, other], &solve)
-}
-
-/// L1 error of the marginals at which the divergence counts as converged.
-pub(crate) const DIVERGENCE_TOLERANCE: f64 = 1e-4;
 
 fn sliced(
     workers: &Workers,

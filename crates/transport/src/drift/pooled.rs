@@ -2,10 +2,8 @@
 //!
 //! In: samples of both sets. Out: one matrix of Euclidean distances, old items first. It does not know: labels.
 
-use std::ops::Range;
-
 use super::set::EmbeddingSet;
-use crate::cost::{Cost as _, DenseCost, Ground, PointCost, Points, matrix};
+use crate::cost::{Cost, Ground, PointCost, Points, matrix};
 use crate::{TransportError, Workers};
 
 pub(super) struct Pooled {
@@ -44,26 +42,19 @@ impl Pooled {
         &self.distances[i * self.count()..][..self.count()]
     }
 
-    /// Costs old to new, old to old, new to new.
-    pub(super) fn costs(&self, ground: Ground) -> Result<[DenseCost<f32>; 3], TransportError> {
-        let (old, new) = (0..self.old, self.old..self.count());
-        Ok([
-            self.block(old.clone(), new.clone(), ground)?,
-            self.block(old.clone(), old, ground)?,
-            self.block(new.clone(), new, ground)?,
-        ])
-    }
-
-    fn block(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
+    /// Costs from the items `from` to the items `to`, by their places here.
+    pub(super) fn between<'a>(
+        &'a self,
+        from: &'a [usize],
+        to: &'a [usize],
         ground: Ground,
-    ) -> Result<DenseCost<f32>, TransportError> {
-        let size = (rows.len(), columns.len());
-        let cells = rows.flat_map(|i| &self.row(i)[columns.clone()]);
-        let costs = cells.map(|distance| cost(ground, *distance));
-        DenseCost::new(size.0, size.1, costs.collect())
+    ) -> PooledCost<'a> {
+        PooledCost {
+            pooled: self,
+            from,
+            to,
+            ground,
+        }
     }
 
     /// The mean cost from old to new.
@@ -73,6 +64,53 @@ impl Pooled {
             costs.map(|c| f64::from(cost(ground, *c))).sum::<f64>()
         };
         (0..self.old).map(row).sum::<f64>() / (self.old as f64 * self.new as f64)
+    }
+}
+
+/// Costs between some of the items and others, looked up when they are asked for.
+pub(super) struct PooledCost<'a> {
+    pooled: &'a Pooled,
+    from: &'a [usize],
+    to: &'a [usize],
+    ground: Ground,
+}
+
+impl PooledCost<'_> {
+    fn look_up<'b>(&self, one: usize, others: &[usize], buffer: &'b mut Vec<f32>) -> &'b [f32] {
+        let row = self.pooled.row(one);
+        buffer.clear();
+        buffer.extend(others.iter().map(|j| cost(self.ground, row[*j])));
+        buffer
+    }
+}
+
+impl Cost for PooledCost<'_> {
+    type Real = f32;
+
+    fn rows(&self) -> usize {
+        self.from.len()
+    }
+
+    fn columns(&self) -> usize {
+        self.to.len()
+    }
+
+    fn row<'a>(
+        &'a self,
+        _: &Workers,
+        i: usize,
+        buffer: &'a mut Vec<f32>,
+    ) -> Result<&'a [f32], TransportError> {
+        Ok(self.look_up(self.from[i], self.to, buffer))
+    }
+
+    fn column<'a>(
+        &'a self,
+        _: &Workers,
+        j: usize,
+        buffer: &'a mut Vec<f32>,
+    ) -> Result<&'a [f32], TransportError> {
+        Ok(self.look_up(self.to[j], self.from, buffer))
     }
 }
 

@@ -40,6 +40,8 @@ pub struct DriftReport {
     pub permutations: usize,
     /// The debiased divergence.
     pub divergence: f64,
+    /// The share of labellings whose divergence is as large; None if it was not asked for.
+    pub divergence_p_value: Option<f64>,
     /// The largest L1 error of a marginal in it: above 0.0001 it has not converged.
     pub divergence_error: f64,
     /// The epsilon it was taken at, in units of the cost.

@@ -14,6 +14,7 @@ use crate::{TransportError, Weights};
 pub struct EmbeddingSet {
     points: Points<f32>,
     ids: Option<Vec<String>>,
+    origin: Option<String>,
 }
 
 impl EmbeddingSet {
@@ -23,7 +24,30 @@ impl EmbeddingSet {
     /// As [`Points::new`].
     pub fn new(values: Vec<f32>, dimension: usize) -> Result<Self, TransportError> {
         let points = Points::new(values, dimension)?;
-        Ok(EmbeddingSet { points, ids: None })
+        Ok(EmbeddingSet {
+            points,
+            ids: None,
+            origin: None,
+        })
+    }
+
+    /// The same set, said to be made by `origin`: a model, its revision, the prompt. Sets of two origins are not compared.
+    ///
+    /// ```
+    /// use lattice_transport::{DriftOptions, EmbeddingSet, TransportError, Workers, drift};
+    ///
+    /// let set = || EmbeddingSet::new(vec![0.5, 1.5, 2.5, 3.5], 2);
+    /// let (old, new) = (set()?.made_by("model 1".into()), set()?.made_by("model 2".into()));
+    /// let found = drift(&Workers::serial(), &old, &new, &DriftOptions::default());
+    /// assert!(matches!(found, Err(TransportError::Origins { .. })));
+    /// # Ok::<(), TransportError>(())
+    /// ```
+    #[must_use]
+    pub fn made_by(self, origin: String) -> Self {
+        EmbeddingSet {
+            origin: Some(origin),
+            ..self
+        }
     }
 
     /// The same set with a name for each item.
@@ -68,6 +92,25 @@ impl EmbeddingSet {
         self.ids.as_deref()
     }
 
+    /// What made the vectors, if somebody said so.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
+    /// Checks that vectors made by `new` may be compared with these. Who does not say what made them may.
+    ///
+    /// # Errors
+    /// [`TransportError::Origins`].
+    pub fn check_origin(&self, new: Option<&str>) -> Result<(), TransportError> {
+        match (self.origin(), new) {
+            (Some(baseline), Some(new)) if baseline != new => Err(TransportError::Origins {
+                baseline: baseline.to_owned(),
+                new: new.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The name of item `i`, or its place.
     pub(crate) fn name(&self, i: usize) -> String {
         self.ids()
@@ -81,7 +124,7 @@ impl EmbeddingSet {
         }
         Ok(Cow::Owned(EmbeddingSet {
             points: self.points.directions()?,
-            ids: self.ids.clone(),
+            ..self.clone()
         }))
     }
 

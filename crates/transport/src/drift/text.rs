@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::DIVERGENCE_TOLERANCE;
+use super::debiased::DIVERGENCE_TOLERANCE;
 use super::items::Item;
 use super::monitor::DriftWindow;
 use super::report::DriftReport;
@@ -63,6 +63,9 @@ pub fn text_from_report(report: &DriftReport) -> String {
         figure(report.divergence),
         figure(report.epsilon)
     );
+    if let Some(p_value) = report.divergence_p_value {
+        let _ = write!(divergence, ", p-value {}", figure(p_value));
+    }
     if report.divergence_error > DIVERGENCE_TOLERANCE {
         let error = figure(report.divergence_error);
         let _ = write!(divergence, ", not converged: marginal error {error}");

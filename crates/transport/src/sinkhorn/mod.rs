@@ -8,6 +8,7 @@
 //! 2013; Peyre and Cuturi, Computational Optimal Transport, 2019, chapter 4).
 
 mod engine;
+mod kernel;
 mod options;
 mod pass;
 mod relax;
@@ -194,8 +195,8 @@ impl<C: Cost> Run<'_, C> {
         let (tolerance, most) = self.limits(last);
         let [rows, columns] = self.penalties.map(|rho| Side { rho, epsilon });
         let mut relaxation = Relaxation::new(self.options.acceleration, self.problem.source.mass());
-        let mut sums = vec![Sum::default(); self.at.f.len()];
-        let mut column_sums = vec![Sum::default(); self.at.g.len()];
+        let mut sums = vec![Sum::UNKNOWN; self.at.f.len()];
+        let mut column_sums = vec![Sum::UNKNOWN; self.at.g.len()];
         // The error of the columns before they are updated; after a plain update they are met.
         let mut column_error = 0.0;
         let mut done = 0;

@@ -9,16 +9,45 @@ use std::ops::ControlFlow;
 use crate::TransportError;
 use crate::error::above_zero;
 
-/// What iterations are made of. Both give the same potentials after the same number of iterations, up to rounding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What iterations are made of. All give the same potentials after the same number of iterations, up to rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Domain {
-    /// Sums of exponentials, anew in every iteration: right for every epsilon, in memory of one row.
-    #[default]
+    /// As [`Domain::Kernel`] where both copies of the matrix fit into so many bytes, else as [`Domain::Log`].
+    Auto {
+        /// Bytes of both copies together.
+        kernel_bytes_max: usize,
+    },
+    /// Sums of exponentials, anew in every iteration: memory of one row.
     Log,
-    /// Products with a kept matrix of exponentials, rebuilt when the potentials have moved away from it
-    /// (Schmitzer, 2019); iterations that move them too far for that are done in the log domain. It takes twice the
-    /// matrix in memory and is several times faster.
+    /// Products with a kept matrix of exponentials, rebuilt when the potentials have moved away from it (Schmitzer, 2019).
+    /// Iterations that move them too far for that are done in the log domain, and so is every row of which the matrix holds
+    /// too little to give its sum to rounding. It takes twice the matrix in memory and is several times faster.
     Kernel,
+}
+
+impl Domain {
+    /// The default of `kernel_bytes_max`: 256 MiB, some 5,700 x 5,700 in f32 or 4,000 x 4,000 in f64.
+    pub const KERNEL_BYTES_MAX: usize = 256 << 20;
+
+    /// Whether a kernel of this size may be kept.
+    pub(crate) fn keeps<T>(self, rows: usize, columns: usize) -> bool {
+        let bytes = rows
+            .checked_mul(columns)
+            .and_then(|elements| elements.checked_mul(2 * size_of::<T>()));
+        match self {
+            Domain::Auto { kernel_bytes_max } => bytes.is_some_and(|b| b <= kernel_bytes_max),
+            Domain::Log => false,
+            Domain::Kernel => true,
+        }
+    }
+}
+
+impl Default for Domain {
+    fn default() -> Self {
+        Domain::Auto {
+            kernel_bytes_max: Domain::KERNEL_BYTES_MAX,
+        }
+    }
 }
 
 /// How marginals are held.
@@ -137,13 +166,13 @@ pub struct SinkhornOptions<'a> {
 }
 
 impl SinkhornOptions<'_> {
-    /// Balanced, in the log domain, plain, to 1e-6, in at most 10,000 iterations.
+    /// Balanced, plain, with a kernel where it fits ([`Domain::default`]), to 1e-6, in at most 10,000 iterations.
     pub fn new(epsilon: f64) -> Self {
         SinkhornOptions {
             epsilon,
             tolerance: 1e-6,
             iterations_max: 10_000,
-            domain: Domain::Log,
+            domain: Domain::default(),
             marginals: Marginals::Balanced,
             acceleration: Acceleration::None,
             scaling: None,

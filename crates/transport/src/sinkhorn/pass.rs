@@ -13,13 +13,23 @@ use crate::workers::rows_per_task;
 use crate::{TransportError, Workers};
 
 /// A row's sum and its logarithm.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Sum {
     pub(crate) value: f64,
     pub(crate) log: f64,
 }
 
 impl Sum {
+    /// Still to be computed.
+    pub(crate) const UNKNOWN: Sum = Sum {
+        value: f64::NAN,
+        log: f64::NAN,
+    };
+
+    pub(crate) fn is_known(&self) -> bool {
+        !self.log.is_nan()
+    }
+
     pub(crate) fn from_log(log: f64) -> Sum {
         Sum {
             value: log.exp(),
@@ -98,7 +108,7 @@ impl<T: Real> Terms<T> {
     }
 }
 
-/// Fills `out` (`[rows]`). `own`: potentials of the rows, `terms` those of the columns.
+/// Fills in what is unknown of `out` (`[rows]`). `own`: potentials of the rows, `terms` those of the columns.
 pub(crate) fn log_pass<C: Cost>(
     workers: &Workers,
     cost: &C,
@@ -109,7 +119,7 @@ pub(crate) fn log_pass<C: Cost>(
 ) -> Result<(), TransportError> {
     workers.parts(out, rows_per_task(cost.columns()), |start, out| {
         let mut buffer = Vec::new();
-        for (i, out) in (start..).zip(out) {
+        for (i, out) in (start..).zip(out).filter(|(_, sum)| !sum.is_known()) {
             let costs = cost.row(workers, i, &mut buffer)?;
             *out = row_sum(workers, terms, costs, own[i] / epsilon)
                 .ok_or(TransportError::Range { epsilon })?;

@@ -158,7 +158,7 @@ fn columns<C: Cost>(
 ) -> Result<Vec<f64>, TransportError> {
     let mut terms = Terms::<C::Real>::default();
     terms.fill(epsilon, &at.g, &at.f, Some(problem.source.logs()))?;
-    let mut sums = vec![Sum::default(); at.g.len()];
+    let mut sums = vec![Sum::UNKNOWN; at.g.len()];
     let cost = Transposed(problem.cost);
     log_pass(workers, &cost, epsilon, &at.g, &terms, &mut sums)?;
     let atoms = problem.target.values().iter().zip(sums);

@@ -21,7 +21,7 @@ pub(crate) fn symmetric<C: Cost>(
     let epsilons = options.epsilons()?;
     let [source, target] = options.marginals.penalties()?;
     let mut engine = Engine::new(workers, problem, options.domain);
-    let mut sums = vec![Sum::default(); weights.len()];
+    let mut sums = vec![Sum::UNKNOWN; weights.len()];
     let zeros = || vec![0.0; weights.len()];
     let mut at = Potentials {
         f: zeros(),
