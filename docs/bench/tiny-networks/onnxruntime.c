@@ -2,7 +2,7 @@
 //     cc -O3 -march=native onnxruntime.c -ldl -o onnxruntime
 //     onnxruntime LIBRARY MODEL NAME INPUTS OUTPUTS
 // peers.py runs it on the library inside its wheel. That has no header; functions are called by their place in OrtApi, which
-// only ever grows at its end (the places are those of onnxruntime_c_api.h).
+// only ever grows at its end (the places are those of the `ort-sys` crate's bindings, 2.0.0-rc.10).
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
