@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::job::{Job, Shared};
 use super::running::Running;
 use super::shelf::Shelf;
-use super::{Admitted, Event, Part, Request, RequestError, RequestId, StopReason, Usage, admit};
+use super::{
+    Admitted, Event, Failure, Part, Request, RequestError, RequestId, StopReason, Usage, admit,
+};
 use crate::backend::{Limits, Runner};
 use crate::sample::{Scratch, TokenMask};
 use crate::tokenizer::{TextStream, Tokenizer};
@@ -213,6 +215,18 @@ impl Generator {
     /// Closes all sequences that no request holds.
     pub fn forget(&mut self) {
         while self.shelf.close_oldest(&mut *self.runner) {}
+    }
+
+    /// Ends every request that holds a place as [`Failure::Panicked`], and closes all sequences. For callers that
+    /// caught a panic of [`Self::step`]: what the sequences hold is not known then. Requests that wait go on.
+    ///
+    /// [`Failure::Panicked`]: super::Failure::Panicked
+    pub fn give_up_running(&mut self) {
+        for mut running in std::mem::take(&mut self.running) {
+            running.fed = 0;
+            self.retire(running, StopReason::Failed(Failure::Panicked));
+        }
+        self.forget();
     }
 
     /// Generates one text to its end, and whatever else was submitted beside it: `on_event` hears all
