@@ -16,6 +16,7 @@ use crate::embed::EmbedArgs;
 use crate::pull::PullArgs;
 use crate::quantize::{ConvertArgs, QuantizeArgs};
 use crate::rerank::RerankArgs;
+use crate::serve::ServeArgs;
 use crate::source::{SourceError, StoreArgs};
 use crate::store::{LsArgs, RmArgs, VerifyArgs};
 
@@ -39,6 +40,8 @@ Exit codes:
 pub(crate) enum Command {
     /// Talk with a model; without --model, with the one inside this binary
     Chat(ChatArgs),
+    /// Answer requests over HTTP, as OpenAI's interface has them
+    Serve(ServeArgs),
     /// Make vectors of texts, into a file or on stdout; or compare texts
     Embed(EmbedArgs),
     /// Rank documents for a query with a cross-encoder

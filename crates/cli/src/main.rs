@@ -15,6 +15,7 @@ mod ppl;
 mod pull;
 mod quantize;
 mod rerank;
+mod serve;
 mod show;
 mod source;
 mod stop;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let _ = guard_truncation();
     let result = match command {
         Command::Chat(args) => chat::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Rerank(args) => rerank::run(&args),
         Command::Drift(args) => drift::run(&args),

@@ -3,6 +3,7 @@
 //! In: a model's files, a backend and options. Out: requests for the generator, made of conversations.
 //! It does not know: terminals, HTTP, which device it runs on.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::model::Model;
 use crate::sample::SamplerOptions;
 use crate::text::{open_template, open_tokenizer, stop_ids};
 use crate::tokenizer::{
-    ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, TextError, Tokenizer,
+    ChatMessage, ChatOptions, ChatTemplate, HfTokenizer, Prompt, Rendered, TextError, Tokenizer,
 };
 use crate::tools::{Tool, ToolChoice, ToolError, ToolFormat, ToolStream, grammar_from_tools};
 
@@ -45,16 +46,31 @@ pub struct ChatRequest {
     pub notes: Vec<String>,
 }
 
-/// A loaded model with its text side.
+/// A loaded model with its text side, whose methods are its own: it dereferences to them.
 pub struct Engine {
+    /// What makes requests of texts.
+    pub front: Arc<Front>,
+    /// Runs requests.
+    pub generator: Generator,
+}
+
+impl Deref for Engine {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
+}
+
+/// The text side of a loaded model: makes requests of conversations, and may do so in many threads while the
+/// generator runs in one.
+pub struct Front {
     /// The model as opened.
     pub model: Model,
     /// Its tokenizer.
     pub tokenizer: Arc<HfTokenizer>,
     /// What generation_config.json says.
     pub defaults: GenerationDefaults,
-    /// Runs requests.
-    pub generator: Generator,
     /// The grammars that answers may be held to.
     pub grammars: Grammars,
     template: Option<ChatTemplate>,
@@ -83,15 +99,15 @@ impl Engine {
         let shared: Arc<dyn Tokenizer> = Arc::<HfTokenizer>::clone(&tokenizer);
         let grammars = Grammars::new(Arc::clone(&shared));
         let generator = Generator::with_options(runner, shared, options.generator);
-        Ok(Self {
+        let front = Arc::new(Front {
             grammars,
             model,
             tokenizer,
             defaults,
-            generator,
             template,
             stop_ids,
-        })
+        });
+        Ok(Self { front, generator })
     }
 
     /// Keeps the beginnings that requests have read in files of `folder` as well, at most `bytes_max` bytes of them, for
@@ -105,7 +121,9 @@ impl Engine {
         let kept = self.generator.keep_in(folder, &model, bytes_max);
         Ok(kept.map_err(FilesError::io(folder, "use"))?)
     }
+}
 
+impl Front {
     /// Ids that end a text: those of generation_config.json and config.json, and the tokenizer's end token.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
@@ -139,10 +157,7 @@ impl Engine {
         messages: &[ChatMessage],
         options: &ChatOptions,
     ) -> Result<ChatRequest, Error> {
-        let template = self.template.as_ref().ok_or_else(|| TextError::Template {
-            file: "chat_template.jinja".to_owned(),
-            reason: "the model has no chat template".to_owned(),
-        })?;
+        let template = self.known_template()?;
         let rendered = template.render(messages, options)?;
         let mut request = self.request(&rendered.prompt)?;
         let history = ChatOptions {
@@ -234,6 +249,25 @@ impl Engine {
         })
     }
 
+    /// The prompt of a conversation as its template writes it, without its ids.
+    ///
+    /// # Errors
+    /// As [`Self::chat`].
+    pub fn render(
+        &self,
+        messages: &[ChatMessage],
+        options: &ChatOptions,
+    ) -> Result<Rendered, Error> {
+        Ok(self.known_template()?.render(messages, options)?)
+    }
+
+    fn known_template(&self) -> Result<&ChatTemplate, TextError> {
+        self.template.as_ref().ok_or_else(|| TextError::Template {
+            file: "chat_template.jinja".to_owned(),
+            reason: "the model has no chat template".to_owned(),
+        })
+    }
+
     /// A request that goes on with a text, without a template.
     ///
     /// # Errors
@@ -247,7 +281,8 @@ impl Engine {
         Ok(self.request_of(self.tokenizer.ids_from_prompt(prompt)?))
     }
 
-    fn request_of(&self, prompt: Vec<u32>) -> Request {
+    /// A request that goes on with tokens.
+    pub fn request_of(&self, prompt: Vec<u32>) -> Request {
         Request {
             thinking: self.thinking(&prompt),
             sampler: self.sampler_defaults(),

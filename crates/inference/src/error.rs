@@ -40,4 +40,7 @@ pub enum Error {
     /// While packing a model.
     #[error(transparent)]
     Quantize(#[from] crate::quantize::QuantizeError),
+    /// A request ended by a panic; others went on.
+    #[error("the engine failed in a way that it should not")]
+    Panicked,
 }

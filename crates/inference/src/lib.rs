@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod answer;
 pub mod backend;
 pub mod checkpoint;
 mod deep;
@@ -43,8 +44,9 @@ mod text;
 pub mod tokenizer;
 pub mod tools;
 
+pub use answer::{AnswerReader, Piece};
 pub use encoder::{CrossEncoder, Encoder, EncoderOptions};
-pub use engine::{ChatRequest, Engine, EngineOptions};
+pub use engine::{ChatRequest, Engine, EngineOptions, Front};
 pub use error::Error;
 pub use model::{Model, Purpose};
 pub use text::{open_tokenizer, tokenizer_source, tool_format};

@@ -6,10 +6,11 @@
 
 use std::io::{self, Write};
 
+use lattice_inference::Piece;
 use lattice_inference::tools::ToolEvent;
 use serde_json::{Value, json};
 
-use super::session::{Piece, Session, Turn, call_id};
+use super::session::{Session, Turn, call_id};
 
 /// What each line begins with.
 const MARK: &str = "@@lattice ";
@@ -50,7 +51,7 @@ impl<W: Write> Events<W> {
     }
 
     /// A piece of an answer.
-    pub(crate) fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+    pub(crate) fn piece(&mut self, piece: &Piece) -> io::Result<()> {
         let mut event = json!({
             "ev": "gen_token",
             "token": piece.text,
@@ -153,9 +154,9 @@ mod tests {
     fn a_token_says_whether_it_is_thought() {
         let piece = |id, thinking| Piece {
             id,
-            text: "a\n\"",
+            text: "a\n\"".to_owned(),
             thinking,
-            calls: &[],
+            ..Piece::default()
         };
         let event = sent(|events| events.piece(&piece(Some(7), false)));
         let expected = json!({"ev": "gen_token", "token": "a\n\"", "token_id": 7, "done": false});

@@ -91,7 +91,8 @@ impl Form {
             None => None,
             Some(value) => Grammar::from_response_format(value).map_err(|e| e.to_string())?,
         };
-        let grammar = grammar.as_ref().map(grammar_from_field).transpose()?;
+        let grammar = grammar.as_ref().map(Grammar::from_field).transpose();
+        let grammar = grammar.map_err(|error| error.to_string())?;
         let parallel = match parallel {
             None => true,
             Some(Value::Bool(parallel)) => parallel,
@@ -142,23 +143,6 @@ fn choice_from_flag(flag: Option<&str>) -> Value {
         None => Value::Null,
         Some(word @ ("auto" | "none" | "required")) => Value::from(word),
         Some(name) => serde_json::json!({"function": {"name": name}}),
-    }
-}
-
-/// `{"regex": "..."}`, `{"lark": "..."}`, `{"gbnf": "..."}` or `{"json_schema": {...}}`.
-fn grammar_from_field(value: &Value) -> Result<Grammar, String> {
-    let wrong = || "grammar: expected one of regex, lark, gbnf (texts) or json_schema".to_owned();
-    let fields = value.as_object().filter(|fields| fields.len() == 1);
-    let (kind, content) = fields
-        .and_then(|fields| fields.iter().next())
-        .ok_or_else(wrong)?;
-    let text = content.as_str().map(str::to_owned);
-    match (kind.as_str(), text) {
-        ("json_schema", _) => Ok(Grammar::JsonSchema(content.clone())),
-        ("regex", Some(text)) => Ok(Grammar::Regex(text)),
-        ("lark", Some(text)) => Ok(Grammar::Lark(text)),
-        ("gbnf", Some(text)) => Ok(Grammar::Gbnf(text)),
-        _ => Err(wrong()),
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use lattice_inference::Piece;
 use lattice_inference::generate::StopReason;
 use lattice_inference::tools::ToolEvent;
 
-use super::session::{Piece, Turn};
+use super::session::Turn;
 use crate::args;
 use crate::visible::visible;
 
@@ -73,13 +74,13 @@ impl<W: Write> Screen<W> {
     }
 
     /// Shows a piece of an answer. What is thought is dim, and goes nowhere but to terminals.
-    pub(crate) fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+    pub(crate) fn piece(&mut self, piece: &Piece) -> io::Result<()> {
         match (piece.thinking, self.look) {
             (true, Look::Piped) => return Ok(()),
-            (true, Look::Bare | Look::Full) => self.thought(piece.text)?,
-            (false, _) => self.said(piece.text)?,
+            (true, Look::Bare | Look::Full) => self.thought(&piece.text)?,
+            (false, _) => self.said(&piece.text)?,
         }
-        for event in piece.calls {
+        for event in &piece.calls {
             self.call(event)?;
         }
         self.out.flush()
@@ -265,13 +266,11 @@ mod tests {
     fn shown(look: Look, pieces: &[(&str, bool)]) -> String {
         let mut screen = Screen::new(Vec::new(), look);
         for &(text, thinking) in pieces {
-            let id = Some(1);
-            let calls = &[];
             let piece = Piece {
-                id,
-                text,
+                id: Some(1),
+                text: text.to_owned(),
                 thinking,
-                calls,
+                ..Piece::default()
             };
             screen.piece(&piece).unwrap();
         }

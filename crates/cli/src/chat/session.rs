@@ -6,11 +6,11 @@
 use std::io;
 
 use lattice_inference::generate::{
-    Event, Failure, Part, Request, RequestError, RequestId, StopReason, Usage,
+    Event, Failure, Request, RequestError, RequestId, StopReason, Usage,
 };
 use lattice_inference::tokenizer::{ChatMessage, ChatOptions, Function, Role, ToolCall};
 use lattice_inference::tools::{ToolChoice, ToolEvent, ToolStream};
-use lattice_inference::{Engine, Error};
+use lattice_inference::{AnswerReader, Engine, Error, Piece};
 use serde_json::Value;
 
 use super::choices::Choices;
@@ -41,20 +41,8 @@ pub(crate) enum Ask {
     Raw(String),
 }
 
-/// A piece of an answer.
-pub(crate) struct Piece<'a> {
-    /// The token it came with; `None` for text that was held back until the end.
-    pub(crate) id: Option<u32>,
-    /// Complete characters; often empty.
-    pub(crate) text: &'a str,
-    /// Whether it is thought and not said.
-    pub(crate) thinking: bool,
-    /// What it brings of calls of tools, which are no part of the text.
-    pub(crate) calls: &'a [ToolEvent],
-}
-
 /// Hears the pieces of an answer. Its first error ends the answer.
-pub(crate) type Listener<'a> = dyn FnMut(&Piece<'_>) -> io::Result<()> + 'a;
+pub(crate) type Listener<'a> = dyn FnMut(&Piece) -> io::Result<()> + 'a;
 
 /// One answer.
 #[derive(Debug)]
@@ -236,7 +224,7 @@ impl Session {
         let generator = &mut self.engine.generator;
         let id = generator.submit(request).map_err(Error::from)?;
         let mut heard = Heard {
-            tools,
+            reader: AnswerReader::new(tools),
             ..Heard::default()
         };
         loop {
@@ -314,12 +302,9 @@ pub(crate) fn call_id(index: usize) -> String {
 /// What an answer has been so far.
 #[derive(Default)]
 struct Heard {
+    reader: AnswerReader,
     text: String,
     thinking: String,
-    /// A thinking block was closed, and the answer has not begun.
-    after_block: bool,
-    /// Reads calls, where there are tools.
-    tools: Option<ToolStream>,
     /// Calls so far, with their arguments as text.
     calls: Vec<ToolCall>,
     /// Calls that broke off, by their place.
@@ -329,53 +314,23 @@ struct Heard {
 
 impl Heard {
     fn take(&mut self, event: &Event, listener: &mut Listener<'_>) -> io::Result<()> {
-        let (id, text, part) = match event {
-            Event::Token { id, text, part, .. } => (Some(*id), text.as_str(), *part),
-            Event::Done { text, part, .. } => (None, text.as_str(), *part),
-            _ => return Ok(()),
-        };
-        let mut events = Vec::new();
-        let text = match part {
-            Part::Answer => self.answer_text(text).to_owned(),
-            Part::Thinking => text.to_owned(),
-            // How a block is marked is the model's business.
-            Part::Mark => String::new(),
-        };
-        let text = match &mut self.tools {
-            Some(tools) if part == Part::Answer || id.is_none() => {
-                match id {
-                    Some(id) => tools.push_token(id, &text, &mut events),
-                    None => {
-                        tools.push(if part == Part::Answer { &text } else { "" }, &mut events);
-                        tools.finish(&mut events);
-                    }
-                }
-                self.take_calls(&events)
-            }
-            _ => text,
-        };
-        if id.is_none() && text.is_empty() && events.is_empty() {
+        let Some(piece) = self.reader.read(event) else {
             return Ok(());
-        }
-        match part {
-            Part::Answer => self.text.push_str(&text),
-            Part::Thinking => self.thinking.push_str(&text),
-            Part::Mark => self.after_block = self.text.is_empty(),
-        }
-        listener(&Piece {
-            id,
-            text: &text,
-            thinking: part != Part::Answer,
-            calls: &events,
-        })
+        };
+        self.take_calls(&piece.calls);
+        let to = if piece.thinking {
+            &mut self.thinking
+        } else {
+            &mut self.text
+        };
+        to.push_str(&piece.text);
+        listener(&piece)
     }
 
-    /// Keeps the calls; the text beside them.
-    fn take_calls(&mut self, events: &[ToolEvent]) -> String {
-        let mut text = String::new();
+    fn take_calls(&mut self, events: &[ToolEvent]) {
         for event in events {
             match event {
-                ToolEvent::Text(piece) => text.push_str(piece),
+                ToolEvent::Text(_) => {}
                 ToolEvent::Begin { index, name } => self.calls.push(ToolCall {
                     id: Some(call_id(*index)),
                     kind: Some("function".to_owned()),
@@ -397,18 +352,6 @@ impl Heard {
                 ToolEvent::Note(note) => self.notes.push(note.clone()),
             }
         }
-        text
-    }
-
-    /// The blank lines that divide a block from the answer belong to neither.
-    fn answer_text<'a>(&mut self, text: &'a str) -> &'a str {
-        let text = if self.after_block {
-            text.trim_start_matches('\n')
-        } else {
-            text
-        };
-        self.after_block &= text.is_empty();
-        text
     }
 
     fn turn(self, reason: StopReason, incomplete: bool, usage: Usage) -> Turn {
@@ -469,6 +412,8 @@ impl AskError {
 
 #[cfg(test)]
 mod tests {
+    use lattice_inference::generate::Part;
+
     use super::*;
 
     fn token(text: &str, part: Part) -> Event {
@@ -493,13 +438,13 @@ mod tests {
             token("\n\n.", Part::Answer),
         ];
         for event in &events {
-            let mut listener = |piece: &Piece<'_>| {
+            let mut listener = |piece: &Piece| {
                 let to = if piece.thinking {
                     &mut thought
                 } else {
                     &mut said
                 };
-                to.push_str(piece.text);
+                to.push_str(&piece.text);
                 Ok(())
             };
             heard.take(event, &mut listener).unwrap();
@@ -507,13 +452,5 @@ mod tests {
         let turn = heard.turn(StopReason::MaxTokens, false, Usage::default());
         assert_eq!((said.as_str(), thought.as_str()), ("So\n\n.", "why"));
         assert_eq!((turn.text, turn.thinking), (said, thought));
-    }
-
-    #[test]
-    fn an_answer_without_thoughts_keeps_its_first_lines() {
-        let mut heard = Heard::default();
-        let event = token("\n\nx", Part::Answer);
-        heard.take(&event, &mut |_| Ok(())).unwrap();
-        assert_eq!(heard.text, "\n\nx");
     }
 }

@@ -66,6 +66,8 @@ pub enum Event {
         part: Part,
         /// Why it ended.
         reason: StopReason,
+        /// Log probabilities of the stop id that ended it, if asked for.
+        logprobs: Option<TokenLogprobs>,
         /// Whether it was held to a grammar, and what was generated is only the beginning of a text of it.
         incomplete: bool,
         /// Figures.
@@ -142,6 +144,9 @@ pub enum Failure {
     /// No token could be chosen.
     #[error(transparent)]
     Sample(#[from] SampleError),
+    /// Code that ran for this request alone panicked, or the runner did while it held it.
+    #[error("the engine failed in a way that it should not")]
+    Panicked,
 }
 
 impl From<Failure> for crate::Error {
@@ -149,6 +154,7 @@ impl From<Failure> for crate::Error {
         match failure {
             Failure::Run(error) => error.into(),
             Failure::Sample(error) => error.into(),
+            Failure::Panicked => crate::Error::Panicked,
         }
     }
 }

@@ -12,7 +12,9 @@ use super::disk::PrefixFiles;
 use super::job::{Job, Shared};
 use super::prefix::PrefixCache;
 use super::running::Running;
-use super::{Admitted, Event, Part, Request, RequestError, RequestId, StopReason, Usage, admit};
+use super::{
+    Admitted, Event, Failure, Part, Request, RequestError, RequestId, StopReason, Usage, admit,
+};
 use crate::backend::{Limits, Runner};
 use crate::sample::{Scratch, TokenMask};
 use crate::tokenizer::{TextStream, Tokenizer};
@@ -262,6 +264,18 @@ impl Generator {
     /// Lets go of all beginnings that no request holds.
     pub fn forget(&mut self) {
         while self.prefixes.close_oldest(&mut *self.runner) {}
+    }
+
+    /// Ends every request that holds a place as [`Failure::Panicked`], and closes all sequences. For callers that
+    /// caught a panic of [`Self::step`]: what the sequences hold is not known then. Requests that wait go on.
+    ///
+    /// [`Failure::Panicked`]: super::Failure::Panicked
+    pub fn give_up_running(&mut self) {
+        for mut running in std::mem::take(&mut self.running) {
+            running.fed = 0;
+            self.retire(running, StopReason::Failed(Failure::Panicked));
+        }
+        self.forget();
     }
 
     /// Generates one text to its end, and whatever else was submitted beside it: `on_event` hears all

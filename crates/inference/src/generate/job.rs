@@ -7,7 +7,8 @@ use super::text::TextOut;
 use super::thinking::{AfterThinking, Blocks, ThinkingBudget};
 use super::{Event, Failure, Part, RequestId, StopReason, Usage};
 use crate::sample::{
-    FieldError, Guide, SampleError, Sampler, Scratch, TokenMask, logprobs_from_logits,
+    FieldError, Guide, SampleError, Sampler, Scratch, TokenLogprobs, TokenMask,
+    logprobs_from_logits,
 };
 use crate::tokenizer::{TextStream, Tokenizer};
 
@@ -34,6 +35,8 @@ pub(super) struct Job {
     pub(super) started: bool,
     pub(super) ended: Option<StopReason>,
     pub(super) usage: Usage,
+    /// Those of the stop id that ended it.
+    stop_logprobs: Option<TokenLogprobs>,
     sampler: Sampler,
     guides: Vec<Box<dyn Guide>>,
     stop_ids: Vec<u32>,
@@ -98,6 +101,7 @@ impl Job {
                 max_tokens: tokens_max,
                 ..Usage::default()
             },
+            stop_logprobs: None,
             sampler,
             guides,
             stop_ids: request.stop_ids,
@@ -237,14 +241,15 @@ impl Job {
         if self.usage.ttft_ms.is_none() {
             self.usage.ttft_ms = Some(self.elapsed_ms());
         }
-        if self.stop_ids.contains(&id) {
-            self.ended = Some(StopReason::EndOfText(id));
-            return;
-        }
         let top = self.sampler.options().logprobs;
         let logprobs = top.zip(row).map(|(top, row)| {
             logprobs_from_logits(row, id, top as usize, &shared.tokens, &mut shared.scratch)
         });
+        if self.stop_ids.contains(&id) {
+            self.ended = Some(StopReason::EndOfText(id));
+            self.stop_logprobs = logprobs;
+            return;
+        }
         let part = self
             .blocks
             .as_mut()
@@ -294,12 +299,15 @@ impl Job {
         usage.total_ms = self.elapsed_ms();
         let part = self.text.part();
         let ends_well = matches!(reason, StopReason::EndOfText(_) | StopReason::Complete);
-        let incomplete = !ends_well && self.guides.iter_mut().any(|guide| guide.cut_off());
+        // What panicked may do so again.
+        let whole = matches!(reason, StopReason::Failed(Failure::Panicked)) || ends_well;
+        let incomplete = !whole && self.guides.iter_mut().any(|guide| guide.cut_off());
         events.push(Event::Done {
             request: self.id,
             text,
             part,
             reason,
+            logprobs: self.stop_logprobs.take(),
             incomplete,
             usage,
         });

@@ -1,7 +1,9 @@
 //! A request that holds a sequence of the runner.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::Failure;
 use super::job::{Job, Shared};
 use super::prefix::{Place, common, keep_snapshot};
 use super::schedule::{Room, Wish};
@@ -211,14 +213,27 @@ impl Running {
         self.piece = None;
     }
 
-    /// Its piece was run: reads its rows, chooses the next token, and goes on over the proposals for as long
-    /// as they are what it would have chosen anyway.
+    /// Its piece was run: it takes its rows. A panic in what is its own (guides above all) ends this request and no
+    /// other.
     pub(super) fn take_rows(
         &mut self,
         rows: &[f32],
         tokenizer: &dyn Tokenizer,
         shared: &mut Shared,
     ) {
+        // Of what is shared, each token makes the masks and buffers anew, and events are whole when they are pushed.
+        let take = AssertUnwindSafe(|| self.read_rows(rows, tokenizer, shared));
+        if catch_unwind(take).is_err() {
+            // What the sequence holds is not known any more.
+            self.fed = 0;
+            self.cut = None;
+            self.job.fail(Failure::Panicked);
+        }
+    }
+
+    /// Reads its rows, chooses the next token, and goes on over the proposals for as long as they are what it would
+    /// have chosen anyway.
+    fn read_rows(&mut self, rows: &[f32], tokenizer: &dyn Tokenizer, shared: &mut Shared) {
         let Some(piece) = self.piece.take() else {
             return;
         };

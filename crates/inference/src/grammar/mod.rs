@@ -88,6 +88,28 @@ impl Grammar {
         }
     }
 
+    /// A field of a request that names a grammar of any kind: `{"regex": text}`, `{"lark": text}`, `{"gbnf": text}` or
+    /// `{"json_schema": schema}`.
+    ///
+    /// # Errors
+    /// It is none of them.
+    pub fn from_field(value: &Value) -> Result<Grammar, GrammarError> {
+        let fields = value.as_object().filter(|fields| fields.len() == 1);
+        let field = fields.and_then(|fields| fields.iter().next());
+        let text = |content: &Value| content.as_str().map(str::to_owned);
+        let grammar = field.and_then(|(kind, content)| match kind.as_str() {
+            "json_schema" => Some(Grammar::JsonSchema(content.clone())),
+            "regex" => text(content).map(Grammar::Regex),
+            "lark" => text(content).map(Grammar::Lark),
+            "gbnf" => text(content).map(Grammar::Gbnf),
+            _ => None,
+        });
+        grammar.ok_or_else(|| GrammarError::Refused {
+            kind: "grammar",
+            reason: "expected one of regex, lark, gbnf (texts) or json_schema".to_owned(),
+        })
+    }
+
     /// The grammar of a file, by its extension: `.lark`, `.gbnf`, `.json` (a schema).
     ///
     /// # Errors

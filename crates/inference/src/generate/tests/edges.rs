@@ -376,3 +376,30 @@ fn a_listener_that_breaks_cancels() {
     );
     assert!(generator.idle());
 }
+
+/// A guide whose second token panics.
+struct Panics(usize);
+
+impl Guide for Panics {
+    fn accept(&mut self, _id: u32) {
+        self.0 += 1;
+        assert!(self.0 < 2, "a fault of this request");
+    }
+}
+
+#[test]
+fn a_panic_ends_its_request_and_no_other() {
+    let mut generator = generator(Model::new(true));
+    let ask = |seed| greedy(prompt(seed, 20), 5);
+    let alone = run(&mut generator, vec![ask(1), ask(2)]);
+    let faulty = Request {
+        guides: vec![Box::new(Panics(0))],
+        ..ask(2)
+    };
+    let both = run(&mut generator, vec![ask(1), faulty]);
+    assert_eq!(both[0].output(), alone[0].output());
+    let panicked = Some(StopReason::Failed(Failure::Panicked));
+    assert_eq!(both[1].reason, panicked);
+    let after = run(&mut generator, vec![ask(2)]);
+    assert_eq!(after[0].output(), alone[1].output());
+}

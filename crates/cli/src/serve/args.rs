@@ -1,0 +1,74 @@
+//! The flags of `lattice serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::{ModelArgs, RunArgs, within};
+
+/// `lattice serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Directories with config.json, or names under --model-dir; the first is meant where a request names none [default:
+    /// the bundled lattice-tiny]
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// Address to listen on; other machines reach only those that are not 127.0.0.1, ::1 or localhost, and need a key
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) host: String,
+    /// Port to listen on; 0: one that is free
+    #[arg(long, short, default_value_t = 8080, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Listen on a socket at PATH instead
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
+    pub(crate) socket: Option<PathBuf>,
+    /// A key that requests must show; may be given several times
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "LATTICE_API_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Vec<String>,
+    /// A file with keys, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Let other machines in without a key
+    #[arg(long, conflicts_with_all = ["api_key", "api_key_file"])]
+    pub(crate) no_auth: bool,
+    /// A host name that requests may be sent to, beside localhost and addresses in numbers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// An origin whose pages may send requests, as https://example.org; *: any [default: pages on this machine]
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+    /// Another name of the first model, for clients that insist on one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Vec<String>,
+    /// Answers at a time
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = within::<1, 1024>)]
+    pub(crate) parallel: usize,
+    /// Requests that may wait for their turn
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = within::<0, 65536>)]
+    pub(crate) queue: usize,
+    /// Seconds that a request may take [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Seconds that answers under way get when the server is stopped
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) drain: u64,
+    /// Megabytes of a request
+    #[arg(long, default_value_t = 64, value_name = "MB", value_parser = within::<1, 1024>)]
+    pub(crate) body_mb: usize,
+    /// Load models when they are first asked for, not at the start
+    #[arg(long)]
+    pub(crate) lazy: bool,
+    /// Print events for programs: `@@lattice {"ev":...}` lines
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}

@@ -1,0 +1,167 @@
+//! `lattice serve`: the HTTP server, on this machine's models.
+//!
+//! In: flags. Out: a server until a signal comes; lines or events about each request. The first signal lets answers
+//! under way end, the second ends the program.
+
+mod args;
+mod bind;
+mod screen;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lattice_inference::Engine;
+use lattice_inference::backend::LoadOptions;
+use lattice_inference::generate::GeneratorOptions;
+use lattice_serve::{App, ModelEntry, Opened, ServeOptions, serve};
+
+pub(crate) use args::ServeArgs;
+use screen::Screen;
+
+use crate::stop::Stop;
+
+/// How often the program looks whether a signal came.
+const LOOK: Duration = Duration::from_millis(50);
+/// Threads that read requests and write answers; models have their own.
+const THREADS: usize = 2;
+
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let stop = Stop::install()?;
+    let screen = Screen::start(args.json)?;
+    let result = run_with(args, &stop, &screen);
+    if let Err(error) = &result {
+        screen.error(&format!("{error:#}"));
+    }
+    let heard = screen.end();
+    result?;
+    // Nobody reads what the server says: the program was to be heard.
+    Ok(if heard {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_with(args: &ServeArgs, stop: &Stop, screen: &Screen) -> anyhow::Result<()> {
+    let options = options(args, screen)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(THREADS).enable_all().build()?;
+    let entries = entries(args)?;
+    let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    let served = async {
+        // The address first: what is wrong with it can be said before a large model is read.
+        let bound = bind::bind(args).await?;
+        let app = App::new(entries, options);
+        if !args.lazy {
+            for name in &names {
+                app.load(name).await?;
+            }
+        }
+        stop.hold();
+        screen.ready(&bound.url, &names, app.memory_bytes());
+        let asked = async {
+            while !stop.asked() && !screen.is_unheard() {
+                tokio::time::sleep(LOOK).await;
+            }
+            // The next signal ends the program.
+            stop.release();
+            screen.stopping();
+        };
+        serve(app, bound.listener, asked).await;
+        anyhow::Ok(())
+    };
+    let result = runtime.block_on(served);
+    // Threads that compute for nobody are not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn options(args: &ServeArgs, screen: &Screen) -> anyhow::Result<ServeOptions> {
+    let defaults = ServeOptions::default();
+    Ok(ServeOptions {
+        api_keys: args.keys()?,
+        allowed_hosts: args.allow_host.clone(),
+        allowed_origins: args.allow_origin.clone(),
+        request_timeout: args
+            .timeout
+            .map_or(defaults.request_timeout, Duration::from_secs),
+        drain_timeout: Duration::from_secs(args.drain),
+        body_bytes_max: args.body_mb << 20,
+        sink: screen.sink(),
+        ..defaults
+    })
+}
+
+/// The models that were named, or the bundled one. Their files are found now, and read when they are loaded.
+fn entries(args: &ServeArgs) -> anyhow::Result<Vec<ModelEntry>> {
+    let named = args.models.iter().map(|model| Some(model.as_str()));
+    let named: Vec<_> = if args.models.is_empty() {
+        vec![None]
+    } else {
+        named.collect()
+    };
+    let mut entries: Vec<ModelEntry> = Vec::new();
+    for model in named {
+        let mut entry = entry(args, model)?;
+        entry.aliases.retain(|alias| *alias != entry.name);
+        let taken = entries.iter().any(|other| other.name == entry.name);
+        anyhow::ensure!(!taken, "{}: named twice", entry.name);
+        entries.push(entry);
+    }
+    if let Some(first) = entries.first_mut() {
+        first.aliases.extend(args.alias.iter().cloned());
+    }
+    Ok(entries)
+}
+
+fn entry(args: &ServeArgs, model: Option<&str>) -> anyhow::Result<ModelEntry> {
+    let files = args.source.resolve(model)?;
+    let mut options = args.run.engine_options(&args.source, args.parallel);
+    options.load.output_rows_max = options.load.output_rows_max.max(args.parallel);
+    options.generator = GeneratorOptions {
+        queue_max: args.queue,
+        ..options.generator
+    };
+    let device = args.run.on.device;
+    let name = files.name();
+    let short = name.rsplit(['/', '\\']).next().unwrap_or(&name).to_owned();
+    Ok(ModelEntry {
+        aliases: vec![short],
+        name,
+        open: Arc::new(move || {
+            let engine = Engine::open(&files, device.backend(), &options)?;
+            let memory_bytes = memory_bytes(&engine, &options.load);
+            Ok(Opened {
+                engine,
+                memory_bytes,
+            })
+        }),
+    })
+}
+
+/// Memory with every sequence as long as it may be.
+fn memory_bytes(engine: &Engine, load: &LoadOptions) -> u64 {
+    let footprint = engine.model.footprint(load);
+    let limits = engine.generator.limits();
+    let (sequences, context) = (limits.sequences_max as u64, limits.context_tokens_max);
+    let one = footprint.total_bytes(context);
+    let shared = footprint.weights_bytes + footprint.scratch_bytes;
+    shared + (one - shared).saturating_mul(sequences)
+}
+
+impl ServeArgs {
+    /// The keys of the flags, the environment and the file.
+    fn keys(&self) -> anyhow::Result<Vec<String>> {
+        let mut keys = self.api_key.clone();
+        if let Some(path) = &self.api_key_file {
+            let name = path.display();
+            let text = std::fs::read_to_string(path);
+            let text = text.with_context(|| format!("cannot read {name}"))?;
+            keys.extend(text.lines().map(|line| line.trim().to_owned()));
+        }
+        keys.retain(|key| !key.is_empty());
+        Ok(keys)
+    }
+}

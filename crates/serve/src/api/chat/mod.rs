@@ -1,0 +1,56 @@
+//! `/v1/chat/completions`.
+
+pub(crate) mod ask;
+mod reply;
+mod stream;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+
+use super::answers::Answers;
+use super::head::Head;
+use super::with_ignored;
+use crate::app::App;
+use crate::event::Record;
+use crate::http::read_body;
+use crate::wire::{ApiError, json_response, sse};
+use ask::ChatAsk;
+use reply::collected;
+use stream::ChatStream;
+
+/// Answers a conversation, at once or piece by piece.
+pub(crate) async fn complete(
+    State(app): State<App>,
+    Extension(record): Extension<Record>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    let bytes = read_body(request, app.options()).await?;
+    let choices_max = app.options().choices_max;
+    let ask = app
+        .prepare(move || ChatAsk::from_body(&bytes, choices_max))
+        .await?;
+    let model = app.model(ask.model.as_deref()).await?;
+    record.note(|report| report.model = Some(model.name.clone()));
+    let ChatAsk {
+        conversation,
+        style,
+        mut ignored,
+        ..
+    } = ask;
+    let front = std::sync::Arc::clone(&model.front);
+    let prepared = app.prepare(move || conversation.prepare(&front)).await?;
+    ignored.extend(prepared.ignored);
+    let tickets = app.submit(&model, prepared.requests).await?;
+    let choices = tickets.len();
+    let answers = Answers::new(&app, record, tickets, prepared.readers, choices);
+    let head = Head::new("chatcmpl-", &model);
+    let response = if style.stream {
+        let source = ChatStream::new(answers, head, style);
+        sse::response(source, app.options().keep_alive)
+    } else {
+        json_response(&collected(answers, head, style).await?)
+    };
+    Ok(with_ignored(response, &ignored))
+}

@@ -1,0 +1,140 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use lattice_inference::generate::Request;
+use tokio::sync::{Semaphore, watch};
+
+use crate::counters::Counters;
+use crate::models::{Loaded, ModelEntry, Registry};
+use crate::options::ServeOptions;
+use crate::wire::ApiError;
+use crate::worker::Ticket;
+
+/// Conversations that are made tokens, and grammars that are compiled, at a time.
+const PREPARED_AT_ONCE: usize = 4;
+
+/// The server: its models and its options. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    options: ServeOptions,
+    models: Registry,
+    preparing: Semaphore,
+    draining: AtomicBool,
+    /// True when answers under way must end at once.
+    over: watch::Sender<bool>,
+    counters: Arc<Counters>,
+}
+
+impl App {
+    /// A server for these models, the first of which is meant where a request names none. Nothing is loaded yet.
+    #[must_use]
+    pub fn new(models: Vec<ModelEntry>, mut options: ServeOptions) -> App {
+        let counters = Arc::<Counters>::default();
+        let (counting, sink) = (Arc::clone(&counters), options.sink);
+        options.sink = Arc::new(move |event| {
+            counting.take(&event);
+            sink(event);
+        });
+        App(Arc::new(Inner {
+            counters,
+            options,
+            models: Registry::new(models),
+            preparing: Semaphore::new(PREPARED_AT_ONCE),
+            draining: AtomicBool::new(false),
+            over: watch::Sender::new(false),
+        }))
+    }
+
+    /// Loads a model before anybody asks for it.
+    ///
+    /// # Errors
+    /// There is none of this name, or it cannot be loaded.
+    pub async fn load(&self, name: &str) -> Result<(), ApiError> {
+        self.models().find(Some(name))?.load().await.map(|_| ())
+    }
+
+    /// Memory that the loaded models take when every answer is as long as may be.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let loaded = self.models().slots().iter().filter_map(|slot| slot.peek());
+        loaded.map(|model| model.memory_bytes).sum()
+    }
+
+    pub(crate) fn options(&self) -> &ServeOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn models(&self) -> &Registry {
+        &self.0.models
+    }
+
+    /// From now on it is not ready: answers under way end, new ones are refused.
+    pub(crate) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is about to stop.
+    pub(crate) fn draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// Ends the answers that are still under way.
+    pub(crate) fn end_streams(&self) {
+        let _ = self.0.over.send(true);
+    }
+
+    /// Hears when answers must end.
+    pub(crate) fn over(&self) -> watch::Receiver<bool> {
+        self.0.over.subscribe()
+    }
+
+    /// The model that a request names, loaded.
+    pub(crate) async fn model(&self, name: Option<&str>) -> Result<Arc<Loaded>, ApiError> {
+        if self.draining() {
+            let message = "the server is stopping";
+            return Err(ApiError::unavailable("draining", message));
+        }
+        self.models().find(name)?.load().await
+    }
+
+    /// Does work that takes its time, a few of them at once, beside the model's thread. A panic in it is a 500.
+    pub(crate) async fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let permit = self.0.preparing.acquire().await;
+        let done = tokio::task::spawn_blocking(work).await;
+        drop(permit);
+        done.unwrap_or_else(|_| Err(ApiError::internal()))
+    }
+
+    /// Hands requests over, all or none.
+    pub(crate) async fn submit(
+        &self,
+        model: &Loaded,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Ticket>, ApiError> {
+        let deadline = Instant::now() + self.options().request_timeout;
+        let mut tickets = Vec::with_capacity(requests.len());
+        for mut request in requests {
+            if let Some(hook) = &self.options().hook {
+                hook(&mut request);
+            }
+            tickets.push(model.worker.submit(request, deadline)?);
+        }
+        for ticket in &mut tickets {
+            ticket.accepted().await?;
+        }
+        Ok(tickets)
+    }
+}

@@ -1,0 +1,68 @@
+//! Everything that a caller may choose about the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_inference::generate::Request;
+
+use crate::event::ServeEvent;
+
+/// Hears what happens: one event for each request that was answered, and warnings. It must not block.
+pub type Sink = Arc<dyn Fn(ServeEvent) + Send + Sync>;
+
+/// Sees each request for the generator before it is handed over, and may add to it: drafts, guides.
+pub type Hook = Arc<dyn Fn(&mut Request) + Send + Sync>;
+
+/// The choices. [`Default`] is what a server on one's own machine wants.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// Keys of which a request must show one; empty: none is asked for.
+    pub api_keys: Vec<String>,
+    /// Host names, beside those of this machine and addresses in numbers, that requests may be sent to.
+    pub allowed_hosts: Vec<String>,
+    /// Origins, beside those of pages on this machine, that browsers may send requests from.
+    pub allowed_origins: Vec<String>,
+    /// Bytes of a body.
+    pub body_bytes_max: usize,
+    /// Time for the whole body to come.
+    pub body_timeout: Duration,
+    /// Time for the headers to come; and how long a connection may lie idle.
+    pub header_timeout: Duration,
+    /// Time that a client may take to read before it is cut off.
+    pub write_timeout: Duration,
+    /// Time for a request, from when it was read to its last token.
+    pub request_timeout: Duration,
+    /// Silence after which a stream gets a comment.
+    pub keep_alive: Duration,
+    /// Time that answers under way get to end when the server stops.
+    pub drain_timeout: Duration,
+    /// Connections at a time; more wait to be accepted.
+    pub connections_max: usize,
+    /// Choices that one request may ask for.
+    pub choices_max: usize,
+    /// What hears of requests.
+    pub sink: Sink,
+    /// What sees requests before the generator does.
+    pub hook: Option<Hook>,
+}
+
+impl Default for ServeOptions {
+    fn default() -> ServeOptions {
+        ServeOptions {
+            api_keys: Vec::new(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            body_bytes_max: 64 << 20,
+            body_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(3600),
+            keep_alive: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            connections_max: 16_384,
+            choices_max: 64,
+            sink: Arc::new(|_event| {}),
+            hook: None,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The fields of a request, taken out one by one, each with its type and range.
+//!
+//! In: a JSON object. Out: values, errors that name the field, and at the end the names that nobody took.
+//! `null` is as good as absent.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use super::ApiError;
+use super::json::object_from_bytes;
+
+/// Characters of a value that an error shows.
+const SHOWN_CHARACTERS: usize = 40;
+
+/// The fields of one object.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    map: Map<String, Value>,
+    /// What stands before the names in errors: empty, or `stream_options.`
+    path: String,
+}
+
+impl Fields {
+    /// The fields of a body.
+    pub(crate) fn from_body(bytes: &[u8]) -> Result<Fields, ApiError> {
+        let map = object_from_bytes(bytes)?;
+        let path = String::new();
+        Ok(Fields { map, path })
+    }
+
+    fn take<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        match read(&value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(self.wrong(name, expected, &value)),
+        }
+    }
+
+    fn wrong(&self, name: &str, expected: &str, found: &Value) -> ApiError {
+        let found = shortened(&found.to_string());
+        self.error(name, format!("expected {expected}, found {found}"))
+    }
+
+    /// An error about one of the fields.
+    pub(crate) fn error(&self, name: &str, message: impl std::fmt::Display) -> ApiError {
+        ApiError::field(format!("{}{name}", self.path), message)
+    }
+
+    /// Any value but `null`.
+    pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
+        self.map.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A number. One beyond f32 becomes infinite, which no range has.
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<f32>, ApiError> {
+        self.take(name, "a number", |value| {
+            value.as_f64().map(|value| value as f32)
+        })
+    }
+
+    /// A whole number within a range.
+    pub(crate) fn count(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<usize>, ApiError> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.take(name, &expected, |value| {
+            let count = value.as_u64().filter(|count| range.contains(count))?;
+            usize::try_from(count).ok()
+        })
+    }
+
+    /// A whole number that may be negative.
+    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<i64>, ApiError> {
+        let expected = "a whole number of 64 bits";
+        // Seeds beyond i64 are taken bit by bit.
+        let read = |value: &Value| value.as_i64().or(value.as_u64().map(u64::cast_signed));
+        self.take(name, expected, read)
+    }
+
+    /// True or false.
+    pub(crate) fn truth(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        self.take(name, "true or false", Value::as_bool)
+    }
+
+    /// A text.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        self.take(name, "a text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// One of these words.
+    pub(crate) fn word<'a>(
+        &mut self,
+        name: &str,
+        words: &[&'a str],
+    ) -> Result<Option<&'a str>, ApiError> {
+        let expected = format!("one of {}", words.join(", "));
+        let read = |value: &Value| words.iter().find(|word| value == **word).copied();
+        self.take(name, &expected, read)
+    }
+
+    /// A text, or a list of texts.
+    pub(crate) fn texts(&mut self, name: &str) -> Result<Vec<String>, ApiError> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let texts = self.take(name, "a text or a list of texts", |value| match value {
+            Value::Array(values) => values.iter().map(text).collect(),
+            value => text(value).map(|text| vec![text]),
+        })?;
+        Ok(texts.unwrap_or_default())
+    }
+
+    /// A list.
+    pub(crate) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, ApiError> {
+        self.take(name, "a list", |value| value.as_array().cloned())
+    }
+
+    /// An object, field by field.
+    pub(crate) fn object(&mut self, name: &str) -> Result<Option<Fields>, ApiError> {
+        let path = format!("{}{name}.", self.path);
+        let map = self.take(name, "an object", |value| value.as_object().cloned())?;
+        Ok(map.map(|map| Fields { map, path }))
+    }
+
+    /// The whole object, as it is.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.map
+    }
+
+    /// The names that nobody took, sorted.
+    pub(crate) fn ignored(self) -> Vec<String> {
+        let left = self.map.into_iter().filter(|(_, value)| !value.is_null());
+        let mut names: Vec<_> = left
+            .map(|(name, _)| format!("{}{name}", self.path))
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// A text as errors show it.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}

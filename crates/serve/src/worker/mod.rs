@@ -1,0 +1,109 @@
+//! The thread that owns a model's generator.
+//!
+//! In: checked requests, by a bounded queue. Out: tickets that hear the events of theirs.
+//! A ticket that is dropped cancels its request before the next step; one that does not listen is cut off when too much
+//! waits for it; one whose time is up hears so. A panic ends the requests that it concerns, not the thread.
+//! It does not know: HTTP, JSON, templates.
+
+mod run;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Instant;
+
+use lattice_inference::backend::Limits;
+use lattice_inference::generate::{Admitted, Generator, Request, RequestError, admit};
+
+use run::Loop;
+pub(crate) use ticket::{News, Ticket};
+use ticket::{Outbox, ticket};
+
+use crate::wire::ApiError;
+
+/// Requests on their way to the thread; those that wait for a place are the generator's.
+const HANDED_OVER_MAX: usize = 256;
+
+/// A request and who hears of it.
+struct Submit {
+    request: Admitted,
+    outbox: Outbox,
+    deadline: Instant,
+}
+
+/// What can be read off a worker at any time.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    /// Requests that hold a place.
+    pub(crate) running: AtomicUsize,
+    /// Requests that wait for one.
+    pub(crate) waiting: AtomicUsize,
+    /// Beginnings kept for prompts that start alike.
+    pub(crate) kept: AtomicUsize,
+    /// Steps so far.
+    pub(crate) steps: AtomicU64,
+    /// Requests that ended because nobody listened any more.
+    pub(crate) abandoned: AtomicU64,
+}
+
+/// A handle to the thread. The thread ends when all handles are gone and its requests are done.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    commands: SyncSender<Submit>,
+    limits: Limits,
+    gauges: Arc<Gauges>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(name: &str, generator: Generator) -> std::io::Result<Worker> {
+        let (commands, queue) = sync_channel(HANDED_OVER_MAX);
+        let (limits, gauges) = (generator.limits(), Arc::<Gauges>::default());
+        let work = Loop::new(generator, queue, Arc::clone(&gauges));
+        let thread = std::thread::Builder::new().name(format!("model {name}"));
+        thread.spawn(|| work.run())?;
+        Ok(Worker {
+            commands,
+            limits,
+            gauges,
+        })
+    }
+
+    /// What its runner was built for.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Its figures.
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// Hands a request over, until `deadline`. Whether there was room for it, the ticket hears first.
+    ///
+    /// # Errors
+    /// It does not fit the model, or as many are on their way as may be.
+    pub(crate) fn submit(&self, request: Request, deadline: Instant) -> Result<Ticket, ApiError> {
+        let request = admit(request, &self.limits)?;
+        let (outbox, ticket) = ticket();
+        let submit = Submit {
+            request,
+            outbox,
+            deadline,
+        };
+        match self.commands.try_send(submit) {
+            Ok(()) => Ok(ticket),
+            Err(TrySendError::Full(_)) => Err(ApiError::queue_full()),
+            Err(TrySendError::Disconnected(_)) => Err(ApiError::internal()),
+        }
+    }
+}
+
+/// A request that the thread did not take.
+type Refusal = RequestError;

@@ -1,0 +1,13 @@
+//! Conversations over HTTP with the bundled model, each test on a port of the system's choice.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod chat;
+mod client;
+mod completions;
+mod crowd;
+mod errors;
+mod guard;
+mod server;
+mod stream;
+mod values;
