@@ -65,6 +65,20 @@ impl App {
         loaded.map(|model| model.memory_bytes).sum()
     }
 
+    /// Writes what the loaded models keep for reuse into their folders, where they have any; how many beginnings of texts.
+    ///
+    /// # Errors
+    /// What the system says of the first one that it refuses.
+    pub async fn save(&self) -> std::io::Result<usize> {
+        let mut saved = 0;
+        for slot in self.models().slots() {
+            if let Some(loaded) = slot.peek() {
+                saved += loaded.worker.save().await?;
+            }
+        }
+        Ok(saved)
+    }
+
     pub(crate) fn options(&self) -> &ServeOptions {
         &self.0.options
     }

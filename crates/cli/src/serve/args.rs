@@ -61,6 +61,16 @@ pub(crate) struct ServeArgs {
     /// Megabytes of a request
     #[arg(long, default_value_t = 64, value_name = "MB", value_parser = within::<1, 1024>)]
     pub(crate) body_mb: usize,
+    /// Megabytes of recurrent states kept for prompts that start alike, of models that have such states; keys and values
+    /// stay in the memory of the contexts until others need it
+    #[arg(long, default_value_t = 1024, value_name = "MB", value_parser = within::<0, 1_048_576>)]
+    pub(crate) cache_mb: usize,
+    /// Keep what was read in files of DIR when the server stops, for the next start
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Megabytes of these files
+    #[arg(long, default_value_t = 4096, value_name = "MB", value_parser = within::<1, 1_048_576>, requires = "cache_dir")]
+    pub(crate) cache_dir_mb: usize,
     /// Load models when they are first asked for, not at the start
     #[arg(long)]
     pub(crate) lazy: bool,

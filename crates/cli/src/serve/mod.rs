@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lattice_inference::Engine;
-use lattice_inference::backend::LoadOptions;
 use lattice_inference::generate::GeneratorOptions;
+use lattice_inference::{Engine, EngineOptions};
 use lattice_serve::{App, ModelEntry, Opened, ServeOptions, serve};
 
 pub(crate) use args::ServeArgs;
@@ -69,7 +68,12 @@ fn run_with(args: &ServeArgs, stop: &Stop, screen: &Screen) -> anyhow::Result<()
             stop.release();
             screen.stopping();
         };
-        serve(app, bound.listener, asked).await;
+        serve(app.clone(), bound.listener, asked).await;
+        if let Some(folder) = &args.cache_dir {
+            let saved = app.save().await;
+            let saved = saved.with_context(|| format!("cannot write to {}", folder.display()))?;
+            screen.saved(saved);
+        }
         anyhow::Ok(())
     };
     let result = runtime.block_on(served);
@@ -122,17 +126,23 @@ fn entry(args: &ServeArgs, model: Option<&str>) -> anyhow::Result<ModelEntry> {
     options.load.output_rows_max = options.load.output_rows_max.max(args.parallel);
     options.generator = GeneratorOptions {
         queue_max: args.queue,
+        snapshot_bytes_max: args.cache_mb << 20,
         ..options.generator
     };
     let device = args.run.on.device;
+    let cache = args.cache_dir.clone();
+    let cache = cache.map(|folder| (folder, (args.cache_dir_mb as u64) << 20));
     let name = files.name();
     let short = name.rsplit(['/', '\\']).next().unwrap_or(&name).to_owned();
     Ok(ModelEntry {
         aliases: vec![short],
         name,
         open: Arc::new(move || {
-            let engine = Engine::open(&files, device.backend(), &options)?;
-            let memory_bytes = memory_bytes(&engine, &options.load);
+            let mut engine = Engine::open(&files, device.backend(), &options)?;
+            if let Some((folder, bytes)) = &cache {
+                engine.keep_in(folder, *bytes)?;
+            }
+            let memory_bytes = memory_bytes(&engine, &options);
             Ok(Opened {
                 engine,
                 memory_bytes,
@@ -141,14 +151,19 @@ fn entry(args: &ServeArgs, model: Option<&str>) -> anyhow::Result<ModelEntry> {
     })
 }
 
-/// Memory with every sequence as long as it may be.
-fn memory_bytes(engine: &Engine, load: &LoadOptions) -> u64 {
-    let footprint = engine.model.footprint(load);
+/// Memory with every sequence as long as it may be, and all states kept that may be.
+fn memory_bytes(engine: &Engine, options: &EngineOptions) -> u64 {
+    let footprint = engine.model.footprint(&options.load);
     let limits = engine.generator.limits();
+    let states = if limits.rewinds {
+        0
+    } else {
+        options.generator.snapshot_bytes_max as u64
+    };
     let (sequences, context) = (limits.sequences_max as u64, limits.context_tokens_max);
     let one = footprint.total_bytes(context);
     let shared = footprint.weights_bytes + footprint.scratch_bytes;
-    shared + (one - shared).saturating_mul(sequences)
+    shared + states + (one - shared).saturating_mul(sequences)
 }
 
 impl ServeArgs {

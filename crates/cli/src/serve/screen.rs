@@ -71,6 +71,12 @@ impl Screen {
         self.say(words, &json!({"ev": "serve_stopping"}));
     }
 
+    /// What was read was written for the next start.
+    pub(super) fn saved(&self, prefixes: usize) {
+        let words = format!("lattice: {prefixes} beginnings of texts are kept for the next start");
+        self.say(&words, &json!({"ev": "serve_saved", "prefixes": prefixes}));
+    }
+
     /// It came to nothing. For people, `main` says so.
     pub(super) fn error(&self, words: &str) {
         if self.json {

@@ -18,6 +18,8 @@ use std::time::Instant;
 use lattice_inference::backend::Limits;
 use lattice_inference::generate::{Admitted, Generator, Request, RequestError, admit};
 
+use tokio::sync::oneshot;
+
 use run::Loop;
 pub(crate) use ticket::{News, Ticket};
 use ticket::{Outbox, ticket};
@@ -32,6 +34,13 @@ struct Submit {
     request: Admitted,
     outbox: Outbox,
     deadline: Instant,
+}
+
+/// What the thread is asked for.
+enum Command {
+    Submit(Box<Submit>),
+    /// Write what is kept for reuse into files, and say how much of it.
+    Save(oneshot::Sender<std::io::Result<usize>>),
 }
 
 /// What can be read off a worker at any time.
@@ -52,7 +61,7 @@ pub(crate) struct Gauges {
 /// A handle to the thread. The thread ends when all handles are gone and its requests are done.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    commands: SyncSender<Submit>,
+    commands: SyncSender<Command>,
     limits: Limits,
     gauges: Arc<Gauges>,
 }
@@ -97,11 +106,23 @@ impl Worker {
             outbox,
             deadline,
         };
-        match self.commands.try_send(submit) {
+        match self.commands.try_send(Command::Submit(Box::new(submit))) {
             Ok(()) => Ok(ticket),
             Err(TrySendError::Full(_)) => Err(ApiError::queue_full()),
             Err(TrySendError::Disconnected(_)) => Err(ApiError::internal()),
         }
+    }
+
+    /// Writes what is kept for reuse into files, where the generator has a folder for them; how many beginnings.
+    ///
+    /// # Errors
+    /// What the system says; the thread is gone or has no ear for it.
+    pub(crate) async fn save(&self) -> std::io::Result<usize> {
+        let (answer, saved) = oneshot::channel();
+        let gone = || std::io::Error::other("the model's thread does not answer");
+        let asked = self.commands.try_send(Command::Save(answer));
+        asked.map_err(|_full| gone())?;
+        saved.await.map_err(|_gone| gone())?
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use lattice_inference::generate::{Event, Generator, RequestId};
 
-use super::{Gauges, News, Outbox, Submit};
+use super::{Command, Gauges, News, Outbox, Submit};
 
 /// A request under way.
 struct Active {
@@ -19,13 +19,13 @@ struct Active {
 
 pub(super) struct Loop {
     generator: Generator,
-    queue: Receiver<Submit>,
+    queue: Receiver<Command>,
     active: BTreeMap<RequestId, Active>,
     gauges: Arc<Gauges>,
 }
 
 impl Loop {
-    pub(super) fn new(generator: Generator, queue: Receiver<Submit>, gauges: Arc<Gauges>) -> Loop {
+    pub(super) fn new(generator: Generator, queue: Receiver<Command>, gauges: Arc<Gauges>) -> Loop {
         Loop {
             generator,
             queue,
@@ -40,16 +40,25 @@ impl Loop {
             if self.generator.idle() {
                 self.show();
                 match self.queue.recv() {
-                    Ok(submit) => self.take(submit),
+                    Ok(command) => self.obey(command),
                     Err(_) => return,
                 }
             }
-            while let Ok(submit) = self.queue.try_recv() {
-                self.take(submit);
+            while let Ok(command) = self.queue.try_recv() {
+                self.obey(command);
             }
             self.let_go();
             self.step();
             self.show();
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Submit(submit) => self.take(*submit),
+            Command::Save(answer) => {
+                let _ = answer.send(self.generator.save());
+            }
         }
     }
 

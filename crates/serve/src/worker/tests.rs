@@ -121,3 +121,25 @@ async fn time_that_is_up_is_said() {
     ticket.accepted().await.unwrap();
     assert_eq!(heard(ticket).await, (Vec::new(), None));
 }
+
+#[tokio::test]
+async fn what_was_read_is_there_after_a_restart() {
+    let folder = lattice_testkit::ScratchDir::new().unwrap();
+    let text = "The fox went out on a chilly night. ".repeat(20);
+    let mut cached = Vec::new();
+    for more in ["", " Then it slept."] {
+        let mut engine = engine(2, 4);
+        assert!(engine.keep_in(folder.path(), 1 << 30).unwrap());
+        let request = greedy(&engine, &format!("{text}{more}"), 4);
+        let worker = Worker::start("tiny", engine.generator).unwrap();
+        let mut ticket = submit(&worker, request).await;
+        while let Some(News::Event(event)) = ticket.next().await {
+            if let Event::Done { usage, .. } = *event {
+                cached.push((usage.prompt_tokens, usage.cached_tokens));
+                break;
+            }
+        }
+        assert_eq!(worker.save().await.unwrap(), 1);
+    }
+    assert_eq!((cached[0].1, cached[1].1), (0, cached[0].0));
+}
