@@ -35,7 +35,6 @@ def reference(model, kept, name=None):
 
     file = kept / f"{name or model.name}.npz"
     if not file.exists():
-        torch.set_num_threads(2)
         encoder = sentence_transformers.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": torch.float32})
         with torch.no_grad():
             rows = np.stack([encoder.encode([text], batch_size=1)[0] for text in texts()])
