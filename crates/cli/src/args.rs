@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lattice_embed::EmbedderOptions;
 use lattice_inference::backend::{
     Backend, Compute, KvFormat, LoadOptions, cpu::Cpu, reference::Reference,
 };
@@ -108,6 +109,34 @@ pub(crate) struct RunArgs {
     pub(crate) kv: Option<Kv>,
 }
 
+/// Where a model for many texts comes from, and how it runs.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct TextsArgs {
+    /// Tokens computed at once
+    #[arg(long, value_name = "TOKENS", value_parser = within::<1, 65_536>)]
+    pub(crate) batch_tokens: Option<usize>,
+    #[command(flatten)]
+    pub(crate) source: ModelArgs,
+    #[command(flatten)]
+    pub(crate) on: DeviceArgs,
+}
+
+impl TextsArgs {
+    /// How it is loaded.
+    pub(crate) fn options(&self) -> EmbedderOptions {
+        let defaults = EmbedderOptions::default();
+        let tokens = self.batch_tokens.unwrap_or(defaults.load.batch_tokens_max);
+        EmbedderOptions {
+            open: self.source.open_options(),
+            load: self.on.load_options(LoadOptions {
+                batch_tokens_max: tokens,
+                ..defaults.load
+            }),
+            ..defaults
+        }
+    }
+}
+
 /// What to run any model on.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct DeviceArgs {
@@ -188,7 +217,7 @@ pub(crate) enum Computing {
 }
 
 impl Computing {
-    fn compute(self) -> Compute {
+    pub(crate) fn compute(self) -> Compute {
         match self {
             Self::AsStored => Compute::AsStored,
             Self::F32 => Compute::F32,

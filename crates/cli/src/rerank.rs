@@ -11,9 +11,9 @@ use lattice_embed::{EmbedError, Ranked, Reranker, Scores};
 use lattice_vectors::Label;
 use serde_json::{Value, json};
 
-use crate::args::{DeviceArgs, ModelArgs, within};
+use crate::args::{TextsArgs, within};
 use crate::chat::events;
-use crate::embed::args::{Input, Long, embedder_options};
+use crate::embed::args::{Input, Long};
 use crate::embed::input::Texts;
 use crate::visible::visible;
 
@@ -47,16 +47,11 @@ pub(crate) struct RerankArgs {
     /// What becomes of a document that, with the query, is longer than the model reads
     #[arg(long, value_enum, default_value_t = Long::Truncate)]
     pub(crate) on_long: Long,
-    /// Tokens computed at once
-    #[arg(long, value_name = "TOKENS", value_parser = within::<1, 65_536>)]
-    pub(crate) batch_tokens: Option<usize>,
     /// Print events for programs: `@@lattice {"ev":...}` lines
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) source: ModelArgs,
-    #[command(flatten)]
-    pub(crate) on: DeviceArgs,
+    pub(crate) load: TextsArgs,
 }
 
 pub(crate) fn run(args: &RerankArgs) -> anyhow::Result<ExitCode> {
@@ -76,9 +71,9 @@ fn rerank(args: &RerankArgs) -> anyhow::Result<()> {
         );
     };
     let documents = documents(args)?;
-    let files = args.source.resolve(Some(model))?;
-    let options = embedder_options(&args.source, &args.on, args.batch_tokens);
-    let mut reranker = Reranker::open(&files, args.on.device.backend(), &options)?;
+    let files = args.load.source.resolve(Some(model))?;
+    let options = args.load.options();
+    let mut reranker = Reranker::open(&files, args.load.on.device.backend(), &options)?;
     for note in reranker.notes() {
         writeln!(io::stderr(), "note: {}", visible(note))?;
     }

@@ -252,3 +252,33 @@ fn a_shape_beyond_the_context_is_refused_by_name() {
     assert!(!output.status.success());
     assert!(words.contains("decode at 4096 needs more than"), "{words}");
 }
+
+#[test]
+fn a_model_that_makes_vectors_is_timed_by_texts() {
+    let dir = ScratchDir::new().unwrap();
+    let model = lattice_testkit::encoder("bert_mean").dir;
+    let model = model.display().to_string();
+    let args = ["bench", &model, "--prompt", "3,16", "--sequences", "1,5"];
+    let report = object(&dir, &[&args[..], &["--runs", "2", "--json"]].concat());
+    let tests = report["tests"].as_array().unwrap();
+    let shapes: Vec<(u64, u64)> = tests
+        .iter()
+        .map(|test| {
+            assert_eq!((&test["kind"], &test["runs"]), (&json!("texts"), &json!(2)));
+            assert!(test["gflops"].as_f64().unwrap() > 0.0);
+            let number = |name: &str| test[name].as_u64().unwrap();
+            (number("tokens"), number("texts"))
+        })
+        .collect();
+    assert_eq!(shapes, [(3, 1), (3, 5), (16, 1), (16, 5)]);
+    let table = printed(&dir, &[&args[..], &["--runs", "1"]].concat());
+    assert!(table.contains("5 of 16 tokens"), "{table}");
+    for (more, words) in [
+        (["--prompt", "21"], "a text of 21 tokens"),
+        (["--decode-at", "4"], "the model makes vectors"),
+    ] {
+        let output = lattice(&dir, &[&["bench", model.as_str()][..], &more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(words), "{said}");
+    }
+}

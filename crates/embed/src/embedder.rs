@@ -385,8 +385,8 @@ impl Embedder {
         let native = self.settings().dims;
         let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
         for batch in batches(&lengths, budget) {
-            let ids: Vec<&[u32]> = batch.iter().map(|text| &rows[*text].ids[..]).collect();
-            let vectors = self.encoder.encode(&ids)?;
+            let texts: Vec<&EncodedText> = batch.iter().map(|text| &rows[*text]).collect();
+            let vectors = self.encoder.encode_texts(&texts)?;
             if take(&batch, &vectors, native).is_break() {
                 return Err(EmbedError::Stopped);
             }

@@ -1,4 +1,4 @@
-//! Vectors and ids of texts, for comparisons with other programs: `vectors MODEL TEXTS OUT [THREADS]`.
+//! Vectors and ids of texts, for comparisons with other programs: `vectors MODEL TEXTS OUT [THREADS [COMPUTE]]`.
 //!
 //! In: a model directory; a file with a JSON text on each line (for a cross-encoder, a list of two texts).
 //! Out: `OUT.f32`, the rows as little-endian f32, and `OUT.ids`, a JSON list of ids on each line; the time on the screen.
@@ -8,11 +8,17 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lattice_inference::backend::LoadOptions;
 use lattice_inference::backend::cpu::Cpu;
+use lattice_inference::backend::{Compute, LoadOptions};
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
 use lattice_inference::encoder::EncodedText;
 use lattice_inference::{CrossEncoder, Encoder, EncoderOptions, Model, Purpose};
+
+/// What products compute in, by its name.
+fn compute(name: &str) -> Result<Compute, Box<dyn Error>> {
+    let found = Compute::ALL.into_iter().find(|one| one.name() == name);
+    found.ok_or_else(|| format!("unknown: {name}").into())
+}
 
 /// What one model made of the texts.
 struct Made {
@@ -24,13 +30,16 @@ struct Made {
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, texts, out, rest @ ..] = &args[..] else {
-        return Err("usage: vectors MODEL TEXTS OUT [THREADS]".into());
+        return Err("usage: vectors MODEL TEXTS OUT [THREADS [COMPUTE]]".into());
     };
     let files = ModelFiles::open(Path::new(model))?;
     let options = EncoderOptions {
         load: LoadOptions {
             threads: rest.first().map_or(Ok(0), |threads| threads.parse())?,
             sequences_max: 64,
+            compute: rest
+                .get(1)
+                .map_or(Ok(Compute::AsStored), |name| compute(name))?,
             ..LoadOptions::default()
         },
         ..EncoderOptions::default()

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{assert_same_bits, backends};
+use common::{assert_same_bits, backends, cosine};
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::backend::cpu::Cpu;
 use lattice_inference::checkpoint::ModelFiles;
@@ -12,7 +12,8 @@ use lattice_inference::encoder::{EncodedText, Given};
 use lattice_inference::plan::Pooling;
 use lattice_inference::{CrossEncoder, Encoder, EncoderOptions};
 use lattice_testkit::{
-    CrossGolden, EncodedGolden, EncoderGolden, cross_encoders, encoder, encoders, max_abs_error,
+    CrossGolden, EncodedGolden, EncoderGolden, ScratchDir, cross_encoders, encoder, encoders,
+    max_abs_error,
 };
 
 /// No component may be further from the reference's.
@@ -39,14 +40,6 @@ fn threads(threads: usize) -> EncoderOptions {
 
 fn slices(ids: &[Vec<u32>]) -> Vec<&[u32]> {
     ids.iter().map(Vec::as_slice).collect()
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        let products = a.iter().zip(b);
-        products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// Rows as near to the reference's as f32 allows.
@@ -107,12 +100,8 @@ fn vectors_are_those_of_the_reference_on_every_backend() {
 fn a_caller_may_say_how_tokens_become_one_vector() {
     let golden = encoder("bert_mean");
     let ids = slices(&golden.texts.plain.ids);
-    for pooling in [
-        Pooling::Cls,
-        Pooling::Max,
-        Pooling::MeanSqrtLen,
-        Pooling::LastToken,
-    ] {
+    let others = Pooling::ALL.into_iter();
+    for pooling in others.filter(|pooling| *pooling != Pooling::Mean) {
         let given = Given {
             pooling: Some(pooling),
             ..Given::default()
@@ -128,6 +117,45 @@ fn a_caller_may_say_how_tokens_become_one_vector() {
             let found = encoder.encode(&ids).unwrap();
             let name = pooling.name();
             assert_near(name, &golden.texts.pooled[name], &found);
+        }
+    }
+}
+
+#[test]
+fn a_prompt_may_be_read_and_not_pooled() {
+    let golden = encoder("bert_mean");
+    let copy = ScratchDir::new().unwrap();
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "modules.json",
+        "tokenizer.json",
+    ] {
+        std::fs::copy(golden.dir.join(file), copy.path().join(file)).unwrap();
+    }
+    let more = ["tokenizer_config.json", "sentence_bert_config.json"];
+    for file in more {
+        std::fs::copy(golden.dir.join(file), copy.path().join(file)).unwrap();
+    }
+    std::fs::create_dir(copy.path().join("1_Pooling")).unwrap();
+    assert_eq!(golden.texts.without_prompt.len(), 4);
+    for (mode, expected) in &golden.texts.without_prompt {
+        let config = format!("{{\"pooling_mode\": \"{mode}\", \"include_prompt\": false}}");
+        std::fs::write(copy.path().join("1_Pooling/config.json"), config).unwrap();
+        let files = ModelFiles::open(copy.path()).unwrap();
+        for backend in backends() {
+            let mut encoder = Encoder::open(&files, backend, &threads(1)).unwrap();
+            assert!(!encoder.settings().include_prompt);
+            let texts = golden.texts.texts.iter();
+            let texts = texts.map(|text| encoder.text.tokenise_after(&expected.prompt, text));
+            let texts: Vec<EncodedText> = texts.collect::<Result<_, _>>().unwrap();
+            for (text, ids) in texts.iter().zip(&expected.ids) {
+                assert_eq!(&text.ids, ids);
+                assert!(text.prompt_tokens > 1 && text.prompt_tokens < ids.len());
+            }
+            let texts: Vec<&EncodedText> = texts.iter().collect();
+            let found = encoder.encode_texts(&texts).unwrap();
+            assert_near(mode, &expected.rows, &found);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The rows of a text become one row.
 //!
 //! Layout: `[rows, width]`; a text is a range of rows, and texts ascend. Contract: a column's sum, or its greatest value, goes
-//! through the rows in order, lane by lane; then it is divided by their number, or by its square root.
+//! through the rows in order, lane by lane; then it is divided by their number, by its square root, or by the sum of weights,
+//! which are whole numbers, added exactly.
 //! Measured: not measured; it reads each value once.
 
 use std::ops::Range;
@@ -24,16 +25,19 @@ pub enum PoolKind {
     Max,
     /// Their sum over the square root of their number.
     MeanSqrtLen,
+    /// Their mean, a row counting as often as its position says, from 1.
+    WeightedMean,
 }
 
-/// `out[t]` is the row that the rows `texts[t]` of `x` make. `x`: `[rows, width]`; `out`: `[texts.len(), width]`.
+/// `out[t]` is the row that the rows `texts[t]` of `x` make. `x`: `[rows, width]`; `positions`: of each row, from 0; `out`:
+/// `[texts.len(), width]`.
 ///
 /// # Panics
 /// If a length does not fit, a text has no row, or the texts' rows do not ascend inside of `x`.
 pub fn pool_rows(
     cpu: &Cpu,
     kind: PoolKind,
-    texts: &[Range<usize>],
+    (texts, positions): (&[Range<usize>], &[u32]),
     x: &[f32],
     width: usize,
     out: &mut [f32],
@@ -44,6 +48,7 @@ pub fn pool_rows(
         x.len()
     );
     assert_eq!(out.len(), texts.len() * width, "output of pooling");
+    assert_eq!(positions.len(), x.len() / width, "positions");
     assert!(
         texts.iter().all(|text| !text.is_empty()),
         "a text of no rows"
@@ -57,7 +62,14 @@ pub fn pool_rows(
             // SAFETY: each text has a row of its own.
             let out = unsafe { out.part(t * width..(t + 1) * width) };
             let rows = &x[texts[t].start * width..texts[t].end * width];
-            cpu.isa().run(Pool { kind, rows, out });
+            let positions = &positions[texts[t].clone()];
+            let pool = Pool {
+                kind,
+                rows,
+                positions,
+                out,
+            };
+            cpu.isa().run(pool);
         }
     });
 }
@@ -65,6 +77,7 @@ pub fn pool_rows(
 struct Pool<'a> {
     kind: PoolKind,
     rows: &'a [f32],
+    positions: &'a [u32],
     out: &'a mut [f32],
 }
 
@@ -81,6 +94,7 @@ impl Body for Pool<'_> {
             PoolKind::Mean => self.sums::<L>(count as f32),
             PoolKind::MeanSqrtLen => self.sums::<L>((count as f32).sqrt()),
             PoolKind::Max => self.fold::<L>(|so_far, x| so_far.max(x), L::splat(1.0)),
+            PoolKind::WeightedMean => self.weighted::<L>(),
         }
     }
 }
@@ -89,6 +103,22 @@ impl Pool<'_> {
     #[inline(always)]
     fn sums<L: Lanes>(self, divisor: f32) {
         self.fold::<L>(|so_far, x| so_far.add(x), L::splat(divisor));
+    }
+
+    #[inline(always)]
+    fn weighted<L: Lanes>(self) {
+        let weight = |position: u32| f64::from(position) + 1.0;
+        let all: f64 = self.positions.iter().map(|p| weight(*p)).sum();
+        let divisor = L::splat(all as f32);
+        let (width, positions) = (self.out.len(), self.positions);
+        for i in (0..width).step_by(LANES) {
+            let end = width.min(i + LANES);
+            let rows = self.rows.chunks_exact(width).zip(positions);
+            let sum = rows.fold(L::zero(), |sum, (row, position)| {
+                L::get(&row[..end], i).fma(L::splat(weight(*position) as f32), sum)
+            });
+            sum.div(divisor).put(self.out, i);
+        }
     }
 
     /// Column by column, over all rows; then divided.

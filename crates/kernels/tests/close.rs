@@ -108,9 +108,11 @@ fn texts_are_pooled_column_by_column() {
         places.map(|(text, c)| of(&column(text, c))).collect()
     };
     let sum = |rows: &[f64]| rows.iter().sum::<f64>();
+    // The rows of each text count from 0; the last text begins at 2.
+    let positions: Vec<u32> = (0..1).chain(0..5).chain(2..36).collect();
     let check = |kind, of: &dyn Fn(&[f64]) -> f64| {
         let mut out = vec![0.0; texts.len() * width];
-        pool_rows(&fast(2), kind, &texts, &x, width, &mut out);
+        pool_rows(&fast(2), kind, (&texts, &positions), &x, width, &mut out);
         assert!(error(&out, &pooled(of)) < 1e-6, "{kind:?}");
     };
     check(PoolKind::First, &|rows| rows[0]);
@@ -118,6 +120,12 @@ fn texts_are_pooled_column_by_column() {
     check(PoolKind::Mean, &|rows| sum(rows) / rows.len() as f64);
     check(PoolKind::MeanSqrtLen, &|rows| {
         sum(rows) / (rows.len() as f64).sqrt()
+    });
+    check(PoolKind::WeightedMean, &|rows| {
+        let first = if rows.len() > 5 { 3.0 } else { 1.0 };
+        let weights: Vec<f64> = (0..rows.len()).map(|row| row as f64 + first).collect();
+        let all = rows.iter().zip(&weights);
+        all.map(|(row, weight)| row * weight).sum::<f64>() / sum(&weights)
     });
     check(PoolKind::Max, &|rows| {
         rows.iter().copied().fold(f64::MIN, f64::max)

@@ -123,11 +123,12 @@ proptest! {
         let mut rows = 0;
         let texts: Vec<_> = lens.iter().map(|len| { rows += len; rows - len..rows }).collect();
         let x = wild(seed, rows * width);
+        let positions: Vec<u32> = (0..rows as u32).collect();
         same(|cpu| {
-            let kinds = [PoolKind::First, PoolKind::Last, PoolKind::Mean, PoolKind::Max, PoolKind::MeanSqrtLen];
+            let kinds = [PoolKind::First, PoolKind::Last, PoolKind::Mean, PoolKind::Max, PoolKind::MeanSqrtLen, PoolKind::WeightedMean];
             let pooled = kinds.map(|kind| {
                 let mut out = vec![0.0; texts.len() * width];
-                pool_rows(cpu, kind, &texts, &x, width, &mut out);
+                pool_rows(cpu, kind, (&texts, &positions), &x, width, &mut out);
                 out
             });
             pooled.concat()

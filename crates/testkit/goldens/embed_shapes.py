@@ -1,10 +1,11 @@
 """Writes full-size embedding models with random weights: the shape, files and tokenizer of each, not its knowledge.
 
-    python embed_shapes.py OUT --wordpiece DIR --unigram tokenizer.json --qwen3 DIR [--only NAME] [--layers-4b N]
+    python embed_shapes.py OUT --wordpiece DIR --unigram tokenizer.json --qwen3 DIR [--only NAME] [--layers NAME=N] [--tokens NAME=N]
 
 Out: OUT/<name>/ as sentence-transformers keeps models (config.json, model.safetensors in f32, modules.json, 1_Pooling,
 tokenizer files). `--wordpiece` is a directory with the uncased vocabulary of BERT (tokenizer.json, vocab.txt),
 `--unigram` the tokenizer.json of XLM-R, `--qwen3` a directory with the tokenizer.json of Qwen3.
+`--layers` makes a model of so many layers only, `--tokens` one that reads so many tokens, where memory or time forbid all.
 Weights are drawn wider than an untrained model's (standard deviation 0.05), so that texts are told apart.
 """
 
@@ -165,9 +166,13 @@ def main():
     parser.add_argument("--unigram", type=Path, required=True)
     parser.add_argument("--qwen3", type=Path, required=True)
     parser.add_argument("--only", action="append")
-    parser.add_argument("--layers-4b", type=int, default=36)
+    parser.add_argument("--layers", action="append", default=[], metavar="NAME=N")
+    parser.add_argument("--tokens", action="append", default=[], metavar="NAME=N")
     args = parser.parse_args()
-    SHAPES["Qwen3-Embedding-4B"]["config"]["num_hidden_layers"] = args.layers_4b
+    for name, tokens in (wish.split("=") for wish in args.tokens):
+        SHAPES[name]["tokens"] = int(tokens)
+    for name, layers in (wish.split("=") for wish in args.layers):
+        SHAPES[name]["config"]["num_hidden_layers"] = int(layers)
     for name, shape in SHAPES.items():
         if not args.only or name in args.only:
             make(args.out / name, name, shape, args)

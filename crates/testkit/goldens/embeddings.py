@@ -4,9 +4,10 @@
                          [--only NAME] [--sts sts-test.csv] [--table docs/parity-embeddings.md]
 
 DIR holds model directories as `embed_shapes.py` writes them, and others of sentence-transformers. For each: vectors and ids
-of `embed_texts.texts()` in f32 by sentence-transformers (kept in DIR/.vectors), by Lattice of the same files, of a copy
-with its matrices rounded to bf16, and, with --lattice, of a packed copy (Q8). A comparison is the least cosine, the largest
-difference of a component, and whether all ids agree. --sts adds, for models whose weights are no random ones, the
+of `embed_texts.texts()` in f32 by sentence-transformers (kept in DIR/.vectors), and by Lattice of the same files, computing
+in f32, in bf16 (`--compute bf16`) and in bytes (`--compute int8`); of a copy with all its tensors rounded to bf16, beside
+sentence-transformers computing that copy in f32; and, with --lattice, of a packed copy (`quantize --to q8`). A comparison is
+the least cosine, the largest difference of a component, and whether all ids agree. --sts adds, for models whose weights are no random ones, the
 Spearman correlation of cosines with the scores of people on the STS benchmark.
 """
 
@@ -20,17 +21,20 @@ import numpy as np
 
 from embed_texts import texts
 
-LIMITS = {"f32": (0.9999999, 2e-6), "bf16": (0.9999, None), "q8": (0.9995, None)}
+LIMITS = {
+    "f32": (0.9999999, 2e-6), "--compute bf16": (0.9999, None), "bf16 file": (0.9999, None),
+    "--compute int8": (0.999, None), "q8": (0.9995, None),
+}
+BF16 = "bf16 file"
 
 
-def reference(model, kept):
-    """Vectors [texts, dims] and ids by sentence-transformers, computed once."""
+def reference(model, kept, name=None):
+    """Vectors [texts, dims] and ids by sentence-transformers, computed once for each name."""
     import sentence_transformers
     import torch
 
-    file = kept / f"{model.name}.npz"
+    file = kept / f"{name or model.name}.npz"
     if not file.exists():
-        torch.set_num_threads(2)
         encoder = sentence_transformers.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": torch.float32})
         with torch.no_grad():
             rows = np.stack([encoder.encode([text], batch_size=1)[0] for text in texts()])
@@ -40,19 +44,19 @@ def reference(model, kept):
     return found["rows"], json.loads(str(found["ids"]))
 
 
-def ours(model, program, kept, threads, wanted=None):
+def ours(model, program, kept, threads, wanted=None, compute="as-stored"):
     wanted = texts() if wanted is None else wanted
     lines = kept / "texts.jsonl"
     lines.write_text("".join(json.dumps(text, ensure_ascii=False) + "\n" for text in wanted), encoding="utf-8")
     out = kept / "ours"
-    said = subprocess.run([program, model, lines, out, str(threads)], check=True, capture_output=True, text=True)
+    said = subprocess.run([program, model, lines, out, str(threads), compute], check=True, capture_output=True, text=True)
     rows = np.fromfile(f"{out}.f32", np.float32).reshape(len(wanted), -1)
     ids = [json.loads(line) for line in Path(f"{out}.ids").read_text().splitlines()]
     return rows, ids, said.stdout.strip()
 
 
 def rounded(model, out):
-    """A copy with every matrix in bf16. Gains and biases stay: rounded, they cost more than all matrices."""
+    """A copy with every tensor in bf16."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -60,7 +64,7 @@ def rounded(model, out):
         shutil.rmtree(out)
     shutil.copytree(model, out, ignore=shutil.ignore_patterns("model.safetensors"))
     tensors = load_file(model / "model.safetensors")
-    to_bf16 = lambda t: t.to(torch.bfloat16) if t.is_floating_point() and t.dim() > 1 else t
+    to_bf16 = lambda t: t.to(torch.bfloat16) if t.is_floating_point() else t
     save_file({name: to_bf16(tensor) for name, tensor in tensors.items()}, out / "model.safetensors")
     return out
 
@@ -97,18 +101,22 @@ def sts(model, args, kept):
 
 def check(model, args, kept):
     expected, expected_ids = reference(model, kept)
-    forms = {"f32": lambda: model, "bf16": lambda: rounded(model, kept / "bf16")}
+    forms = {"f32": lambda: model, BF16: lambda: rounded(model, kept / "bf16")}
+    forms |= {f"--compute {name}": lambda: model for name in ("bf16", "int8")}
     if args.lattice:
         forms["q8"] = lambda: packed(model, kept / "q8", args.lattice)
     for form, directory in forms.items():
-        rows, ids, said = ours(directory(), args.program, kept, args.threads)
-        cosine, difference = compare(expected, rows)
+        path, compute = directory(), form.removeprefix("--compute ") if "compute" in form else "as-stored"
+        rows, ids, said = ours(path, args.program, kept, args.threads, compute=compute)
+        same_weights = expected if form != BF16 else reference(path, kept, f"{model.name}-bf16")[0]
+        cosine, difference = compare(same_weights, rows)
+        to_f32, _ = compare(expected, rows)
         same = sum(a == b for a, b in zip(ids, expected_ids, strict=True))
         least, most = LIMITS[form]
         holds = cosine >= least and (most is None or difference <= most) and same == len(ids)
         verdict = "yes" if holds else "NO"
-        print(f"{model.name:40} {form:5} cos {cosine:.9f} diff {difference:.2e} ids {same}/{len(ids)} {verdict}  {said}", flush=True)
-        yield (model.name, expected.shape[1], form, f"{cosine:.9f}", f"{difference:.1e}", f"{same} of {len(ids)}", f"{spread(expected):.2f}", verdict)
+        print(f"{model.name:40} {form:14} cos {cosine:.9f} ({to_f32:.9f}) diff {difference:.2e} ids {same}/{len(ids)} {verdict}  {said}", flush=True)
+        yield (model.name, expected.shape[1], form, f"{cosine:.9f}", f"{to_f32:.9f}", f"{difference:.1e}", f"{same} of {len(ids)}", f"{spread(expected):.2f}", verdict)
 
 
 def table(rows, note):
@@ -116,14 +124,15 @@ def table(rows, note):
     import torch
     import transformers
 
-    head = ("model", "dims", "weights", "least cosine", "largest difference", "ids equal", "mean cosine of two texts", "within limits")
+    head = ("model", "dims", "computed", "least cosine", "to the f32 file", "largest difference", "ids equal", "mean cosine of two texts", "within limits")
     versions = f"sentence-transformers {sentence_transformers.__version__}, transformers {transformers.__version__}, torch {torch.__version__}"
     lines = [
         "# Parity of vectors", "",
         "Written by `crates/testkit/goldens/embeddings.py`. Each row compares the vectors of 200 texts in twelve languages, from one",
         f"character to several thousand tokens, with those of {versions} in f32.",
-        "Limits: f32 cosine at least 0.9999999 and no component further than 2e-6; bf16 (matrices rounded to bf16, gains and biases kept) 0.9999; Q8",
-        "(`lattice quantize --to q8`) 0.9995; ids equal throughout.", "", note, "",
+        "Limits: f32 cosine at least 0.9999999 and no component further than 2e-6; bf16 0.9999; int8 0.999; q8 (`lattice quantize --to q8`) 0.9995; ids",
+        "equal throughout. \"bf16 file\" is a copy with every tensor rounded to bf16, compared with sentence-transformers computing that copy in f32; \"to the",
+        "f32 file\" is the same row beside the file as it was.", "", note, "",
         "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
     ]
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"

@@ -3,7 +3,8 @@
     python encoders.py [--only NAME]
 
 Each folder is a model as sentence-transformers keeps it (config.json, model.safetensors, modules.json, tokenizer files) with
-golden.json beside it: texts (or pairs) with their ids, type ids and rows; for a query prompt; and for other ways of pooling.
+golden.json beside it: texts (or pairs) with their ids, type ids and rows; for a query prompt; and for other ways of pooling, with the
+prompt and without.
 Sizes are chosen so that most are no multiple of 16. Versions are in requirements.txt.
 """
 
@@ -109,6 +110,7 @@ def shape(config, pooling, tokenizer, **more):
     return {"config": config, "pooling": pooling, "tokenizer": tokenizer, "tokens": TOKENS, "dense": None} | more
 
 
+PROMPT = "The harbour: "
 QUERY = {"query": "Ask: ", "passage": ""}
 SHAPES = {
     "bert_cls": shape(BERT, "cls", wordpiece, prompts=QUERY),
@@ -192,9 +194,14 @@ def make_vectors(name):
         golden["query"] = encoded(model, TEXTS, spec["prompts"]["query"])
     if name == "bert_mean":
         golden["pooled"] = {}
-        for mode in ("cls", "max", "mean_sqrt_len_tokens", "lasttoken"):
+        for mode in ("cls", "max", "mean_sqrt_len_tokens", "lasttoken", "weightedmean"):
             model[1].pooling_mode = mode
             golden["pooled"][mode] = encoded(model, TEXTS)["rows"]
+        model[1].include_prompt = False
+        golden["without_prompt"] = {}
+        for mode in ("cls", "max", "mean", "weightedmean"):
+            model[1].pooling_mode = mode
+            golden["without_prompt"][mode] = encoded(model, TEXTS, PROMPT)
     write_json(out / "golden.json", golden)
 
 

@@ -29,6 +29,9 @@ pub struct VectorsGolden {
     /// Rows without a prompt with another way of pooling, by its name.
     #[serde(default)]
     pub pooled: BTreeMap<String, Vec<Vec<f32>>>,
+    /// After a prompt that is not pooled with the text, by the way of pooling.
+    #[serde(default)]
+    pub without_prompt: BTreeMap<String, EncodedGolden>,
 }
 
 /// Ids and vectors of the texts.

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use lattice_embed::EmbedderOptions;
 
-use crate::args::{DeviceArgs, ModelArgs, within};
-use crate::embed::args::{Numbers, embedder_options};
+use crate::args::{TextsArgs, within};
+use crate::embed::args::Numbers;
 
 /// `lattice embed backfill`
 #[derive(Debug, Subcommand)]
@@ -43,24 +42,6 @@ pub(crate) struct StepArgs {
     pub(crate) json: bool,
 }
 
-/// How models are loaded.
-#[derive(Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// Tokens computed at once
-    #[arg(long, value_name = "TOKENS", value_parser = within::<1, 65_536>)]
-    pub(crate) batch_tokens: Option<usize>,
-    #[command(flatten)]
-    pub(crate) source: ModelArgs,
-    #[command(flatten)]
-    pub(crate) on: DeviceArgs,
-}
-
-impl LoadArgs {
-    pub(crate) fn options(&self) -> EmbedderOptions {
-        embedder_options(&self.source, &self.on, self.batch_tokens)
-    }
-}
-
 /// What vectors are made by.
 #[derive(Debug, Args)]
 pub(crate) struct MadeByArgs {
@@ -90,7 +71,7 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) made_by: MadeByArgs,
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub(crate) load: TextsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -100,14 +81,14 @@ pub(crate) struct AppendArgs {
     /// Files of texts: .jsonl or .parquet, with a field `text` and perhaps an `id`
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Where the model of the generation that is read is [default: by the name the store has]
+    /// Where the model of the generation that is read is [default: where it was, or by the name the store has]
     #[arg(long, short, value_name = "PATH|NAME")]
     pub(crate) model: Option<String>,
-    /// Where the model of the other generation is [default: by the name the store has]
+    /// Where the model of the other generation is [default: where it was, or by the name the store has]
     #[arg(long, value_name = "PATH|NAME")]
     pub(crate) other_model: Option<String>,
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub(crate) load: TextsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -117,35 +98,35 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) made_by: MadeByArgs,
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub(crate) load: TextsArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) step: StepArgs,
-    /// Where the new model is [default: by the name the store has]
+    /// Where the new model is [default: where it was, or by the name the store has]
     #[arg(long, short, value_name = "PATH|NAME")]
     pub(crate) model: Option<String>,
     /// Show how far it is, where stderr is no terminal too
     #[arg(long)]
     pub(crate) progress: bool,
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub(crate) load: TextsArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) step: StepArgs,
-    /// Where the new model is [default: by the name the store has]
+    /// Where the new model is [default: where it was, or by the name the store has]
     #[arg(long, short, value_name = "PATH|NAME")]
     pub(crate) model: Option<String>,
     /// Texts that are embedded again
     #[arg(long, default_value_t = 256, value_name = "N")]
     pub(crate) samples: u64,
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub(crate) load: TextsArgs,
 }
 
 /// A kind of file.

@@ -1,18 +1,24 @@
 //! A model as a store needs it: what it is, to the bit, and vectors of texts.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::bail;
 use lattice_embed::backfill::{Dtype, GenerationStatus, Identity, Numbers};
 use lattice_embed::{EmbedOptions, Embedder, Encoding, OnLong, Values};
+use serde_json::json;
 
-use super::args::{LoadArgs, MadeByArgs};
+use super::args::MadeByArgs;
+use crate::args::TextsArgs;
 use crate::embed;
 
 /// The setting with the prompt's name; empty for the model's own default.
 const PROMPT: &str = "prompt";
 /// The setting with all else that the bits depend on.
 const COMPUTED: &str = "computed";
+/// The setting with the path of a model that was given as one. It says where to look, and is the store's whatever a later step is
+/// given.
+const PLACE: &str = "place";
 
 pub(super) struct Model {
     embedder: Embedder,
@@ -24,17 +30,23 @@ pub(super) struct Model {
 
 impl Model {
     /// The model that flags ask for.
-    pub(super) fn planned(made_by: &MadeByArgs, load: &LoadArgs) -> anyhow::Result<Self> {
+    pub(super) fn planned(made_by: &MadeByArgs, load: &TextsArgs) -> anyhow::Result<Self> {
         let prompt = made_by.prompt.as_deref().unwrap_or_default();
         let encoding = made_by.dtype.encoding();
-        Self::open(&made_by.model, made_by.dims, encoding, prompt, load)
+        let mut model = Self::open(&made_by.model, made_by.dims, encoding, prompt, load)?;
+        let path = Path::new(&made_by.model);
+        if path.is_dir() {
+            let path = path.canonicalize()?.display().to_string();
+            model.identity.settings.push((PLACE.to_owned(), path));
+        }
+        Ok(model)
     }
 
-    /// The model of a generation: by the name the store has, or where a flag says it is.
+    /// The model of a generation: where a flag says it is, at the path or by the name that the store has.
     pub(super) fn of(
         made: &GenerationStatus,
         given: Option<&str>,
-        load: &LoadArgs,
+        load: &TextsArgs,
     ) -> anyhow::Result<Self> {
         let made_by = &made.made_by;
         let prompt = setting(made_by, PROMPT).unwrap_or_default();
@@ -43,8 +55,14 @@ impl Model {
             Dtype::I8 => Encoding::I8,
             Dtype::Binary => Encoding::Binary,
         };
-        let name = given.unwrap_or(&made_by.model);
+        let place = setting(made_by, PLACE);
+        let there = place.filter(|place| Path::new(place).is_dir());
+        let name = given.or(there).unwrap_or(&made_by.model);
         let mut model = Self::open(name, Some(made_by.dims), encoding, prompt, load)?;
+        if let Some(place) = place {
+            let place = (PLACE.to_owned(), place.to_owned());
+            model.identity.settings.push(place);
+        }
         model.stored = Some(made_by.clone());
         Ok(model)
     }
@@ -54,7 +72,7 @@ impl Model {
         dims: Option<usize>,
         encoding: Encoding,
         prompt: &str,
-        load: &LoadArgs,
+        load: &TextsArgs,
     ) -> anyhow::Result<Self> {
         let files = embed::resolve(&load.source, Some(name), name)?;
         let options = load.options();
@@ -64,9 +82,9 @@ impl Model {
         }
         let role = embed::args::role((!prompt.is_empty()).then_some(prompt));
         let computed = format!(
-            "{} | {:?}",
+            "{} {}",
             embedder.identity(&files, &options)?,
-            embedder.prompt(&role)?
+            json!(embedder.prompt(&role)?)
         );
         let identity = Identity {
             model: embedder.name().to_owned(),

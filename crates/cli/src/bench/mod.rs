@@ -1,6 +1,6 @@
 //! `lattice bench`: how fast a model runs here, and how much of what the machine can give that is.
 //!
-//! In: a model and the shapes of work. Out: tokens per second with their spread, load time, peak memory, bytes read
+//! In: a model and the shapes of work. Out: of a model that makes vectors, texts per second (`texts`); else tokens per second with their spread, load time, peak memory, bytes read
 //! per token beside the machine's measured read bandwidth. It samples nothing: the likeliest token follows.
 
 mod bandwidth;
@@ -8,6 +8,7 @@ mod compare;
 mod profile;
 mod report;
 mod shapes;
+mod texts;
 mod work;
 
 use std::io::{self, Write as _};
@@ -16,12 +17,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
+use lattice_inference::{Model, Purpose};
 
 use crate::args::BenchArgs;
-use crate::doctor::processor;
-use report::{Figures, Report};
+use report::{Figures, Report, Setting};
 use shapes::{Shape, Wanted};
 use work::{Timed, Work};
 
@@ -33,6 +33,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let files = args.model.files()?;
     let started = Instant::now();
     let model = Model::open(&files, &args.model.source.open_options())?;
+    if let Purpose::Vectors(_) = model.purpose {
+        return texts::run(args, &files);
+    }
     model.must_generate()?;
     let mut wanted = wanted(args, &model)?;
     let options = load_options(args, &wanted);
@@ -55,15 +58,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let costs = report::Costs::of(&model, &options, args.tokens, read_gbps);
     let mut out = io::stdout().lock();
     let report = Report {
-        model: files.name(),
-        family: model.family.name,
-        parameters: model.plan.parameters(),
-        processor: processor(),
-        isa: cpu.isa().to_string(),
-        int_isa: cpu.int_isa().to_string(),
-        bf16_isa: cpu.bf16_isa().to_string(),
-        threads: cpu.threads(),
-        device: args.run.on.device.backend().name(),
+        setting: Setting::of(files.name(), &model, &args.run.on, &cpu),
         kv: model.kv_format(&options).name(),
         batch_tokens: options.batch_tokens_max,
         runs,

@@ -7,11 +7,14 @@ use std::io::{self, Write};
 use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::plan::Rows;
+use lattice_kernels::Cpu;
 use serde_json::{Value, json};
 
 use super::profile::Profile;
 use super::shapes::Shape;
 use super::work::Timed;
+use crate::args::DeviceArgs;
+use crate::doctor::processor;
 use crate::show::{bytes, count};
 
 /// What a token costs, and what the machine can give.
@@ -118,7 +121,7 @@ impl Figures {
         let tokens_per_s: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
         let mut sorted = tokens_per_s.clone();
         sorted.sort_unstable_by(f64::total_cmp);
-        let median = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
+        let median = median(&sorted);
         let runs_per_s = median / tokens;
         let gbps = costs.bytes_read(shape).map(|read| read * runs_per_s / 1e9);
         Self {
@@ -174,19 +177,87 @@ impl Figures {
     }
 }
 
-/// Everything a bench has to say.
-pub(super) struct Report {
-    pub(super) model: String,
-    pub(super) family: &'static str,
-    pub(super) parameters: u64,
-    pub(super) processor: String,
-    pub(super) isa: String,
+/// What runs, and on what.
+pub(super) struct Setting {
+    model: String,
+    family: &'static str,
+    parameters: u64,
+    processor: String,
+    isa: String,
     /// Of the products of packed weights.
-    pub(super) int_isa: String,
+    int_isa: String,
     /// Of the products of bf16 weights.
-    pub(super) bf16_isa: String,
-    pub(super) threads: usize,
-    pub(super) device: &'static str,
+    bf16_isa: String,
+    threads: usize,
+    device: &'static str,
+}
+
+impl Setting {
+    pub(super) fn of(name: String, model: &Model, on: &DeviceArgs, cpu: &Cpu) -> Self {
+        Self {
+            model: name,
+            family: model.family.name,
+            parameters: model.plan.parameters(),
+            processor: processor(),
+            isa: cpu.isa().to_string(),
+            int_isa: cpu.int_isa().to_string(),
+            bf16_isa: cpu.bf16_isa().to_string(),
+            threads: cpu.threads(),
+            device: on.device.backend().name(),
+        }
+    }
+
+    /// Three lines, the last of them without its end.
+    pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let parameters = count(self.parameters);
+        writeln!(
+            out,
+            "model      {} ({}, {parameters} parameters)",
+            self.model, self.family
+        )?;
+        writeln!(out, "processor  {}", self.processor)?;
+        write!(
+            out,
+            "runs on    {}, {} (packed weights: {}, bf16: {}), threads: {}",
+            self.device, self.isa, self.int_isa, self.bf16_isa, self.threads
+        )
+    }
+
+    pub(super) fn as_json(&self) -> Value {
+        json!({
+            "model": self.model,
+            "family": self.family,
+            "parameters": self.parameters,
+            "processor": self.processor,
+            "device": self.device,
+            "isa": self.isa,
+            "int_isa": self.int_isa,
+            "bf16_isa": self.bf16_isa,
+            "threads": self.threads,
+        })
+    }
+}
+
+/// Adds the fields of `more` to `object`.
+pub(super) fn extend(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more);
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; of none, NaN.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
+    }
+}
+
+/// Everything a bench of a model that generates has to say.
+pub(super) struct Report {
+    pub(super) setting: Setting,
     pub(super) kv: &'static str,
     pub(super) batch_tokens: usize,
     pub(super) runs: usize,
@@ -201,18 +272,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let costs = &self.costs;
-        let parameters = count(self.parameters);
-        writeln!(
-            out,
-            "model      {} ({}, {parameters} parameters)",
-            self.model, self.family
-        )?;
-        writeln!(out, "processor  {}", self.processor)?;
-        writeln!(
-            out,
-            "runs on    {}, {} (packed weights: {}, bf16: {}), threads: {}; read bandwidth {:.1} GB/s",
-            self.device, self.isa, self.int_isa, self.bf16_isa, self.threads, costs.read_gbps
-        )?;
+        self.setting.print(out)?;
+        writeln!(out, "; read bandwidth {:.1} GB/s", costs.read_gbps)?;
         let peak = self.peak_memory_bytes.map_or("unknown".to_owned(), bytes);
         writeln!(out, "load       {:.1} ms; peak memory {peak}", self.load_ms)?;
         writeln!(
@@ -249,16 +310,8 @@ impl Report {
 
     pub(super) fn as_json(&self) -> Value {
         let tests: Vec<Value> = self.figures.iter().map(Figures::as_json).collect();
-        json!({
-            "model": self.model,
-            "family": self.family,
-            "parameters": self.parameters,
-            "processor": self.processor,
-            "device": self.device,
-            "isa": self.isa,
-            "int_isa": self.int_isa,
-            "bf16_isa": self.bf16_isa,
-            "threads": self.threads,
+        let mut object = self.setting.as_json();
+        let more = json!({
             "kv_format": self.kv,
             "batch_tokens": self.batch_tokens,
             "runs": self.runs,
@@ -270,7 +323,9 @@ impl Report {
             "peak_memory_bytes": self.peak_memory_bytes,
             "tests": tests,
             "notes": self.notes,
-        })
+        });
+        extend(&mut object, more);
+        object
     }
 }
 

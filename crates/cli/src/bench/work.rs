@@ -156,7 +156,7 @@ fn likeliest(logits: &[f32]) -> u32 {
 }
 
 /// Ids below `vocab` by Steele, Lea and Flood's SplitMix64.
-fn random_ids(count: usize, vocab: usize, seed: u64) -> Vec<u32> {
+pub(super) fn random_ids(count: usize, vocab: usize, seed: u64) -> Vec<u32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

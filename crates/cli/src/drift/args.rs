@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use lattice_transport::{DriftOptions, Ground, Thresholds, Windows};
 
-use crate::args::{DeviceArgs, ModelArgs, within};
+use crate::args::{TextsArgs, within};
 use crate::embed::args::Input;
 
 /// `lattice drift`
@@ -32,9 +32,6 @@ pub(crate) struct DriftArgs {
     /// How texts stand in the files [default: by their ending]
     #[arg(long, value_enum, value_name = "FORM", requires = "model")]
     pub(crate) input: Option<Input>,
-    /// Tokens computed at once
-    #[arg(long, value_name = "TOKENS", value_parser = within::<1, 65_536>)]
-    pub(crate) batch_tokens: Option<usize>,
     /// The field or column of the vectors [default: embedding, vector, embeddings or vectors]
     #[arg(long, value_name = "NAME")]
     pub(crate) vectors: Option<String>,
@@ -87,9 +84,7 @@ pub(crate) struct DriftArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) source: ModelArgs,
-    #[command(flatten)]
-    pub(crate) on: DeviceArgs,
+    pub(crate) load: TextsArgs,
 }
 
 const AFTER: &str = "\

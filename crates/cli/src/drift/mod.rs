@@ -45,7 +45,7 @@ fn note(words: &str) -> io::Result<()> {
 
 /// Whether there is drift.
 fn compare(args: &DriftArgs) -> anyhow::Result<bool> {
-    let workers = Workers::with_isa(args.on.threads, args.on.isa)?;
+    let workers = Workers::with_isa(args.load.on.threads, args.load.on.isa)?;
     let mut model = Model::open(args)?;
     let baseline = sets::baseline(args, model.as_mut())?;
     if let Some(path) = &args.save_baseline {

@@ -13,7 +13,6 @@ use lattice_transport::{EmbeddingSet, baseline_from_bytes};
 use lattice_vectors::{Label, PIECE_ROWS, ReadOptions, Stored, VectorReader, VectorSet, Vectors};
 
 use super::args::DriftArgs;
-use crate::embed::args::embedder_options;
 use crate::embed::input::Texts;
 use crate::embed::resolve;
 use crate::visible::visible;
@@ -36,9 +35,9 @@ impl Model {
         let Some(model) = args.model.as_deref() else {
             return Ok(None);
         };
-        let files = resolve(&args.source, Some(model), model)?;
-        let options = embedder_options(&args.source, &args.on, args.batch_tokens);
-        let embedder = Embedder::open(&files, args.on.device.backend(), &options)?;
+        let files = resolve(&args.load.source, Some(model), model)?;
+        let options = args.load.options();
+        let embedder = Embedder::open(&files, args.load.on.device.backend(), &options)?;
         for note in embedder.notes() {
             super::note(&visible(note))?;
         }

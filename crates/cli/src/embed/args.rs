@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use lattice_embed::{EmbedOptions, EmbedderOptions, EmbeddingModel, Encoding, OnLong, Role};
-use lattice_inference::backend::LoadOptions;
+use lattice_embed::{EmbedOptions, EmbeddingModel, Encoding, OnLong, Role};
 
-use crate::args::{DeviceArgs, ModelArgs, within};
+use crate::args::{TextsArgs, within};
 use crate::backfill::args::BackfillCommand;
 
 /// `lattice embed`
@@ -49,9 +48,6 @@ pub(crate) struct EmbedArgs {
     /// What becomes of a text that is longer than the model reads
     #[arg(long, value_enum, default_value_t = Long::Truncate)]
     pub(crate) on_long: Long,
-    /// Tokens computed at once
-    #[arg(long, value_name = "TOKENS", value_parser = within::<1, 65_536>)]
-    pub(crate) batch_tokens: Option<usize>,
     /// Show how far it is, where stderr is no terminal too
     #[arg(long)]
     pub(crate) progress: bool,
@@ -62,9 +58,7 @@ pub(crate) struct EmbedArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) source: ModelArgs,
-    #[command(flatten)]
-    pub(crate) on: DeviceArgs,
+    pub(crate) load: TextsArgs,
 }
 
 const AFTER: &str = "\
@@ -137,6 +131,13 @@ impl Long {
             Self::Error => OnLong::Error,
         }
     }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Truncate => "truncate",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// What texts are for, by the prompt's name.
@@ -149,29 +150,7 @@ pub(crate) fn role(prompt: Option<&str>) -> Role {
     }
 }
 
-/// How a model for many texts is loaded.
-pub(crate) fn embedder_options(
-    source: &ModelArgs,
-    on: &DeviceArgs,
-    batch_tokens: Option<usize>,
-) -> EmbedderOptions {
-    let defaults = EmbedderOptions::default();
-    let tokens = batch_tokens.unwrap_or(defaults.load.batch_tokens_max);
-    EmbedderOptions {
-        open: source.open_options(),
-        load: on.load_options(LoadOptions {
-            batch_tokens_max: tokens,
-            ..defaults.load
-        }),
-        ..defaults
-    }
-}
-
 impl EmbedArgs {
-    pub(crate) fn embedder_options(&self) -> EmbedderOptions {
-        embedder_options(&self.source, &self.on, self.batch_tokens)
-    }
-
     pub(crate) fn options(&self) -> EmbedOptions {
         EmbedOptions {
             role: role(self.prompt.as_deref()),

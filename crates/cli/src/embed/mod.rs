@@ -16,6 +16,7 @@ use anyhow::bail;
 use lattice_embed::{EmbedError, EmbedOptions, Embedder, Embeddings, Encoding, Values};
 use lattice_inference::checkpoint::ModelFiles;
 use lattice_vectors::Label;
+use serde_json::json;
 
 pub(crate) use args::EmbedArgs;
 use args::EmbedCommand;
@@ -59,8 +60,8 @@ pub(crate) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
 fn embed(args: &EmbedArgs, stop: &Stop, screen: &mut Screen) -> anyhow::Result<()> {
     sink::check(args)?;
     let mut texts = open_texts(args)?;
-    let files = resolve(&args.source, args.model.as_deref(), &args.model_name())?;
-    let mut embedder = Embedder::open(&files, args.on.device.backend(), &args.embedder_options())?;
+    let files = resolve(&args.load.source, args.model.as_deref(), &args.model_name())?;
+    let mut embedder = Embedder::open(&files, args.load.on.device.backend(), &args.load.options())?;
     for note in embedder.notes() {
         screen.note(note);
     }
@@ -145,11 +146,11 @@ fn fingerprint(
     let options = args.options();
     let pair = |name: &str, value: String| (name.to_owned(), value);
     Ok(vec![
-        pair("model", embedder.identity(files, &args.embedder_options())?),
+        pair("model", embedder.identity(files, &args.load.options())?),
         pair("dimensions", embedder.dims(args.dims)?.to_string()),
         pair("numbers", args.dtype.name().to_owned()),
-        pair("prompt", format!("{:?}", embedder.prompt(&options.role)?)),
-        pair("long texts", format!("{:?}", options.on_long)),
+        pair("prompt", json!(embedder.prompt(&options.role)?).to_string()),
+        pair("long texts", args.on_long.name().to_owned()),
         pair("texts kept", (!args.no_text).to_string()),
         pair("source", origin),
     ])

@@ -16,6 +16,8 @@ use crate::chat::events;
 
 /// A field of JSON lines: what the bytes of a vector are multiplied by.
 const SCALE: &str = "scale";
+/// Fields of events, which no field of the input may stand beside.
+const OF_EVENTS: [&str; 2] = ["ev", "i"];
 
 /// Rows that are written at a time: each piece waits for the disk, and is lost if the run breaks off within it. It depends on
 /// the model alone, as it shows in a Parquet file, which has a group for each.
@@ -97,7 +99,12 @@ impl Sink {
             Self::Nowhere => Ok(()),
             Self::Lines { json, rows } => {
                 let mut bytes = Vec::new();
-                let labels = with_scales(labels, vectors);
+                let mut labels = with_scales(labels, vectors);
+                if *json {
+                    let own = |field: &Field| OF_EVENTS.contains(&field.name());
+                    let rests = labels.iter_mut().map(|label| &mut label.rest);
+                    rests.for_each(|rest| rest.retain(|field| !own(field)));
+                }
                 for (row, label) in labels.iter().enumerate() {
                     let mut line = Vec::new();
                     write_json_line(&mut line, label, numbers(vectors, row..row + 1))?;

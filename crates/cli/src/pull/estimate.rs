@@ -12,6 +12,7 @@ use lattice_hub::{Pull, RemoteFile};
 use lattice_inference::Model;
 use lattice_inference::backend::LoadOptions;
 use lattice_inference::checkpoint::{ModelFiles, OpenOptions};
+use lattice_inference::encoder::module_folders;
 
 use crate::args::{BATCH_TOKENS, OUTPUT_ROWS};
 
@@ -25,12 +26,10 @@ const HEADER_BYTES_MAX: u64 = 100_000_000;
 const GGUF_BYTES: [u64; 3] = [1 << 20, 16 << 20, 64 << 20];
 /// Where it is laid down, in the download's directory. No model has a folder of that name.
 const FOLDER: &str = ".estimate";
-/// What says how weights are to be read.
-const CONFIGURATION: [&str; 3] = [
-    "config.json",
-    "lattice.json",
-    "model.safetensors.index.json",
-];
+/// What says which modules of sentence-transformers there are, and where.
+const MODULES: &str = "modules.json";
+/// Vocabularies, which no memory of weights depends on.
+const VOCABULARIES: [&str; 2] = ["tokenizer.json", "vocab.json"];
 
 /// Memory to run a model.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +58,21 @@ fn clear(folder: &Path) -> anyhow::Result<()> {
 
 fn in_folder(pull: &Pull<'_>, folder: &Path) -> anyhow::Result<Estimate> {
     fs::create_dir(folder)?;
-    for name in CONFIGURATION {
-        let small = pull.choice().small.iter().any(|file| file.path == name);
-        if small {
-            fs::copy(pull.path().join(name), folder.join(name))?;
+    let modules = fs::read_to_string(pull.path().join(MODULES)).unwrap_or_default();
+    let modules = module_folders(&modules);
+    // At the top, or in the folder of a module.
+    let is_read = |file: &&RemoteFile| match file.path.rsplit_once('/') {
+        None => true,
+        Some((parent, _)) => modules.iter().any(|module| module == parent),
+    };
+    for file in pull.choice().small.iter().filter(is_read) {
+        let name = file.path.as_str();
+        if name.ends_with(".json") && !VOCABULARIES.contains(&name) {
+            make_parent(folder, name)?;
+            fs::copy(pull.path().join(name), folder.join(name)).with_context(|| name.to_owned())?;
         }
     }
-    let weights = || pull.choice().weights.iter();
-    let top = || weights().filter(|file| !file.path.contains('/'));
+    let top = || pull.choice().weights.iter().filter(is_read);
     let gguf = top().find(|file| file.path.ends_with(".gguf"));
     if let Some(first) = gguf {
         return of_gguf(pull, folder, first);
@@ -103,8 +109,16 @@ fn of_gguf(pull: &Pull<'_>, folder: &Path, file: &RemoteFile) -> anyhow::Result<
     result
 }
 
+fn make_parent(folder: &Path, name: &str) -> anyhow::Result<()> {
+    match name.rsplit_once('/') {
+        Some((parent, _)) => Ok(fs::create_dir_all(folder.join(parent))?),
+        None => Ok(()),
+    }
+}
+
 /// The head of a file, and a hole for the rest.
 fn lay_down(folder: &Path, file: &RemoteFile, head: &[u8]) -> anyhow::Result<()> {
+    make_parent(folder, &file.path)?;
     let path = folder.join(&file.path);
     let written = File::create(&path).and_then(|mut out| {
         out.write_all(head)?;

@@ -122,6 +122,12 @@ fn programs_get_events() {
         assert_eq!(&done[name], value, "{name}");
     }
     assert!(done["ms"].as_f64().unwrap() > 0.0 && done["tokens"].as_u64().unwrap() > 4);
+    let input = json!({"text": "a", "ev": "theirs", "i": 7, "kept": 3});
+    desk.write("own.jsonl", format!("{input}\n"));
+    let said = desk.says(&["--json", "-f", "own.jsonl"]);
+    assert_eq!(said.matches("\"ev\"").count(), 2, "{said}");
+    let row = &events(&said)[0];
+    assert_eq!((&row["i"], &row["kept"]), (&json!(0), &json!(3)));
     let output = desk
         .embed(&["--json", "a", "--dims", "99"])
         .output()

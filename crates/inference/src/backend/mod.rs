@@ -53,6 +53,8 @@ pub enum OutputRows {
     None,
     /// The last row: what the next token is sampled from. Of a plan that pools, the one row that there is.
     Last,
+    /// As [`OutputRows::Last`]; but of a plan that pools, the row is made of the entry's rows from this one on.
+    LastFrom(usize),
     /// Every row, in order. A plan that pools has no such rows.
     All,
 }
@@ -75,7 +77,7 @@ impl Entry<'_> {
     pub fn output_rows(&self) -> usize {
         match self.outputs {
             OutputRows::None => 0,
-            OutputRows::Last => 1,
+            OutputRows::Last | OutputRows::LastFrom(_) => 1,
             OutputRows::All => self.ids.len(),
         }
     }
@@ -300,6 +302,14 @@ pub enum RunError {
     /// Every row of a plan that makes one row of a text.
     #[error("a text has one output row, and every token's was asked for")]
     OneRow,
+    /// Of a text's rows none is left to be made one.
+    #[error("an entry of {ids} ids is to be pooled from row {from} on")]
+    NoRows {
+        /// Its ids.
+        ids: usize,
+        /// The first row that counts.
+        from: usize,
+    },
     /// A recurrent state cannot go back.
     #[error(
         "sequence holds {tokens} tokens and cannot be cut to {wanted}: its recurrent state needs a snapshot"

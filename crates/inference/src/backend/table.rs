@@ -214,12 +214,17 @@ impl<M, K> SequenceTable<M, K> {
                 types.extend_from_slice(entry.types);
                 types.resize(rows.end, 0);
             }
-            if self.limits.pools && entry.outputs == OutputRows::Last {
-                pooled.push(rows.clone());
+            let from = match entry.outputs {
+                OutputRows::Last => Some(0),
+                OutputRows::LastFrom(from) => Some(from),
+                OutputRows::None | OutputRows::All => None,
+            };
+            if let Some(from) = from.filter(|_| self.limits.pools) {
+                pooled.push(rows.start + from..rows.end);
             }
             match entry.outputs {
                 OutputRows::None => {}
-                OutputRows::Last => outputs.push(rows.end as u32 - 1),
+                OutputRows::Last | OutputRows::LastFrom(_) => outputs.push(rows.end as u32 - 1),
                 OutputRows::All => outputs.extend(rows.clone().map(|row| row as u32)),
             }
             spans.push(Span {
@@ -275,6 +280,12 @@ impl<M, K> SequenceTable<M, K> {
         let Limits { types, pools, .. } = self.limits;
         if pools && entry.outputs == OutputRows::All {
             return Err(RunError::OneRow);
+        }
+        if let OutputRows::LastFrom(from) = entry.outputs
+            && from >= entry.ids.len()
+        {
+            let ids = entry.ids.len();
+            return Err(RunError::NoRows { ids, from });
         }
         if !entry.types.is_empty() && entry.types.len() != entry.ids.len() {
             return Err(RunError::TypesLength {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::EncoderError;
+use super::{EncodedText, EncoderError};
 use crate::Error;
 use crate::backend::{
     Backend, Batch, Entry, Limits, LoadOptions, OutputRows, RunError, Runner, SequenceId, Spent,
@@ -16,8 +16,37 @@ use crate::model::Model;
 /// Keys and values lie in pages of so many tokens; each text may leave one unfilled.
 const PAGE_TOKENS: usize = 64;
 
-/// A row of ids, and their types: none where all are 0.
-type Row<'a> = (&'a [u32], &'a [u32]);
+/// A row of ids.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) ids: &'a [u32],
+    /// Their types: none where all are 0.
+    pub(super) types: &'a [u32],
+    /// The first one that is pooled, where they are.
+    pub(super) from: usize,
+}
+
+impl<'a> Row<'a> {
+    /// Ids of one type, all of which count.
+    pub(super) fn of_ids(ids: &'a [u32]) -> Self {
+        let types = &[];
+        Self {
+            ids,
+            types,
+            from: 0,
+        }
+    }
+}
+
+impl<'a> From<&'a EncodedText> for Row<'a> {
+    fn from(text: &'a EncodedText) -> Self {
+        Self {
+            ids: &text.ids,
+            types: &text.type_ids,
+            from: text.prompt_tokens,
+        }
+    }
+}
 
 /// A loaded model that gives one output row for each row of ids.
 pub(super) struct Batches {
@@ -72,8 +101,8 @@ impl Batches {
         &mut self,
         rows: impl ExactSizeIterator<Item = Row<'a>> + Clone,
     ) -> Result<Vec<f32>, Error> {
-        for (text, (ids, _)) in rows.clone().enumerate() {
-            self.check(text, ids)?;
+        for (text, row) in rows.clone().enumerate() {
+            self.check(text, row.ids)?;
         }
         let Limits {
             batch_tokens_max,
@@ -85,7 +114,7 @@ impl Batches {
         let mut batch: Vec<Row<'a>> = Vec::new();
         let mut tokens = 0;
         for row in rows {
-            let more = row.0.len();
+            let more = row.ids.len();
             let full = tokens + more > batch_tokens_max || batch.len() == sequences_max;
             if full && !batch.is_empty() {
                 self.batch(&batch, &mut out)?;
@@ -125,11 +154,11 @@ impl Batches {
         let entries: Vec<Entry<'_>> = rows
             .iter()
             .zip(&self.sequences)
-            .map(|((ids, types), sequence)| Entry {
+            .map(|(row, sequence)| Entry {
                 sequence: *sequence,
-                ids,
-                types,
-                outputs: OutputRows::Last,
+                ids: row.ids,
+                types: row.types,
+                outputs: OutputRows::LastFrom(row.from),
             })
             .collect();
         let ran = self.runner.run(&Batch { entries: &entries });
@@ -138,7 +167,8 @@ impl Batches {
     }
 
     /// One row that is longer than a batch.
-    fn in_pieces(&mut self, (ids, types): Row<'_>, out: &mut Vec<f32>) -> Result<(), RunError> {
+    fn in_pieces(&mut self, row: Row<'_>, out: &mut Vec<f32>) -> Result<(), RunError> {
+        let Row { ids, types, .. } = row;
         let sequence = self.sequences[0];
         let size = self.runner.limits().batch_tokens_max;
         let mut first = 0;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::batches::Batches;
+use super::batches::{Batches, Row};
 use super::settings::{Given, Lengths};
 use super::{EncodedText, EncoderError, EncoderOptions, TextSide};
 use crate::Error;
@@ -164,8 +164,7 @@ impl CrossEncoder {
     /// # Errors
     /// As [`super::Encoder::encode`]; and a type that the model has no row for.
     pub fn logits(&mut self, pairs: &[EncodedText]) -> Result<Vec<f32>, Error> {
-        let rows = pairs.iter().map(|pair| (&pair.ids[..], &pair.type_ids[..]));
-        self.batches.run(rows)
+        self.batches.run(pairs.iter().map(Row::from))
     }
 
     /// [`Self::logits`] after [`CrossSettings::activation`].

@@ -20,10 +20,11 @@ use crate::checkpoint::{ModelFiles, OpenOptions};
 use crate::model::{Model, Purpose};
 use crate::text::open_tokenizer;
 use crate::tokenizer::HfTokenizer;
-use batches::Batches;
+use batches::{Batches, Row};
 
 pub use cross::{CrossEncoder, CrossSettings, ScoreActivation};
 pub use error::EncoderError;
+pub use modules::module_folders;
 pub use settings::{EncoderSettings, Given};
 pub use text::{EncodedText, TextSide};
 
@@ -119,7 +120,23 @@ impl Encoder {
     /// A text without ids or longer than [`EncoderSettings::max_tokens`], an id that the model has no row for, what the
     /// runner refuses.
     pub fn encode(&mut self, texts: &[&[u32]]) -> Result<Vec<f32>, Error> {
-        let mut rows = self.batches.run(texts.iter().map(|ids| (*ids, &[][..])))?;
+        self.run(texts.iter().map(|ids| Row::of_ids(ids)))
+    }
+
+    /// [`Self::encode`] of texts as the text side made them. Where [`EncoderSettings::include_prompt`] is false their prompts
+    /// are not pooled.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_texts(&mut self, texts: &[&EncodedText]) -> Result<Vec<f32>, Error> {
+        self.run(texts.iter().map(|text| Row::from(*text)))
+    }
+
+    fn run<'a>(
+        &mut self,
+        rows: impl ExactSizeIterator<Item = Row<'a>> + Clone,
+    ) -> Result<Vec<f32>, Error> {
+        let mut rows = self.batches.run(rows)?;
         if self.settings.normalise {
             rows.chunks_exact_mut(self.settings.dims.max(1))
                 .for_each(normalise);

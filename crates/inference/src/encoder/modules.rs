@@ -26,6 +26,17 @@ const FLAGS: [(&str, &str); 6] = [
     ("pooling_mode_lasttoken", "lasttoken"),
 ];
 
+/// The folders that the text of a modules.json names, for who wants a model's files and not the model. A text that is no list of
+/// modules names none: opening the model says what is wrong with it.
+pub fn module_folders(text: &str) -> Vec<String> {
+    let modules: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+    let paths = modules
+        .iter()
+        .filter_map(|module| module.get("path")?.as_str());
+    let folders = paths.filter(|path| !path.is_empty());
+    folders.map(str::to_owned).collect()
+}
+
 /// What follows the transformer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Modules {
@@ -42,6 +53,8 @@ pub(crate) struct Modules {
 #[derive(Debug, Clone)]
 pub(crate) struct PoolingModule {
     pub(crate) pooling: Pooling,
+    /// Whether a prompt's tokens are pooled with the text's.
+    pub(crate) include_prompt: bool,
     /// The file that says so.
     pub(crate) file: String,
     /// Width of what it pools, and the field that says so.
@@ -193,12 +206,7 @@ fn pooling(
             ));
         }
     };
-    if fields.flag("include_prompt")? == Some(false) {
-        return Err(fields.refuse(
-            "include_prompt",
-            "pooling without the prompt is not supported",
-        ));
-    }
+    let include_prompt = fields.flag("include_prompt")?.unwrap_or(true);
     let mut dims = None;
     for field in ["word_embedding_dimension", "embedding_dimension"] {
         dims = fields.size(field)?.map(|size| (size, field)).or(dims);
@@ -206,20 +214,15 @@ fn pooling(
     modules.read(&file, fields);
     Ok(PoolingModule {
         pooling,
+        include_prompt,
         file,
         dims,
     })
 }
 
 fn named_pooling(mode: &str) -> Option<Pooling> {
-    match mode {
-        "cls" => Some(Pooling::Cls),
-        "max" => Some(Pooling::Max),
-        "mean" => Some(Pooling::Mean),
-        "mean_sqrt_len_tokens" => Some(Pooling::MeanSqrtLen),
-        "lasttoken" => Some(Pooling::LastToken),
-        _ => None,
-    }
+    let mut all = Pooling::ALL.into_iter();
+    all.find(|pooling| pooling.name() == mode)
 }
 
 fn dense(files: &ModelFiles, path: String, modules: &mut Modules) -> Result<DenseLayer, LoadError> {

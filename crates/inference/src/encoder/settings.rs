@@ -65,6 +65,8 @@ pub struct EncoderSettings {
     pub normalise: bool,
     /// Tokens of a text at most, special ones among them: longer texts are cut there.
     pub max_tokens: usize,
+    /// Whether a prompt's tokens are pooled with the text's.
+    pub include_prompt: bool,
     /// Columns of a vector.
     pub dims: usize,
     /// Texts that stand before others, by name.
@@ -241,7 +243,9 @@ impl VectorFiles {
         let prompts = given.prompts.unwrap_or(self.prompts);
         let default_prompt = given.default_prompt.or(self.default_prompt);
         let default_prompt = default_prompt.filter(|name| prompts.contains_key(name));
+        let pooled = self.modules.pooling.as_ref();
         let settings = EncoderSettings {
+            include_prompt: pooled.is_none_or(|module| module.include_prompt),
             pooling: self.pooling,
             normalise: given.normalise.unwrap_or(self.modules.normalise),
             max_tokens,

@@ -21,6 +21,8 @@ pub struct EncodedText {
     pub type_ids: Vec<u32>,
     /// Tokens before the text was cut to the greatest length, special ones among them.
     pub tokens_before: usize,
+    /// So many of the first ids are a prompt that is not to be pooled; less than all of them.
+    pub prompt_tokens: usize,
 }
 
 impl EncodedText {
@@ -38,6 +40,8 @@ pub struct TextSide {
     lower_case: bool,
     prompts: BTreeMap<String, String>,
     default_prompt: String,
+    /// Whether prompts are pooled with the text.
+    include_prompt: bool,
     /// Ends every text, once.
     eos: Option<u32>,
 }
@@ -58,6 +62,7 @@ impl TextSide {
             lower_case: settings.lower_case,
             default_prompt: default.cloned().unwrap_or_default(),
             prompts: settings.prompts.clone(),
+            include_prompt: settings.include_prompt,
             eos,
             tokenizer,
         })
@@ -69,6 +74,7 @@ impl TextSide {
             lower_case: settings.lower_case,
             default_prompt: String::new(),
             prompts: BTreeMap::new(),
+            include_prompt: true,
             eos: None,
             tokenizer,
         }
@@ -110,13 +116,31 @@ impl TextSide {
     /// # Errors
     /// As [`Self::tokenise`].
     pub fn tokenise_after(&self, prompt: &str, text: &str) -> Result<EncodedText, Error> {
-        let text = self.written(prompt, text);
+        let mut encoded = self.whole(&self.written(prompt, text))?;
+        if !self.include_prompt && !prompt.is_empty() {
+            let before = encoded.ids.len().saturating_sub(1);
+            encoded.prompt_tokens = self.tokens_of_prompt(prompt)?.min(before);
+        }
+        Ok(encoded)
+    }
+
+    /// The tokens of a prompt alone, as sentence-transformers counts them: with special tokens before it, not with one behind it.
+    fn tokens_of_prompt(&self, prompt: &str) -> Result<usize, Error> {
+        let ids = self.whole(&self.written(prompt, ""))?.ids;
+        let empty = self.whole("")?.ids;
+        let ends = empty.last().is_some_and(|end| ids.last() == Some(end));
+        Ok(ids.len() - usize::from(ends))
+    }
+
+    /// The ids of a text as the tokenizer gets it.
+    fn whole(&self, text: &str) -> Result<EncodedText, Error> {
         let room = self.max_tokens;
-        let (row, tokens_before) = self.tokenizer.row_from_text_within(&text, room)?;
+        let (row, tokens_before) = self.tokenizer.row_from_text_within(text, room)?;
         let mut encoded = EncodedText {
             ids: row.ids,
             type_ids: Vec::new(),
             tokens_before,
+            prompt_tokens: 0,
         };
         if let Some(eos) = self.eos
             && encoded.ids.last() != Some(&eos)
@@ -142,6 +166,7 @@ impl TextSide {
             ids: row.ids,
             type_ids: row.type_ids,
             tokens_before,
+            prompt_tokens: 0,
         })
     }
 

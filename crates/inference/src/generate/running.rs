@@ -188,7 +188,7 @@ impl Running {
             None => 0,
             Some(piece) => match piece.outputs {
                 OutputRows::None => 0,
-                OutputRows::Last => 1,
+                OutputRows::Last | OutputRows::LastFrom(_) => 1,
                 OutputRows::All => piece.tokens,
             },
         }

@@ -49,6 +49,8 @@ pub enum Pooling {
     Max,
     /// Their sum over the square root of their number.
     MeanSqrtLen,
+    /// Their mean, each counting as often as its position in the text says, from 1.
+    WeightedMean,
 }
 
 /// Which keys a query row sees.

@@ -80,6 +80,16 @@ fn act_name(act: Act) -> &'static str {
 }
 
 impl Pooling {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Cls,
+        Self::Mean,
+        Self::LastToken,
+        Self::Max,
+        Self::MeanSqrtLen,
+        Self::WeightedMean,
+    ];
+
     /// Its name, as sentence-transformers calls it.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,6 +98,7 @@ impl Pooling {
             Self::LastToken => "lasttoken",
             Self::Max => "max",
             Self::MeanSqrtLen => "mean_sqrt_len_tokens",
+            Self::WeightedMean => "weightedmean",
         }
     }
 }

@@ -47,7 +47,8 @@ impl fmt::Display for Scheme {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// What becomes of every matrix that nothing below names. Under a scheme of 4 bits, matrices of less than 64 rows
-    /// (routers, gates, decay inputs) are Q8: they are small, and much hangs on them.
+    /// (routers, gates, decay inputs) are Q8: they are small, and much hangs on them. Q8 of a model that makes vectors or
+    /// scores is [`PackedScheme::FINE8`]: errors of all its layers show in each of them.
     pub to: Scheme,
     /// The embedding table, also where it is the head.
     pub embed: Option<Scheme>,

@@ -11,7 +11,7 @@ use lattice_kernels::{PackedScheme, PackedShape};
 use super::{QuantizeError, Recipe, Scheme};
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Dtype, Form, Kept, ModelFiles, OpenOptions, Renamed};
-use crate::model::Model;
+use crate::model::{Model, Purpose};
 use crate::plan::{Index, Op, Plan, WeightId, packing};
 
 /// Packed tensors begin on a page, so that a mapped one shares none with its neighbours.
@@ -118,7 +118,7 @@ pub fn plan_tensors(
     keep_unused: bool,
 ) -> Result<Targets, QuantizeError> {
     let names = Names::of(source);
-    let schemes = Schemes::of(&source.model.plan, recipe, &names)?;
+    let schemes = Schemes::of(&source.model, recipe, &names)?;
     let packings = packing(&source.model.plan);
     let mut targets = Targets::default();
     let mut seen = BTreeSet::new();
@@ -233,11 +233,17 @@ impl Names {
 struct Schemes(BTreeMap<String, Scheme>);
 
 impl Schemes {
-    fn of(plan: &Plan, recipe: &Recipe, names: &Names) -> Result<Self, QuantizeError> {
+    fn of(model: &Model, recipe: &Recipe, names: &Names) -> Result<Self, QuantizeError> {
+        let plan = &model.plan;
+        let eight_bits = match model.purpose {
+            Purpose::Text => PackedScheme::Q8,
+            Purpose::Vectors(_) | Purpose::Scores(_) => PackedScheme::FINE8,
+        };
         let mut schemes = BTreeMap::new();
         for (tensor, rows) in matrices(plan) {
             let scheme = match recipe.to {
-                Scheme::Packed(_) if rows < ROWS_MIN => Scheme::Packed(PackedScheme::Q8),
+                Scheme::Packed(PackedScheme::Q8) => Scheme::Packed(eight_bits),
+                Scheme::Packed(_) if rows < ROWS_MIN => Scheme::Packed(eight_bits),
                 to => to,
             };
             schemes.insert(tensor.to_owned(), scheme);

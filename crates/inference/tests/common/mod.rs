@@ -215,3 +215,12 @@ pub(crate) fn assert_same_bits(what: &str, left: &[f32], right: &[f32]) {
         );
     }
 }
+
+/// Of two vectors, in f64.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b);
+        products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}

@@ -106,8 +106,15 @@ impl PackedScheme {
     pub const Q4_32: PackedScheme = PackedScheme::Q4 {
         sub: SubBlock::Of32,
     };
+    /// 8 bits with a scale for each 16 columns, for weights of models whose outputs are compared to
+    /// the fourth digit.
+    pub const FINE8: PackedScheme = PackedScheme::Grouped {
+        bits: GroupBits::Eight,
+        group: GroupColumns::Of16,
+        minimum: false,
+    };
     /// Our own, which weights are packed to, the largest first. The others are for weights that
-    /// come packed.
+    /// come packed, but for [`PackedScheme::FINE8`].
     pub const OWN: [PackedScheme; 3] = [PackedScheme::Q8, PackedScheme::Q4_16, PackedScheme::Q4_32];
     /// All of them, our own first.
     pub const ALL: [PackedScheme; 19] = {

@@ -327,7 +327,8 @@ impl Running<'_> {
             }
             Op::Pool { x, pooling } => {
                 let width = self.plan.value(*x).width;
-                let (kind, texts) = (pool_kind(*pooling), &layout.pooled);
+                let kind = pool_kind(*pooling);
+                let texts = (&layout.pooled[..], &layout.positions[..]);
                 kernels::pool_rows(cpu, kind, texts, values.get(*x), width, out);
             }
             Op::Moe { .. } => self.mixture(op, out),
@@ -533,5 +534,6 @@ fn pool_kind(pooling: Pooling) -> PoolKind {
         Pooling::Mean => PoolKind::Mean,
         Pooling::Max => PoolKind::Max,
         Pooling::MeanSqrtLen => PoolKind::MeanSqrtLen,
+        Pooling::WeightedMean => PoolKind::WeightedMean,
     }
 }

@@ -287,8 +287,9 @@ impl ReferenceRunner {
             Op::TakeRows { x } => self.row(*x, self.layout.outputs[row] as usize).to_vec(),
             Op::Pool { x, pooling } => {
                 let rows = self.layout.pooled[row].clone();
+                let first = self.layout.positions[rows.start];
                 let rows: Vec<&[f32]> = rows.map(|row| self.row(*x, row)).collect();
-                ops::pool(&rows, *pooling)
+                ops::pool(&rows, first, *pooling)
             }
             Op::Attention { .. } | Op::Conv1d { .. } | Op::GatedDelta { .. } => {
                 unreachable!(

@@ -84,8 +84,14 @@ pub(super) fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], eps: f32) -> Vec
     out.map(|(x, (g, b))| (x - mean) * scale * g + b).collect()
 }
 
-/// One row out of all rows of a text, at least one.
-pub(super) fn pool(rows: &[&[f32]], pooling: Pooling) -> Vec<f32> {
+/// One row out of rows of a text, at least one, the first of them at `position`.
+pub(super) fn pool(rows: &[&[f32]], position: u32, pooling: Pooling) -> Vec<f32> {
+    let weights = (position..).map(|position| (f64::from(position) + 1.0) as f32);
+    let weights: Vec<f32> = weights.take(rows.len()).collect();
+    let weighted = |c: usize| {
+        let sum: f32 = rows.iter().zip(&weights).map(|(row, w)| w * row[c]).sum();
+        sum / weights.iter().sum::<f32>()
+    };
     let column = |c: usize| rows.iter().map(move |row| row[c]);
     let count = rows.len() as f32;
     let pooled = |c: usize| match pooling {
@@ -93,6 +99,7 @@ pub(super) fn pool(rows: &[&[f32]], pooling: Pooling) -> Vec<f32> {
         Pooling::LastToken => rows[rows.len() - 1][c],
         Pooling::Mean => column(c).sum::<f32>() / count,
         Pooling::MeanSqrtLen => column(c).sum::<f32>() / count.sqrt(),
+        Pooling::WeightedMean => weighted(c),
         Pooling::Max => column(c).fold(f32::NEG_INFINITY, f32::max),
     };
     (0..rows[0].len()).map(pooled).collect()

@@ -171,7 +171,7 @@ impl Model {
             .iter()
             .map(|entry| match entry.outputs {
                 OutputRows::None => 0,
-                OutputRows::Last => 1,
+                OutputRows::Last | OutputRows::LastFrom(_) => 1,
                 OutputRows::All => entry.ids.len(),
             })
             .sum();
@@ -362,8 +362,10 @@ impl Runner for Model {
                 let last = at + 1 == entry.ids.len();
                 match entry.outputs {
                     OutputRows::All => self.push_row(state, tokens),
-                    OutputRows::Last if last => self.push_row(state, tokens),
-                    OutputRows::Last | OutputRows::None => {}
+                    OutputRows::Last | OutputRows::LastFrom(_) if last => {
+                        self.push_row(state, tokens)
+                    }
+                    OutputRows::Last | OutputRows::LastFrom(_) | OutputRows::None => {}
                 }
             }
         }
