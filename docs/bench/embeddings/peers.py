@@ -8,6 +8,7 @@ model_int8.onnx, model_ov_int8.xml, ct2/). --peers: where bench_embed.py is, whi
 --lattice: the example `embed_rates` of lattice-inference, a release build. --texts: NAME.jsonl for each shape's name, a JSON
 text on each line, and corpus.json with the same texts, which bench_embed.py reads. --candle: a program on candle-transformers
 that takes a model, texts, --batch and --seconds and prints texts_s, gflops and best_ms as `embed_rates` does.
+--summary: no runs, the table of what --csv holds of the model and number of threads.
 A round runs every backend once, over all shapes; so the runtimes take turns. The table has the median of the rounds, in texts
 a second, the ratio of ours to the best other one of the same kind, and the smallest cosine of 64 texts' vectors to those of
 sentence-transformers in f32.
@@ -28,6 +29,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=1); p.add_argument("--secs", type=float, default=0.5)
     p.add_argument("--shapes", default="s16:1,s16:32,s16:256,m128:1,m128:32,l512:1,l512:8,mixed:1,mixed:32,mixed:256")
     p.add_argument("--backends", default=",".join(list(OURS) + PEERS)); p.add_argument("--csv"); p.add_argument("--candle")
+    p.add_argument("--summary", action="store_true"); p.add_argument("--turn", type=int, default=0, help="number of the first round")
     p.add_argument("--before", default="", help="words before every command, e.g. 'chrt -f 1' on a machine that others use too")
     return p.parse_args()
 
@@ -86,16 +88,27 @@ def ours(a, compute):
 def main():
     a = arguments()
     found = {}
+    name = os.path.basename(a.model.rstrip("/"))
+    if a.summary:
+        for model, threads, _, backend, shape, rate, gflops, best_ms, cosine in csv.reader(open(a.csv)):
+            if (model, threads) == (name, str(a.threads)):
+                row = float(rate), float(gflops), float(best_ms), float(cosine) if cosine else None
+                found.setdefault(shape, {}).setdefault(backend, []).append(row)
+        return table(found)
     file = open(a.csv, "a", newline="", buffering=1) if a.csv else None
     out = csv.writer(file) if file else None
-    for turn in range(a.rounds):
+    for turn in range(a.turn, a.turn + a.rounds):
         for backend in a.backends.split(",") + ([CANDLE] if a.candle else []):
             rows = ours(a, OURS[backend]) if backend in OURS else candle(a) if backend == CANDLE else peer(a, backend)
             for shape, rate, gflops, best_ms, cosine in rows:
                 found.setdefault(shape, {}).setdefault(backend, []).append((rate, gflops, best_ms, cosine))
                 if out:
-                    out.writerow([os.path.basename(a.model.rstrip("/")), a.threads, turn, backend, shape, f"{rate:.2f}",
+                    out.writerow([name, a.threads, turn, backend, shape, f"{rate:.2f}",
                                   f"{gflops:.1f}", f"{best_ms:.3f}", "" if cosine is None else f"{cosine:.6f}"])
+    table(found)
+
+
+def table(found):
     for shape, backends in found.items():
         rate = {b: statistics.median(x[0] for x in rows) for b, rows in backends.items()}
         print(shape)
