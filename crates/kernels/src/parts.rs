@@ -50,13 +50,18 @@ impl<'a, T> Parts<'a, T> {
     /// # Safety
     /// No other part that overlaps `range` is in use at the same time.
     #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
+    #[inline(always)]
     pub(crate) unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
-        assert!(
-            range.start <= range.end && range.end <= self.len,
-            "part {range:?} of {}",
-            self.len
-        );
+        if range.start > range.end || range.end > self.len {
+            outside(range, self.len);
+        }
         // SAFETY: in bounds by the assertion; exclusive by the caller's promise and `life`.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn outside(range: Range<usize>, len: usize) -> ! {
+    panic!("part {range:?} of {len}");
 }

@@ -75,8 +75,9 @@ pub enum Compute {
     F32,
     /// In bf16, added in f32, as the processor does it; in f32 where it does not multiply bf16.
     Bf16,
-    /// In bytes, of weights and of inputs, with a scale for each 64 columns of both: coarser than a packed file, whose
-    /// inputs keep 15 bits. The same bits on every processor.
+    /// In bytes, of weights and of inputs, with a scale for each 128 columns of both: coarser than a packed file, whose
+    /// inputs keep 15 bits. Products have the same bits on every processor. Attention to whole texts is in bf16 where the
+    /// processor multiplies it.
     Int8,
 }
 

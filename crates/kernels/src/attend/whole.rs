@@ -2,14 +2,16 @@
 //! those of the batch and kept nowhere.
 //!
 //! Layout: `q` and the output `[rows, heads * head_dim]`, `k` and `v` `[rows, kv_heads * head_dim]`. A
-//! task has the heads of 64 columns (one head, if it is wider) of a sequence. For each head it lays out
-//! keys as panels are, 64 side by side, and values row by row, see [`super::words`]; six queries at a
-//! time meet all keys, then all values.
+//! task has the heads of 64 columns (128 if it rounds them; one head, if it is wider) of a sequence. For each head it lays out
+//! keys and values row by row, see [`super::words`]. Lanes are queries, 16 or 32 at a time: scores, their
+//! maxima and sums need nothing across lanes. The outputs of a query have its columns in lanes.
 //! Contract: score = (chain of q\[d\] K\[d\] over d ascending) * scale; m is the largest; p = exp(score -
-//! m); l = the sum of p, lane by lane, then the tree; acc = chain of p V key by key; out = acc / l. A
+//! m); l = the sum of p key by key; acc = chain of p V key by key; out = acc * (1 / l). A
 //! chain is of fused multiply-add, the same bits on every instruction set; or, asked for bf16, the
-//! processor's products of q, K, V and p rounded to it. A row depends on its own sequence alone.
-//! Measured: AMD EPYC (Zen 5, family 26 model 2), see `examples/panel_rates.rs`.
+//! processor's products of q, K, V and p rounded to it, and exp is `math::exp_coarse`. A row depends on its own sequence alone.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), one thread, 12 heads of 32, 512 rows in texts of 16: 0.54 us
+//! a row in f32, 0.48 in bf16; in texts of 128: 0.96 in bf16 (see `examples/panel_rates.rs`). With keys in lanes, their
+//! scores' maxima and sums across lanes, it took half as long again.
 
 use std::ops::Range;
 
@@ -20,15 +22,16 @@ use super::words::{Floats, Words};
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
 use crate::linear::prefetch;
-use crate::math;
-use crate::panel::{PANEL, PanelFormat, PanelOut, RowParts};
+use crate::panel::{CHUNK, CHUNK_VECTORS, PANEL, PanelFormat, PanelOut, RowParts};
 use crate::parts::Parts;
 use crate::scratch;
 use crate::spans::check_rows;
 use crate::{Bf16Isa, Isa};
 
-/// Queries that share each load.
-const QUERIES: usize = 6;
+/// Keys are filled up with zeros to a multiple of.
+const KEYS: usize = 4;
+/// Vectors of queries that share each key, at most.
+const GROUPS: usize = 2;
 /// Rows of a sequence whose heads are asked for ahead: they should fit the first cache beside those in
 /// use.
 const ASKED_ROWS: usize = 32;
@@ -79,9 +82,13 @@ pub fn attend_whole(
         }
         PanelOut::Rounded(format, out) => Out::Rounded(out.parts(format, rows, width)),
     };
-    // Whole chunks of 64 columns, so that a task can round them.
-    let together = match (head_dim % PANEL, PANEL % head_dim) {
-        (_, 0) => PANEL / head_dim,
+    // Whole chunks of columns where the task rounds them.
+    let columns = match out {
+        Out::Plain(_) => PANEL,
+        Out::Rounded(_) => CHUNK,
+    };
+    let together = match (head_dim % columns, columns % head_dim) {
+        (_, 0) => columns / head_dim,
         (0, _) => 1,
         _ => heads,
     };
@@ -170,20 +177,19 @@ impl Task<'_> {
 
     /// Columns of the task's heads, filled up to whole chunks.
     fn width(&self) -> usize {
-        (self.heads.len() * self.shape.head_dim).next_multiple_of(PANEL)
+        (self.heads.len() * self.shape.head_dim).next_multiple_of(CHUNK)
     }
 
     /// Floats, or pairs of bf16, of keys, values, queries, scores and outputs.
     fn parts(&self) -> [usize; 5] {
         let (keys, dim) = (self.span.len(), self.padded_dim());
-        let scores = QUERIES * keys.next_multiple_of(PANEL);
-        let outputs = keys * self.width();
+        let padded = keys.next_multiple_of(KEYS);
         [
-            keys.next_multiple_of(PANEL) * dim,
+            padded * dim,
             keys * dim,
-            QUERIES * dim,
-            scores,
-            outputs,
+            GROUPS * LANES * dim,
+            GROUPS * LANES * padded,
+            keys * self.width(),
         ]
     }
 
@@ -207,8 +213,12 @@ impl Task<'_> {
         &x[((self.span.start + key) * kv_heads + head) * head_dim..][..head_dim]
     }
 
+    /// Head `head` of a query; none beyond the last.
     #[inline(always)]
     fn query(&self, head: usize, query: usize) -> &[f32] {
+        if query >= self.span.len() {
+            return &[];
+        }
         let AttendShape {
             heads, head_dim, ..
         } = self.shape;
@@ -256,8 +266,12 @@ impl Whole<'_> {
             };
             let mut query = 0;
             while query < task.span.len() {
-                let n = QUERIES.min(task.span.len() - query);
-                tile.run::<W>(query, n);
+                let left = task.span.len() - query;
+                let n = if W::Float::WIDE && left > LANES {
+                    tile.run::<W, GROUPS, { GROUPS * LANES }>(query, left)
+                } else {
+                    tile.run::<W, 1, LANES>(query, left)
+                };
                 query += n;
             }
         }
@@ -265,22 +279,15 @@ impl Whole<'_> {
     }
 }
 
-/// Keys of a head in panels: 64 keys side by side, word after word.
+/// Keys of a head, `[keys, words]`, zeros behind them.
 #[inline(always)]
 fn lay_out_keys<W: Words>(task: &Task<'_>, head: usize, keys: &mut [f32]) {
     let words = W::words(task.shape.head_dim);
-    for first in (0..task.span.len()).step_by(LANES) {
-        let panel = &mut keys[first / PANEL * PANEL * words..][..PANEL * words];
+    let padded = task.span.len().next_multiple_of(KEYS);
+    for (key, out) in keys.chunks_exact_mut(words).enumerate().take(padded) {
+        let row = task.kv_row(task.inputs.k, head, key);
         for word in (0..words).step_by(LANES) {
-            let mut block = [W::Float::zero(); LANES];
-            for (i, block) in block.iter_mut().enumerate() {
-                let row = task.kv_row(task.inputs.k, head, first + i);
-                *block = W::row(row, word);
-            }
-            let block = W::Float::transposed(block);
-            for (i, column) in block.into_iter().enumerate().take(words - word) {
-                column.put(panel, (word + i) * PANEL + first % PANEL);
-            }
+            W::row(row, word).put(out, word);
         }
     }
 }
@@ -295,9 +302,12 @@ fn lay_out_values<W: Words>(task: &Task<'_>, head: usize, values: &mut [f32]) {
         .take(W::words(task.span.len()))
     {
         for d in (0..dim).step_by(LANES) {
-            let row = |key| W::Float::get(task.kv_row(task.inputs.v, head, key), d);
-            let first = word * W::PER_WORD;
-            W::joined(row(first), || row(first + 1)).put(out, d);
+            let mut rows = [W::Float::zero(); 2];
+            for i in 0..W::PER_WORD {
+                let row = task.kv_row(task.inputs.v, head, word * W::PER_WORD + i);
+                rows[i] = W::Float::get(row, d);
+            }
+            W::joined(rows[0], rows[1]).put(out, d);
         }
     }
 }
@@ -308,149 +318,161 @@ struct Tile<'a> {
     head: usize,
     keys: &'a [f32],
     values: &'a [f32],
-    /// `[QUERIES, padded head_dim]`, of what are not floats.
+    /// `[words, queries]`.
     queries: &'a mut [f32],
-    /// `[QUERIES, padded keys]`.
+    /// `[padded keys, queries]`, then `[words of keys, queries]`.
     scores: &'a mut [f32],
     /// `[rows of the sequence, columns of the task]`.
     outputs: &'a mut [f32],
 }
 
 impl Tile<'_> {
-    /// Queries `query..query + n` of the sequence.
+    /// G vectors of queries, S of them, from `query` on, where `left` are left. How many it did.
     #[inline(always)]
-    fn run<W: Words>(&mut self, query: usize, n: usize) {
-        match n {
-            1 => self.scores::<W, 1>(query),
-            2 => self.scores::<W, 2>(query),
-            3 => self.scores::<W, 3>(query),
-            4 => self.scores::<W, 4>(query),
-            5 => self.scores::<W, 5>(query),
-            _ => self.scores::<W, 6>(query),
+    fn run<W: Words, const G: usize, const S: usize>(
+        &mut self,
+        query: usize,
+        left: usize,
+    ) -> usize {
+        self.lay_out_queries::<W, G>(query);
+        self.scores::<W, G>();
+        let mut over = [0.0; GROUPS * LANES];
+        for g in 0..G {
+            let sum = self.soften::<W, G>(g);
+            W::Float::splat(1.0).div(sum).put(&mut over, g * LANES);
         }
-        let keys = self.task.span.len();
-        let mut sums = [0.0; QUERIES];
-        let rows = self.scores.chunks_exact_mut(keys.next_multiple_of(PANEL));
-        for (row, sum) in rows.zip(&mut sums[..n]) {
-            *sum = soften::<W::Float>(row, keys, self.task.shape.scale);
-            W::narrow(row);
+        let n = left.min(S);
+        let vectors = self.task.padded_dim() / LANES;
+        if !W::Float::WIDE {
+            for vector in 0..vectors {
+                self.outputs::<W, 1, 4, S>(query, n, vector, &over);
+            }
+            return n;
         }
-        match n {
-            1 => self.outputs::<W, 1>(query, &sums),
-            2 => self.outputs::<W, 2>(query, &sums),
-            3 => self.outputs::<W, 3>(query, &sums),
-            4 => self.outputs::<W, 4>(query, &sums),
-            5 => self.outputs::<W, 5>(query, &sums),
-            _ => self.outputs::<W, 6>(query, &sums),
+        for vector in (0..vectors).step_by(4) {
+            match vectors - vector {
+                1 => self.outputs::<W, 1, 8, S>(query, n, vector, &over),
+                2 => self.outputs::<W, 2, 8, S>(query, n, vector, &over),
+                3 => self.outputs::<W, 3, 4, S>(query, n, vector, &over),
+                _ => self.outputs::<W, 4, 4, S>(query, n, vector, &over),
+            }
+        }
+        n
+    }
+
+    /// Queries side by side, word after word.
+    #[inline(always)]
+    fn lay_out_queries<W: Words, const G: usize>(&mut self, query: usize) {
+        let words = W::words(self.task.shape.head_dim);
+        for g in 0..G {
+            for word in (0..words).step_by(LANES) {
+                let mut block = [W::Float::zero(); LANES];
+                for i in 0..LANES {
+                    let row = self.task.query(self.head, query + g * LANES + i);
+                    block[i] = W::row(row, word);
+                }
+                let block = W::Float::transposed(block);
+                for i in 0..LANES.min(words - word) {
+                    block[i].put(self.queries, ((word + i) * G + g) * LANES);
+                }
+            }
         }
     }
 
     /// Products with all keys, unscaled.
     #[inline(always)]
-    fn scores<W: Words, const N: usize>(&mut self, query: usize) {
-        let (keys, dim) = (self.task.span.len(), self.task.padded_dim());
-        let (padded, words) = (
-            keys.next_multiple_of(PANEL),
-            W::words(self.task.shape.head_dim),
-        );
-        let mut x = [std::ptr::null(); N];
-        for (n, x) in x.iter_mut().enumerate() {
-            let row = self.task.query(self.head, query + n);
-            *x = W::words_of(row, &mut self.queries[n * dim..][..dim]).as_ptr();
-        }
-        for first in (0..keys).step_by(PANEL) {
-            let panel = self.keys[first * words..][..PANEL * words].as_ptr();
-            let vectors = (keys - first).min(PANEL).div_ceil(LANES);
-            let out = &mut self.scores[first..];
-            each_vectors::<W, N>(vectors, |vector, wide| {
-                let at = panel.wrapping_add(vector * LANES);
-                // SAFETY: a panel has 64 for each word of a row, and a row has its words.
-                unsafe {
-                    W::chain_to::<N>(
-                        wide,
-                        (at, PANEL),
-                        x,
-                        words,
-                        &mut out[vector * LANES..],
-                        padded,
-                    )
-                };
-            });
+    fn scores<W: Words, const G: usize>(&mut self) {
+        let keys = self.task.span.len().next_multiple_of(KEYS);
+        let mut key = 0;
+        while key < keys {
+            key += match keys - key {
+                12.. if W::Float::WIDE => self.scores_of::<W, G, 12>(key),
+                8.. if W::Float::WIDE => self.scores_of::<W, G, 8>(key),
+                _ => self.scores_of::<W, G, KEYS>(key),
+            };
         }
     }
 
-    /// Products of the weights of keys with values, over `sums`.
+    /// Products with keys `key..key + N`; N.
     #[inline(always)]
-    fn outputs<W: Words, const N: usize>(&mut self, query: usize, sums: &[f32; QUERIES]) {
-        let (keys, dim) = (self.task.span.len(), self.task.padded_dim());
-        let (padded, head_dim) = (keys.next_multiple_of(PANEL), self.task.shape.head_dim);
+    fn scores_of<W: Words, const G: usize, const N: usize>(&mut self, key: usize) -> usize {
+        let words = W::words(self.task.shape.head_dim);
+        let rows = &self.keys[key * words..][..N * words];
         let mut x = [std::ptr::null(); N];
-        for (n, x) in x.iter_mut().enumerate() {
-            *x = self.scores[n * padded..][..padded].as_ptr();
+        for n in 0..N {
+            x[n] = rows[n * words..].as_ptr();
         }
-        let width = self.task.width();
-        let column = (self.head - self.task.heads.start) * head_dim;
-        let values = self.values.as_ptr();
-        let mut room = [0.0; QUERIES * 4 * LANES];
-        let outputs = &mut self.outputs[query * width..];
-        each_vectors::<W, N>(dim / LANES, |vector, wide| {
-            let at = values.wrapping_add(vector * LANES);
-            // SAFETY: values have all words of keys, and so have the weights.
-            unsafe { W::chain_to::<N>(wide, (at, dim), x, W::words(keys), &mut room, 4 * LANES) };
-            for n in 0..N {
-                for v in 0..wide {
-                    let d = (vector + v) * LANES;
-                    let y = W::Float::get(&room[n * 4 * LANES..], v * LANES);
-                    let row = &mut outputs[n * width + column..][..head_dim];
-                    y.div(W::Float::splat(sums[n])).put(row, d);
+        let out = &mut self.scores[key * G * LANES..][..N * G * LANES];
+        let queries = self.queries[..words * G * LANES].as_ptr();
+        // SAFETY: G vectors for each word, and each key has its words.
+        unsafe { W::chain_to::<G, N, 1>((queries, G * LANES), x, words, out, G * LANES) };
+        N
+    }
+
+    /// exp(scale x - the largest) of the scores of vector `g` of the queries, as words of keys. Returns the
+    /// sums.
+    #[inline(always)]
+    fn soften<W: Words, const G: usize>(&mut self, g: usize) -> W::Float {
+        let keys = self.task.span.len();
+        let scale = W::Float::splat(self.task.shape.scale);
+        let scores = &mut self.scores[..keys.next_multiple_of(KEYS) * G * LANES];
+        let mut most = W::Float::splat(f32::NEG_INFINITY);
+        for key in 0..keys {
+            let score = W::Float::get(scores, (key * G + g) * LANES);
+            most = score.mul(scale).max(most);
+        }
+        let mut sum = W::Float::zero();
+        for word in 0..W::words(keys) {
+            let mut p = [W::Float::zero(); 2];
+            for i in 0..W::PER_WORD {
+                let key = word * W::PER_WORD + i;
+                if key < keys {
+                    let score = W::Float::get(scores, (key * G + g) * LANES);
+                    p[i] = W::exp(score.mul(scale).sub(most));
+                    sum = sum.add(p[i]);
                 }
             }
-        });
+            W::joined(p[0], p[1]).put(scores, (word * G + g) * LANES);
+        }
+        sum
     }
-}
 
-/// Calls `f` with the first vector and the number of vectors of each part of `vectors`: as many as an
-/// instruction set takes at once.
-#[inline(always)]
-fn each_vectors<W: Words, const N: usize>(vectors: usize, mut f: impl FnMut(usize, usize)) {
-    let most = if W::Float::WIDE { 4 } else { 1 };
-    for first in (0..vectors).step_by(most) {
-        f(first, most.min(vectors - first));
+    /// V vectors of outputs, from `vector` on, of `n` queries, N at a time: products of the weights of keys with values,
+    /// by `over`.
+    #[inline(always)]
+    fn outputs<W: Words, const V: usize, const N: usize, const S: usize>(
+        &mut self,
+        query: usize,
+        n: usize,
+        vector: usize,
+        over: &[f32; GROUPS * LANES],
+    ) {
+        let (words, dim) = (W::words(self.task.span.len()), self.task.padded_dim());
+        let head_dim = self.task.shape.head_dim;
+        let width = self.task.width();
+        let column = (self.head - self.task.heads.start) * head_dim;
+        let values = self.values[..words * dim]
+            .as_ptr()
+            .wrapping_add(vector * LANES);
+        let weights = self.scores[..words * S].as_ptr();
+        let mut room = [0.0; 16 * LANES];
+        for first in (0..n).step_by(N) {
+            let mut x = [std::ptr::null(); N];
+            for i in 0..N {
+                x[i] = weights.wrapping_add(first + i);
+            }
+            // SAFETY: values have all words of keys, and so have the weights, S apart; S is a multiple of N.
+            unsafe { W::chain_to::<V, N, S>((values, dim), x, words, &mut room, V * LANES) };
+            for i in 0..N.min(n - first) {
+                let over = W::Float::splat(over[first + i]);
+                let row = &mut self.outputs[(query + first + i) * width + column..][..head_dim];
+                for v in 0..V {
+                    let y = W::Float::get(&room, (i * V + v) * LANES);
+                    y.mul(over).put(row, (vector + v) * LANES);
+                }
+            }
+        }
     }
-}
-
-/// exp(scale x - the largest) of the first `keys` of `x`; zeros behind. Returns the sum.
-#[inline(always)]
-fn soften<L: Lanes>(x: &mut [f32], keys: usize, scale: f32) -> f32 {
-    let scale = L::splat(scale);
-    let end = keys.next_multiple_of(LANES);
-    x[keys..end].fill(f32::NEG_INFINITY);
-    let mut most = L::splat(f32::NEG_INFINITY);
-    for i in (0..end).step_by(LANES) {
-        let hidden = i + LANES > keys;
-        let y = L::get(x, i).mul(scale);
-        // -inf stays -inf whatever the sign of the scale.
-        let y = if hidden { seen(y, keys - i) } else { y };
-        y.put(x, i);
-        most = y.max(most);
-    }
-    let most = L::splat(most.max_lane());
-    let mut sum = L::zero();
-    for i in (0..end).step_by(LANES) {
-        let p = math::exp(L::get(x, i).sub(most));
-        sum = sum.add(p);
-        p.put(x, i);
-    }
-    x[end..].fill(0.0);
-    sum.sum()
-}
-
-/// The first `n` lanes, then -inf.
-#[inline(always)]
-fn seen<L: Lanes>(x: L, n: usize) -> L {
-    let mut lanes = x.to_array();
-    lanes[n..].fill(f32::NEG_INFINITY);
-    L::from_array(lanes)
 }
 
 /// Writes the outputs of a task.
@@ -467,10 +489,13 @@ fn write<L: Lanes>(task: &Task<'_>, outputs: &[f32]) {
                 out.copy_from_slice(&outputs[..columns.len()]);
             }
             Out::Rounded(out) => {
-                for (i, chunk) in outputs.chunks_exact(PANEL).enumerate() {
-                    let chunk = [0, 1, 2, 3].map(|v| L::get(chunk, v * LANES));
+                for (i, chunk) in outputs.chunks_exact(CHUNK).enumerate() {
+                    let mut lanes = [L::zero(); CHUNK_VECTORS];
+                    for v in 0..CHUNK_VECTORS {
+                        lanes[v] = L::get(chunk, v * LANES);
+                    }
                     // SAFETY: as above; a task's heads begin with a chunk of columns.
-                    unsafe { out.put(row, columns.start / PANEL + i, chunk) };
+                    unsafe { out.put(row, columns.start / CHUNK + i, &lanes) };
                 }
             }
         }

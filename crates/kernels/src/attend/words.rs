@@ -7,7 +7,8 @@
 
 use std::marker::PhantomData;
 
-use crate::lanes::Lanes;
+use crate::lanes::{LANES, Lanes};
+use crate::math;
 use crate::panel::float;
 
 /// A kind of word and the lanes beside it.
@@ -22,25 +23,21 @@ pub(super) trait Words {
         n.div_ceil(Self::PER_WORD)
     }
 
+    /// e^x, of x of at most 0, as near as a word keeps it.
+    fn exp(x: Self::Float) -> Self::Float;
+
     /// 16 words of `x` from word `word` on, zeros beyond its end.
     fn row(x: &[f32], word: usize) -> Self::Float;
 
-    /// Words of a value of one row and one of the next.
-    fn joined(a: Self::Float, b: impl FnOnce() -> Self::Float) -> Self::Float;
+    /// Words of a value of one row and, of two to a word, one of the next.
+    fn joined(a: Self::Float, b: Self::Float) -> Self::Float;
 
-    /// The words of `x`, in `room` unless they are `x`.
-    fn words_of<'a>(x: &'a [f32], room: &'a mut [f32]) -> &'a [f32];
-
-    /// Makes words of `x`, at its front.
-    fn narrow(x: &mut [f32]);
-
-    /// `vectors` (1 to 4; 1 where the lanes are not wide) vectors of the chains of N rows over `n` words
+    /// V vectors (1 where the lanes are not wide) of the chains of N rows over `n` words, whose words are S apart,
     /// to `out`, whose rows are `out_stride` apart; `w`: the words and their stride.
     ///
     /// # Safety
     /// As [`float::chain`].
-    unsafe fn chain_to<const N: usize>(
-        vectors: usize,
+    unsafe fn chain_to<const V: usize, const N: usize, const S: usize>(
         w: (*const f32, usize),
         x: [*const f32; N],
         n: usize,
@@ -58,7 +55,7 @@ fn put<L: Lanes, const V: usize, const N: usize>(
 ) {
     for (n, sums) in sums.into_iter().enumerate() {
         for (v, sum) in sums.into_iter().enumerate() {
-            sum.put(&mut out[n * stride..], v * 16);
+            sum.put(&mut out[n * stride..], v * LANES);
         }
     }
 }
@@ -71,26 +68,22 @@ impl<L: Lanes> Words for Floats<L> {
     const PER_WORD: usize = 1;
 
     #[inline(always)]
+    fn exp(x: L) -> L {
+        math::exp(x)
+    }
+
+    #[inline(always)]
     fn row(x: &[f32], word: usize) -> L {
         L::get(x, word)
     }
 
     #[inline(always)]
-    fn joined(a: L, _: impl FnOnce() -> L) -> L {
+    fn joined(a: L, _: L) -> L {
         a
     }
 
     #[inline(always)]
-    fn words_of<'a>(x: &'a [f32], _: &'a mut [f32]) -> &'a [f32] {
-        x
-    }
-
-    #[inline(always)]
-    fn narrow(_: &mut [f32]) {}
-
-    #[inline(always)]
-    unsafe fn chain_to<const N: usize>(
-        vectors: usize,
+    unsafe fn chain_to<const V: usize, const N: usize, const S: usize>(
         (w, stride): (*const f32, usize),
         x: [*const f32; N],
         n: usize,
@@ -98,14 +91,8 @@ impl<L: Lanes> Words for Floats<L> {
         out_stride: usize,
     ) {
         // SAFETY: the caller's promise.
-        unsafe {
-            match (L::WIDE, vectors) {
-                (true, 2) => put(float::chain::<L, 2, N>(w, stride, x, n), out, out_stride),
-                (true, 3) => put(float::chain::<L, 3, N>(w, stride, x, n), out, out_stride),
-                (true, 4) => put(float::chain::<L, 4, N>(w, stride, x, n), out, out_stride),
-                _ => put(float::chain::<L, 1, N>(w, stride, x, n), out, out_stride),
-            }
-        }
+        let sums = unsafe { float::chain::<L, V, N, S>(w, stride, x, n) };
+        put(sums, out, out_stride);
     }
 }
 
@@ -120,6 +107,7 @@ mod pairs {
     use super::{Words, put};
     use crate::lanes::avx512::Avx512;
     use crate::lanes::{LANES, Lanes as _};
+    use crate::math;
     use crate::panel::bf16::chain;
 
     /// Runs a task on pairs of bf16.
@@ -134,6 +122,16 @@ mod pairs {
     /// Pairs of bf16.
     struct Pairs;
 
+    /// The words (a, b) of 16 columns, from all a and then all b.
+    const fn order() -> [u16; 32] {
+        let (mut order, mut i) = ([0; 32], 0);
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * LANES) as u16;
+            i += 1;
+        }
+        order
+    }
+
     /// Register-only intrinsics.
     macro_rules! ops {
         ($e:expr) => {
@@ -147,6 +145,11 @@ mod pairs {
         const PER_WORD: usize = 2;
 
         #[inline(always)]
+        fn exp(x: Avx512) -> Avx512 {
+            math::exp_coarse(x)
+        }
+
+        #[inline(always)]
         fn row(x: &[f32], word: usize) -> Avx512 {
             let (low, high) = (Avx512::get(x, 2 * word), Avx512::get(x, 2 * word + LANES));
             Avx512(ops!(std::mem::transmute::<__m512bh, __m512>(
@@ -155,53 +158,31 @@ mod pairs {
         }
 
         #[inline(always)]
-        fn joined(a: Avx512, b: impl FnOnce() -> Avx512) -> Avx512 {
-            let b = b();
-            // The words (a, b) of 16 columns, from all a and then all b.
-            let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * LANES) as u16);
+        fn joined(a: Avx512, b: Avx512) -> Avx512 {
+            const ORDER: [u16; 32] = order();
             Avx512(ops!({
                 let both = _mm512_cvtne2ps_pbh(b.0, a.0);
                 let both = std::mem::transmute::<__m512bh, __m512i>(both);
-                let order = _mm512_loadu_si512(order.as_ptr().cast());
+                let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
                 _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both))
             }))
         }
 
         #[inline(always)]
-        fn words_of<'a>(x: &'a [f32], room: &'a mut [f32]) -> &'a [f32] {
-            for word in (0..Self::words(x.len())).step_by(LANES) {
-                Self::row(x, word).put(room, word);
-            }
-            room
-        }
-
-        #[inline(always)]
-        fn narrow(x: &mut [f32]) {
-            for word in (0..Self::words(x.len())).step_by(LANES) {
-                let words = Self::row(x, word);
-                words.put(x, word);
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn chain_to<const N: usize>(
-            vectors: usize,
+        unsafe fn chain_to<const V: usize, const N: usize, const S: usize>(
             (w, stride): (*const f32, usize),
             x: [*const f32; N],
             n: usize,
             out: &mut [f32],
             out_stride: usize,
         ) {
-            let (w, x) = (w.cast::<i32>(), x.map(|x| x.cast::<i32>()));
-            // SAFETY: the caller's promise; the features as in `ops`.
-            unsafe {
-                match vectors {
-                    1 => put(chain::<1, N>(w, stride, x, n), out, out_stride),
-                    2 => put(chain::<2, N>(w, stride, x, n), out, out_stride),
-                    3 => put(chain::<3, N>(w, stride, x, n), out, out_stride),
-                    _ => put(chain::<4, N>(w, stride, x, n), out, out_stride),
-                }
+            let mut words = [std::ptr::null::<i32>(); N];
+            for i in 0..N {
+                words[i] = x[i].cast();
             }
+            // SAFETY: the caller's promise; the features as in `ops`.
+            let sums = unsafe { chain::<V, N, S>(w.cast(), stride, words, n) };
+            put(sums, out, out_stride);
         }
     }
 }

@@ -120,6 +120,24 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn to_bf16(self) -> [u16; LANES] {
+        let mut out = [0; LANES];
+        // SAFETY: `out` has 32 bytes.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let high = _mm512_srli_epi32::<16>(bits);
+            let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+            let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            let narrow = _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, rounded, quiet));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), narrow);
+        }
+        out
+    }
+
+    #[inline(always)]
     fn to_i8(self) -> [i8; LANES] {
         let mut out = [0; LANES];
         // SAFETY: `out` has 16 bytes.

@@ -107,13 +107,21 @@ pub(crate) trait Lanes: Copy {
     /// The lanes rounded to bf16, to nearest even; NaN stays NaN.
     #[inline(always)]
     fn to_bf16(self) -> [u16; LANES] {
-        self.to_array().map(crate::bf16::bf16_from_f32)
+        let (lanes, mut out) = (self.to_array(), [0; LANES]);
+        for i in 0..LANES {
+            out[i] = crate::bf16::bf16_from_f32(lanes[i]);
+        }
+        out
     }
 
     /// The lanes as bytes, all of them integers in -127..=127.
     #[inline(always)]
     fn to_i8(self) -> [i8; LANES] {
-        self.to_array().map(|x| x as i8)
+        let (lanes, mut out) = (self.to_array(), [0; LANES]);
+        for i in 0..LANES {
+            out[i] = lanes[i] as i8;
+        }
+        out
     }
 
     fn add(self, b: Self) -> Self;

@@ -46,18 +46,18 @@ impl Multiply for Pairs<'_> {
         let panel = panel.as_ptr().wrapping_add(vector).cast();
         // SAFETY: the machine has the instructions, as `run`'s caller promised; a pair has four lines
         // in the panel, and each row has all pairs, as asserted.
-        unsafe { chain::<V, N>(panel, VECTORS * LANES, x, pairs) }
+        unsafe { chain::<V, N, 1>(panel, VECTORS * LANES, x, pairs) }
     }
 }
 
 /// V vectors of outputs of N rows: `w` has V vectors of pairs for each of `pairs` pairs of columns,
-/// `stride` pairs apart. Asks for what lies ahead of them.
+/// `stride` pairs apart, and a row's pairs are `S` apart. Asks for what lies ahead of them.
 ///
 /// # Safety
 /// The machine has [`crate::Bf16Isa::Avx512Bf16`]; as many readable pairs at `w`, and `pairs` at
 /// each of `x`.
 #[inline(always)]
-pub(crate) unsafe fn chain<const V: usize, const N: usize>(
+pub(crate) unsafe fn chain<const V: usize, const N: usize, const S: usize>(
     w: *const i32,
     stride: usize,
     x: [*const i32; N],
@@ -66,7 +66,7 @@ pub(crate) unsafe fn chain<const V: usize, const N: usize>(
     let mut at = w;
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [[_mm512_setzero_ps(); V]; N];
+        let mut sums = [[Avx512(_mm512_setzero_ps()); V]; N];
         for i in 0..pairs {
             let mut w = [_mm512_setzero_si512(); V];
             for v in 0..V {
@@ -74,14 +74,14 @@ pub(crate) unsafe fn chain<const V: usize, const N: usize>(
                 w[v] = _mm512_loadu_si512(at.add(v * LANES).cast());
             }
             for n in 0..N {
-                let x = bf16(_mm512_set1_epi32(*x[n].add(i)));
+                let x = bf16(_mm512_set1_epi32(*x[n].add(i * S)));
                 for v in 0..V {
-                    sums[n][v] = _mm512_dpbf16_ps(sums[n][v], bf16(w[v]), x);
+                    sums[n][v].0 = _mm512_dpbf16_ps(sums[n][v].0, bf16(w[v]), x);
                 }
             }
             at = at.wrapping_add(stride);
         }
-        sums.map(|sums| sums.map(Avx512))
+        sums
     }
 }
 

@@ -38,17 +38,17 @@ impl<L: Lanes> Multiply for Floats<'_, L> {
             std::array::from_fn(|n| self.x[(r + n) * columns..][..columns].as_ptr());
         let panel = panel.as_ptr().cast::<f32>().wrapping_add(vector * LANES);
         // SAFETY: column i has four vectors in the panel, and each row has all columns.
-        unsafe { chain::<L, V, N>(panel, VECTORS * LANES, x, columns) }
+        unsafe { chain::<L, V, N, 1>(panel, VECTORS * LANES, x, columns) }
     }
 }
 
 /// V vectors of outputs of N rows: `w` has V vectors for each of `columns` columns, `stride` floats
-/// apart. Asks for what lies ahead of them.
+/// apart, and a row's columns are `S` floats apart. Asks for what lies ahead of them.
 ///
 /// # Safety
 /// As many readable floats at `w`, and `columns` at each of `x`.
 #[inline(always)]
-pub(crate) unsafe fn chain<L: Lanes, const V: usize, const N: usize>(
+pub(crate) unsafe fn chain<L: Lanes, const V: usize, const N: usize, const S: usize>(
     w: *const f32,
     stride: usize,
     x: [*const f32; N],
@@ -65,7 +65,7 @@ pub(crate) unsafe fn chain<L: Lanes, const V: usize, const N: usize>(
         }
         for n in 0..N {
             // SAFETY: the caller's promise.
-            let x = L::splat(unsafe { *x[n].add(i) });
+            let x = L::splat(unsafe { *x[n].add(i * S) });
             for v in 0..V {
                 sums[n][v] = w[v].fma(x, sums[n][v]);
             }

@@ -5,7 +5,7 @@
 //! files, models.
 //!
 //! Layout: outputs come in panels of 64, the last filled up with zeros, one behind the other; columns
-//! in chunks of 64, the last filled up with zeros (f32: not filled up). A panel has, in order
+//! in chunks of 128, the last filled up with zeros (f32: not filled up). A panel has, in order
 //!
 //! ```text
 //! f32:   for each column 64 f32, one for each output
@@ -44,8 +44,10 @@ use crate::parts::Parts;
 pub(crate) const PANEL: usize = 64;
 /// Vectors of outputs of a panel.
 pub(crate) const VECTORS: usize = PANEL / LANES;
-/// Columns that share a scale, and that rows are filled up to a multiple of.
-pub(crate) const CHUNK: usize = 64;
+/// Columns that share a scale, and that rows are filled up to a multiple of; two panels of outputs.
+pub(crate) const CHUNK: usize = 128;
+/// Vectors of a chunk of columns.
+pub(crate) const CHUNK_VECTORS: usize = CHUNK / LANES;
 /// Bytes of a line.
 pub(crate) const LINE: usize = 64;
 
@@ -56,7 +58,7 @@ pub enum PanelFormat {
     F32,
     /// bf16 by bf16, added in f32 as the processor does it.
     Bf16,
-    /// Bytes by bytes, both with a scale for each 64 columns.
+    /// Bytes by bytes, both with a scale for each 128 columns.
     Int8,
 }
 

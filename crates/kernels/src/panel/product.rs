@@ -6,12 +6,13 @@
 //! Contract: an output is the product by its format's chain ([`super::float`], [`super::bf16`],
 //! [`super::bytes`]), then + bias, then the activation, then + the residual, each rounded on its
 //! own: the bits are those of the operations one after the other, but for GELU of outputs that leave
-//! as bytes, which is a coarser polynomial (1.3e-4). They depend on the input row and
+//! rounded, which is a coarser polynomial (1.3e-4). They depend on the input row and
 //! the weight row alone. f32 and int8 give the same bits on every instruction set, bf16 the
 //! processor's.
-//! A task has a panel and a block of input rows; products of the same rows share one region. It goes
-//! through its rows in tiles of up to six, whose 24 sums (of 64 outputs) stay in registers; so a line
-//! of weight is used six times and a value of input four.
+//! A task has a panel, or two if they are a chunk of the next products' columns, and a block of input
+//! rows; products of the same rows share one region. It goes through its rows in tiles of up to six,
+//! whose 24 sums (of 64 outputs) stay in registers; so a line of weight is used six times and a value
+//! of input four.
 //! Measured: see `examples/rates.rs`.
 
 use std::marker::PhantomData;
@@ -20,22 +21,25 @@ use std::ops::Range;
 use super::bytes::ByteTask;
 use super::float::Floats;
 use super::rows::{PanelRows, RowParts};
-use super::{Line, PANEL, PanelFormat, Panels, VECTORS};
+use super::{CHUNK, CHUNK_VECTORS, Line, PANEL, PanelFormat, Panels, VECTORS};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, bf16};
-#[cfg(target_arch = "x86_64")]
-use crate::Bf16Isa;
 use crate::cpu::Cpu;
 use crate::elementwise::Activation;
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
+#[cfg(target_arch = "x86_64")]
+use crate::{Bf16Isa, IntIsa};
 
 /// Input rows of a tile, at most.
 const TILE_ROWS: usize = 6;
 /// Bytes of input rows in a task, about: they should lie in the second cache beside a panel.
 const BLOCK_BYTES: usize = 384 * 1024;
-/// Input rows that AMX takes at once: a task's first row of bf16 is a multiple.
+/// Input rows that AMX takes at once: a task's first rounded row is a multiple.
 const AMX_ROWS: usize = 32;
+/// Rows of int8 that are worth a tile; the same bits as without.
+#[cfg(target_arch = "x86_64")]
+const AMX_LEAST: usize = 8;
 /// Input rows of a task, at most.
 const BLOCK_ROWS: usize = 96;
 
@@ -113,34 +117,30 @@ pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelPro
         );
         tasks.push(shared(product, rows));
     }
-    let panels: usize = tasks.iter().map(|task| task.weight.panels()).sum();
+    let spans: usize = tasks.iter().map(Shared::spans).sum();
     let most = (BLOCK_BYTES / row_bytes / TILE_ROWS * TILE_ROWS).clamp(4 * TILE_ROWS, BLOCK_ROWS);
     // Blocks of even height.
     let blocks = rows.div_ceil(most).max(1);
     let step = match format {
-        PanelFormat::Bf16 => AMX_ROWS,
-        PanelFormat::F32 | PanelFormat::Int8 => TILE_ROWS,
+        PanelFormat::F32 => TILE_ROWS,
+        PanelFormat::Bf16 | PanelFormat::Int8 => AMX_ROWS,
     };
     let block = rows.div_ceil(blocks).next_multiple_of(step);
-    cpu.run(panels * rows.div_ceil(block.max(1)), &|i| {
-        let (mut panel, start) = (i % panels, i / panels * block);
+    cpu.run(spans * rows.div_ceil(block.max(1)), &|i| {
+        let (mut span, start) = (i % spans, i / spans * block);
         let holds = |task: &&Shared<'_>| {
-            let here = panel < task.weight.panels();
-            panel -= if here { 0 } else { task.weight.panels() };
+            let here = span < task.spans();
+            span -= if here { 0 } else { task.spans() };
             here
         };
         let shared = tasks.iter().find(holds);
         let shared = shared.expect("the tasks count the panels of all products");
-        let rows = start..rows.min(start + block);
-        run(
-            cpu,
-            input,
-            &Task {
-                shared,
-                panel,
-                rows,
-            },
-        );
+        let task = Task {
+            shared,
+            panels: shared.span(span),
+            rows: start..rows.min(start + block),
+        };
+        run(cpu, input, &task);
     });
 }
 
@@ -171,11 +171,18 @@ fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
     let columns = task.shared.weight.columns;
     match (input, task.shared.weight.format) {
         (PanelInput::Plain(x), _) => cpu.isa().run(FloatTask { task, x, columns }),
+        #[cfg(target_arch = "x86_64")]
+        (PanelInput::Rounded(x), PanelFormat::Int8)
+            if cpu.int_isa() == IntIsa::AmxInt8 && task.rows.len() >= AMX_LEAST =>
+        {
+            // SAFETY: a `Cpu` refuses a set that `is_available` denies.
+            unsafe { amx::run_int8(task, x) }
+        }
         (PanelInput::Rounded(x), PanelFormat::Int8) => cpu.int_isa().run(ByteTask { task, x }),
         #[cfg(target_arch = "x86_64")]
         (PanelInput::Rounded(x), _) if cpu.bf16_isa() == Bf16Isa::AmxBf16 => {
             // SAFETY: a `Cpu` refuses a set that `is_available` denies.
-            unsafe { amx::run(task, x) }
+            unsafe { amx::run_bf16(task, x) }
         }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above; a weight of bf16 is only packed where the processor multiplies bf16.
@@ -194,23 +201,50 @@ pub(super) struct Shared<'a> {
     out: Out<'a>,
 }
 
+impl Shared<'_> {
+    /// Panels of a task: those that are rounded together, if any are.
+    fn together(&self) -> usize {
+        match self.out {
+            Out::Plain(_) => 1,
+            Out::Rounded(_) => SPAN,
+        }
+    }
+
+    fn spans(&self) -> usize {
+        self.weight.panels().div_ceil(self.together())
+    }
+
+    fn span(&self, i: usize) -> Range<usize> {
+        let first = i * self.together();
+        first..self.weight.panels().min(first + self.together())
+    }
+}
+
 enum Out<'a> {
     Plain(Parts<'a, f32>),
     Rounded(RowParts<'a>),
 }
 
-/// Panel `panel` by the input rows `rows`.
+/// Some panels by the input rows `rows`.
 pub(super) struct Task<'a> {
     shared: &'a Shared<'a>,
-    panel: usize,
+    /// At most [`SPAN`].
+    pub(super) panels: Range<usize>,
     pub(super) rows: Range<usize>,
 }
+
+/// Panels that are a chunk of columns together.
+pub(super) const SPAN: usize = CHUNK / PANEL;
+/// Sums of a row with the panels of a task.
+pub(super) type RowSums<L> = [L; CHUNK_VECTORS];
 
 /// Sums of rows of one kind with panels, by one instruction set.
 pub(super) trait Multiply {
     type Float: Lanes;
     /// Whether 24 sums stay in registers; else 6.
     const WIDE: bool;
+    /// Rows of a tile, at most [`TILE_ROWS`].
+    const ROWS: usize = TILE_ROWS;
 
     /// Rows `r..r + N` by the vectors of outputs `vector..vector + V` of a panel.
     fn sums<const V: usize, const N: usize>(
@@ -242,98 +276,150 @@ impl Body for FloatTask<'_> {
 }
 
 impl Task<'_> {
-    /// The lines of its panel.
+    /// The lines of a panel.
     #[inline(always)]
-    pub(super) fn lines(&self) -> &[Line] {
-        self.shared.weight.panel(self.panel)
+    pub(super) fn lines(&self, panel: usize) -> &[Line] {
+        self.shared.weight.panel(panel)
     }
 
-    /// Goes through the rows in tiles.
+    /// Goes through the rows in tiles of even height: 7 rows are 4 + 3, not 6 + 1.
     #[inline(always)]
     pub(super) fn run<M: Multiply>(&self, m: M) {
-        // Tiles of even height: 7 rows are 4 + 3, not 6 + 1.
-        let tiles = self.rows.len().div_ceil(TILE_ROWS).max(1);
-        let height = self.rows.len().div_ceil(tiles);
+        let mut tiles = self.rows.len().div_ceil(M::ROWS);
         let mut r = self.rows.start;
+        // Through memory: the sums of every number of rows end in one piece of code.
+        let mut sums = [[M::Float::zero(); CHUNK_VECTORS]; TILE_ROWS];
         while r < self.rows.end {
-            let n = height.min(self.rows.end - r);
-            // Through memory: the sums of every number of rows end in one piece of code.
-            let mut sums = [[M::Float::zero(); VECTORS]; TILE_ROWS];
-            match n {
-                1 => self.tile::<M, 1>(&m, r, &mut sums),
-                2 => self.tile::<M, 2>(&m, r, &mut sums),
-                3 => self.tile::<M, 3>(&m, r, &mut sums),
-                4 => self.tile::<M, 4>(&m, r, &mut sums),
-                5 => self.tile::<M, 5>(&m, r, &mut sums),
-                _ => self.tile::<M, 6>(&m, r, &mut sums),
+            let n = (self.rows.end - r).div_ceil(tiles);
+            for (i, panel) in self.panels.clone().enumerate() {
+                let (panel, first) = (self.lines(panel), i * VECTORS);
+                match n {
+                    1 => tile::<M, 1>(&m, panel, r, first, &mut sums),
+                    2 => tile::<M, 2>(&m, panel, r, first, &mut sums),
+                    3 => tile::<M, 3>(&m, panel, r, first, &mut sums),
+                    4 => tile::<M, 4>(&m, panel, r, first, &mut sums),
+                    5 => tile::<M, 5>(&m, panel, r, first, &mut sums),
+                    _ => tile::<M, 6>(&m, panel, r, first, &mut sums),
+                }
             }
-            self.finish::<M::Float>(&sums[..n], r);
+            self.finish::<M::Float>(&mut sums[..n], r);
             r += n;
-        }
-    }
-
-    /// Rows `r..r + N` by the panel.
-    #[inline(always)]
-    fn tile<M: Multiply, const N: usize>(
-        &self,
-        m: &M,
-        r: usize,
-        sums: &mut [[M::Float; VECTORS]; TILE_ROWS],
-    ) {
-        let panel = self.lines();
-        if M::WIDE {
-            sums[..N].copy_from_slice(&m.sums::<VECTORS, N>(panel, 0, r));
-            return;
-        }
-        for vector in 0..VECTORS {
-            let part = m.sums::<1, N>(panel, vector, r);
-            for n in 0..N {
-                sums[n][vector] = part[n][0];
-            }
+            tiles -= 1;
         }
     }
 
     /// Makes outputs of the sums of the rows from `r` on and writes them.
     #[inline(always)]
-    pub(super) fn finish<L: Lanes>(&self, sums: &[[L; VECTORS]], r: usize) {
+    pub(super) fn finish<L: Lanes>(&self, sums: &mut [RowSums<L>], r: usize) {
+        for (i, panel) in self.panels.clone().enumerate() {
+            self.finish_panel(panel, sums, i * VECTORS, r);
+        }
+        if let Out::Rounded(out) = &self.shared.out {
+            for (n, sums) in sums.iter().enumerate() {
+                // SAFETY: a panel meets an input row in one task alone, and a task's panels are a chunk
+                // of the next rows' columns.
+                unsafe { out.put(r + n, self.panels.start / SPAN, sums) };
+            }
+        }
+    }
+
+    /// Makes outputs of the sums with a panel, which are those from vector `at` on; writes them unless they are to
+    /// be rounded.
+    #[inline(always)]
+    fn finish_panel<L: Lanes>(&self, panel: usize, sums: &mut [RowSums<L>], at: usize, r: usize) {
         let shared = self.shared;
         let outputs = shared.weight.outputs;
-        let first = self.panel * PANEL;
-        for (n, sums) in sums.iter().enumerate() {
-            let mut sums = *sums;
-            let start = (r + n) * outputs;
-            if let Some(bias) = shared.bias {
-                for v in 0..VECTORS {
-                    sums[v] = sums[v].add(L::get(bias, first + v * LANES));
-                }
+        let columns = panel * PANEL..outputs.min((panel + 1) * PANEL);
+        // Nothing: -0 keeps the sign of a zero.
+        let mut bias = [L::splat(-0.0); VECTORS];
+        if let Some(x) = shared.bias {
+            bias = vectors(&x[columns.clone()]);
+        }
+        for (n, sums) in sums.iter_mut().enumerate() {
+            let mut y = [L::zero(); VECTORS];
+            for v in 0..VECTORS {
+                y[v] = sums[at + v].add(bias[v]);
             }
             if let Some(activation) = shared.activation {
-                let coarse = matches!(&shared.out, Out::Rounded(out) if out.are_bytes());
-                for sum in &mut sums {
-                    *sum = match coarse {
-                        true => activation.apply_coarse(*sum),
-                        false => activation.apply(*sum),
+                let coarse = matches!(&shared.out, Out::Rounded(_));
+                for v in 0..VECTORS {
+                    y[v] = match coarse {
+                        true => activation.apply_coarse(y[v]),
+                        false => activation.apply(y[v]),
                     };
                 }
             }
+            let start = (r + n) * outputs;
+            let row = start + columns.start..start + columns.end;
             if let Some(residual) = shared.residual {
-                let row = &residual[start..start + outputs];
+                let residual = vectors(&residual[row.clone()]);
                 for v in 0..VECTORS {
-                    sums[v] = sums[v].add(L::get(row, first + v * LANES));
+                    y[v] = y[v].add(residual[v]);
                 }
             }
             match &shared.out {
-                Out::Plain(out) => {
-                    let end = outputs.min(first + PANEL);
-                    // SAFETY: a panel meets an input row in one task alone.
-                    let out = unsafe { out.part(start + first..start + end) };
-                    for v in 0..VECTORS {
-                        sums[v].put(out, v * LANES);
-                    }
+                Out::Rounded(_) => {
+                    sums[at..at + VECTORS].copy_from_slice(&y);
                 }
-                // SAFETY: as above; a panel is a chunk of the next rows' columns.
-                Out::Rounded(out) => unsafe { out.put(r + n, self.panel, sums) },
+                // SAFETY: a panel meets an input row in one task alone.
+                Out::Plain(out) => put_vectors(y, unsafe { out.part(row) }),
             }
+        }
+    }
+}
+
+/// The vectors of up to 64 values, filled up with zeros.
+#[inline(always)]
+fn vectors<L: Lanes>(x: &[f32]) -> [L; VECTORS] {
+    let mut y = [L::zero(); VECTORS];
+    if let Ok(x) = <&[f32; PANEL]>::try_from(x) {
+        for v in 0..VECTORS {
+            y[v] = L::get(x, v * LANES);
+        }
+    } else {
+        for v in 0..VECTORS {
+            y[v] = L::get(x, v * LANES);
+        }
+    }
+    y
+}
+
+/// Writes as many values as there is room for.
+#[inline(always)]
+fn put_vectors<L: Lanes>(y: [L; VECTORS], out: &mut [f32]) {
+    if let Ok(out) = <&mut [f32; PANEL]>::try_from(&mut *out) {
+        for v in 0..VECTORS {
+            y[v].put(out, v * LANES);
+        }
+    } else {
+        for v in 0..VECTORS {
+            y[v].put(out, v * LANES);
+        }
+    }
+}
+
+/// Rows `r..r + N` by a panel, to `sums` from vector `first` on.
+#[inline(always)]
+fn tile<M: Multiply, const N: usize>(
+    m: &M,
+    panel: &[Line],
+    r: usize,
+    first: usize,
+    sums: &mut [RowSums<M::Float>; TILE_ROWS],
+) {
+    if M::WIDE {
+        let part = m.sums::<VECTORS, N>(panel, 0, r);
+        for n in 0..N {
+            for v in 0..VECTORS {
+                sums[n][first + v] = part[n][v];
+            }
+        }
+        return;
+    }
+    for vector in 0..VECTORS {
+        let part = m.sums::<1, N>(panel, vector, r);
+        for n in 0..N {
+            sums[n][first + vector] = part[n][0];
         }
     }
 }

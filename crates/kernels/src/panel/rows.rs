@@ -1,14 +1,14 @@
 //! Input rows as products with panels read them.
 //!
-//! Layout: rows one behind the other, columns filled up with zeros to a multiple of 64. bf16: two
-//! lines for each 64 columns. int8: one, and a [`Head`]. There are rows of unspecified value up to a
+//! Layout: rows one behind the other, columns filled up with zeros to a multiple of 128. bf16: four
+//! lines for each 128 columns. int8: two, and a [`Head`]. There are rows of unspecified value up to a
 //! multiple of 16, so that a tile may read them.
 //! Contract: bf16 to nearest even; what lies beyond the largest number becomes an infinity, a NaN
-//! stays one. int8: for each 64 columns s = max|x| / 127 and v = round(x (127 / max|x|)), to even; s
+//! stays one. int8: for each 128 columns s = max|x| / 127 and v = round(x (127 / max|x|)), to even; s
 //! is 0 below 2^-100, NaN where one of them is not finite.
 //! Measured: with the products.
 
-use super::{CHUNK, LINE, Line, PanelFormat};
+use super::{CHUNK, CHUNK_VECTORS, LINE, Line, PanelFormat};
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
@@ -39,7 +39,7 @@ impl PanelFormat {
     }
 }
 
-/// What 64 columns of a row of int8 share.
+/// What a chunk of columns of a row of int8 shares.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Head {
@@ -138,7 +138,7 @@ impl PanelRows {
         }
     }
 
-    /// 64 columns of a row times so many.
+    /// Chunks of columns of a row.
     #[inline(always)]
     pub(crate) fn chunks(&self) -> usize {
         self.columns.div_ceil(CHUNK)
@@ -153,31 +153,31 @@ impl PanelRows {
     /// The bytes of row `r`, and of those behind it.
     #[inline(always)]
     pub(crate) fn row(&self, r: usize) -> *const u8 {
-        debug_assert!(r < self.rows);
+        debug_assert!(r <= self.rows);
         self.lines
             .as_ptr()
             .cast::<u8>()
             .wrapping_add(r * self.row_bytes())
     }
 
-    /// The heads of row `r`, of int8.
+    /// The heads of all rows, of int8.
     #[inline(always)]
-    pub(crate) fn heads(&self, r: usize) -> &[Head] {
-        &self.heads[r * self.chunks()..(r + 1) * self.chunks()]
+    pub(crate) fn heads(&self) -> &[Head] {
+        &self.heads[..self.rows * self.chunks()]
     }
 }
 
-/// Lines of 64 columns.
+/// Lines of a chunk of columns.
 #[inline(always)]
 fn chunk_lines(format: PanelFormat) -> usize {
     match format {
-        PanelFormat::F32 => 4,
-        PanelFormat::Bf16 => 2,
-        PanelFormat::Int8 => 1,
+        PanelFormat::F32 => CHUNK * 4 / LINE,
+        PanelFormat::Bf16 => CHUNK * 2 / LINE,
+        PanelFormat::Int8 => CHUNK / LINE,
     }
 }
 
-/// Rows to write, each 64 columns of one by one task.
+/// Rows to write, each chunk of columns of one by one task.
 pub(crate) struct RowParts<'a> {
     format: PanelFormat,
     chunks: usize,
@@ -186,12 +186,6 @@ pub(crate) struct RowParts<'a> {
 }
 
 impl RowParts<'_> {
-    /// Whether they are rows of int8.
-    #[inline(always)]
-    pub(crate) fn are_bytes(&self) -> bool {
-        self.format == PanelFormat::Int8
-    }
-
     /// Writes row `r`, which is `x`, each column by its factor.
     ///
     /// # Safety
@@ -199,7 +193,7 @@ impl RowParts<'_> {
     #[inline(always)]
     pub(crate) unsafe fn put_row<L: Lanes>(&self, r: usize, x: &[f32], factors: Option<&[f32]>) {
         for chunk in 0..self.chunks {
-            let mut lanes = [L::zero(); CHUNK / LANES];
+            let mut lanes = [L::zero(); CHUNK_VECTORS];
             for (i, lanes) in lanes.iter_mut().enumerate() {
                 let at = chunk * CHUNK + i * LANES;
                 *lanes = L::get(x, at);
@@ -208,23 +202,23 @@ impl RowParts<'_> {
                 }
             }
             // SAFETY: the caller's promise.
-            unsafe { self.put(r, chunk, lanes) };
+            unsafe { self.put(r, chunk, &lanes) };
         }
     }
 
-    /// Writes chunk `chunk` of row `r` from `x`, up to 64 columns of which those missing are zeros.
+    /// Writes chunk `chunk` of row `r` from `x`, whose missing columns are zeros.
     ///
     /// # Safety
     /// No other task writes this chunk.
     #[inline(always)]
-    pub(crate) unsafe fn put<L: Lanes>(&self, r: usize, chunk: usize, x: [L; CHUNK / LANES]) {
-        let at = r * self.chunks + chunk;
+    pub(crate) unsafe fn put<L: Lanes>(&self, r: usize, chunk: usize, x: &[L; CHUNK_VECTORS]) {
+        let (at, each) = (r * self.chunks + chunk, chunk_lines(self.format));
+        // SAFETY: the caller's promise.
+        let lines = unsafe { self.lines.part(at * each..(at + 1) * each) };
         match self.format {
             PanelFormat::F32 => unreachable!("`PanelRows::parts` refused it"),
             PanelFormat::Bf16 => {
-                // SAFETY: the caller's promise.
-                let lines = unsafe { self.lines.part(2 * at..2 * at + 2) };
-                for (i, x) in x.into_iter().enumerate() {
+                for (i, x) in x.iter().enumerate() {
                     let bytes = i % 2 * LINE / 2;
                     let bits = x.to_bf16();
                     let to = lines[i / 2].0[bytes..bytes + LINE / 2].as_mut_ptr();
@@ -234,41 +228,44 @@ impl RowParts<'_> {
             }
             PanelFormat::Int8 => {
                 // SAFETY: the caller's promise.
-                let (lines, heads) =
-                    unsafe { (self.lines.part(at..at + 1), self.heads.part(at..at + 1)) };
-                (heads[0], lines[0]) = bytes(x);
+                let heads = unsafe { self.heads.part(at..at + 1) };
+                heads[0] = bytes(x, lines);
             }
         }
     }
 }
 
-/// 64 columns as integers.
+/// A chunk of columns as integers, in `lines`.
 #[inline(always)]
-fn bytes<L: Lanes>(x: [L; CHUNK / LANES]) -> (Head, Line) {
-    let (mut most, mut odd) = (L::zero(), L::zero());
+fn bytes<L: Lanes>(x: &[L; CHUNK_VECTORS], lines: &mut [Line]) -> Head {
+    let mut most = L::zero();
     for x in x {
-        most = x.max(x.neg()).max(most);
-        // 0 as long as everything is finite, then NaN.
-        odd = x.fma(L::zero(), odd);
+        most = x.abs().max(most);
     }
     let most = most.max_lane();
-    let mut line = Line([0; LINE]);
-    let mut head = Head::default();
-    if odd.sum().is_nan() {
-        head.scale = f32::NAN;
-    } else if most >= TINY {
-        let inverse = L::splat(V_MAX / most);
-        let mut sum = L::zero();
-        for (x, to) in x.into_iter().zip(line.0.chunks_exact_mut(LANES)) {
-            let v = x.mul(inverse).round();
-            // Integers of at most 64 * 127: their sum is exact.
-            sum = sum.add(v);
-            to.copy_from_slice(&v.to_i8().map(|v| v as u8));
-        }
-        head.scale = most / V_MAX;
-        head.start = -128 * sum.sum() as i32;
+    let inverse = if most >= TINY { V_MAX / most } else { 0.0 };
+    let inverse = L::splat(inverse);
+    let mut sum = L::zero();
+    for (i, x) in x.iter().enumerate() {
+        let v = x.mul(inverse).round();
+        // Integers of at most 128 * 127: their sum is exact. Infinities by their inverse are NaN.
+        sum = sum.add(v);
+        let to = lines[i * LANES / LINE].0[i * LANES % LINE..][..LANES].as_mut_ptr();
+        // SAFETY: a fourth of a line, 16 bytes.
+        unsafe { to.cast::<[i8; LANES]>().write_unaligned(v.to_i8()) };
     }
-    (head, line)
+    let sum = sum.sum();
+    if sum.is_nan() {
+        lines.fill(Line([0; LINE]));
+        return Head {
+            scale: f32::NAN,
+            start: 0,
+        };
+    }
+    Head {
+        scale: if most >= TINY { most / V_MAX } else { 0.0 },
+        start: -128 * sum as i32,
+    }
 }
 
 /// Rounds row `r`, which is `x`.

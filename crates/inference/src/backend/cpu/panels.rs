@@ -70,10 +70,10 @@ impl InPanels {
         self.panels[id.index()].is_some()
     }
 
-    /// Whether any product computes in bf16.
-    pub(super) fn any_bf16(&self) -> bool {
+    /// Whether any product rounds its inputs.
+    pub(super) fn any_rounds(&self) -> bool {
         let mut panels = self.panels.iter().flatten();
-        panels.any(|panels| panels.format() == PanelFormat::Bf16)
+        panels.any(|panels| panels.format() != PanelFormat::F32)
     }
 
     fn panels(&self, id: WeightId) -> &Panels {
@@ -112,7 +112,8 @@ fn packed(cpu: &Cpu, matrix: Matrix<'_>, format: PanelFormat, scales: Option<&[f
 
 /// What the columns of the matrices that read `x` are multiplied by, and `x` divided by, before both are rounded to bytes:
 /// a few large columns would take the resolution of all others. `x` comes out of a norm, whose gain and bias tell how large
-/// a column is: the root of that over the largest weight of the column levels both (Xiao et al. 2022, "SmoothQuant").
+/// a column is: the root of that over the weights' size in the column levels both (Xiao et al. 2022, "SmoothQuant", has the
+/// largest weight; the root of their mean square keeps more of the cosine).
 fn scales_of(
     plan: &Plan,
     cpu: &Cpu,
@@ -124,7 +125,7 @@ fn scales_of(
         return None;
     };
     let (gain, bias) = (weights.vector(gain), weights.vector(bias));
-    let mut most = vec![0f32; gain.len()];
+    let mut squares = vec![0f32; gain.len()];
     for step in &plan.steps {
         let Op::Linear {
             x: read, weight, ..
@@ -146,13 +147,16 @@ fn scales_of(
             return None;
         }
         if !only_scores(plan, step.out) {
-            column_maxima(cpu, weights.matrix(weight), &mut most);
+            let mut of_this = vec![0f32; gain.len()];
+            column_squares(cpu, weights.matrix(weight), &mut of_this);
+            let pairs = squares.iter_mut().zip(of_this);
+            pairs.for_each(|(most, x)| *most = most.max(x));
         }
     }
     let size = gain.iter().zip(bias).map(|(g, b)| g.hypot(*b));
     let ratio = size
-        .zip(&most)
-        .map(|(size, most)| f64::from(size) / f64::from(*most));
+        .zip(&squares)
+        .map(|(size, squares)| f64::from(size) / f64::from(*squares).sqrt());
     let ratio: Vec<f64> = ratio
         .map(|r| {
             if r.is_normal() {
@@ -181,18 +185,18 @@ fn only_scores(plan: &Plan, val: Val) -> bool {
     })
 }
 
-/// Raises `most` to the largest |w| of each column.
-fn column_maxima(cpu: &Cpu, matrix: Matrix<'_>, most: &mut [f32]) {
+/// Adds the mean of w * w of each column to `squares`.
+fn column_squares(cpu: &Cpu, matrix: Matrix<'_>, squares: &mut [f32]) {
     let columns = matrix.columns();
     let ids: Vec<u32> = (0..matrix.rows() as u32).collect();
+    let part = 1.0 / ids.len().max(1) as f32;
     let mut rows = vec![0.0; STRETCH * columns];
     for ids in ids.chunks(STRETCH) {
         let rows = &mut rows[..ids.len() * columns];
         matrix.embed(cpu, ids, rows);
         for row in rows.chunks_exact(columns) {
-            most.iter_mut()
-                .zip(row)
-                .for_each(|(most, w)| *most = most.max(w.abs()));
+            let pairs = squares.iter_mut().zip(row);
+            pairs.for_each(|(sum, w)| *sum += part * w * w);
         }
     }
 }

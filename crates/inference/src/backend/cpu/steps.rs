@@ -410,7 +410,7 @@ impl Running<'_> {
         let Device { cpu, panels, .. } = self.device;
         let values = self.work.values(self.plan);
         let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
-        let bf16 = panels.any_bf16();
+        let bf16 = panels.any_rounds();
         let inputs = WholeInputs { q, k, v, bf16 };
         kernels::attend_whole(cpu, shape, &self.work.whole_spans, inputs, out);
     }
