@@ -96,7 +96,7 @@ pub const TABLE: &[Tolerance] = &[
         format: "compute int8",
         nmse: 2e-2,
         step_nmse: 2e-3,
-        reason: "weights and inputs rounded to 127ths of the largest of 64, about 0.6 % of each: squared 8e-5 a product, and \
+        reason: "weights and inputs rounded to 127ths of the largest of 128, about 0.7 % of each: squared 1e-4 a product, and \
                  a layer has four of them, of which a softmax makes more",
     },
 ];
