@@ -7,6 +7,7 @@ use std::time::Instant;
 use lattice_inference::generate::Request;
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::responses::Store;
 use crate::counters::Counters;
 use crate::models::{Loaded, ModelEntry, Registry};
 use crate::options::ServeOptions;
@@ -28,6 +29,7 @@ struct Inner {
     /// True when answers under way must end at once.
     over: watch::Sender<bool>,
     counters: Arc<Counters>,
+    responses: Store,
 }
 
 impl App {
@@ -42,6 +44,7 @@ impl App {
         });
         App(Arc::new(Inner {
             counters,
+            responses: Store::new(options.responses_max, options.responses_bytes_max),
             options,
             models: Registry::new(models),
             preparing: Semaphore::new(PREPARED_AT_ONCE),
@@ -86,6 +89,11 @@ impl App {
     /// What was counted so far.
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// The responses that were kept.
+    pub(crate) fn responses(&self) -> &Store {
+        &self.0.responses
     }
 
     /// Ends the answers that are still under way.

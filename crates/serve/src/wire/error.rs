@@ -154,6 +154,27 @@ impl ApiError {
         }
     }
 
+    /// There is no response of this id, or not any more.
+    pub(crate) fn unknown_response(id: &str) -> ApiError {
+        let message = format!("there is no response with the id {id:?}, or not any more");
+        ApiError::new(StatusCode::NOT_FOUND, INVALID, message).code("response_not_found")
+    }
+
+    /// The response that a request goes on from is not there, or not any more.
+    pub(crate) fn unknown_previous(id: &str) -> ApiError {
+        let reason = format!("there is no response with the id {id:?}, or not any more");
+        ApiError::field("previous_response_id", reason).code("previous_response_not_found")
+    }
+
+    /// With the field by the name that another interface has for it.
+    pub(crate) fn renamed(mut self, from: &str, to: &str) -> ApiError {
+        if let Some(param) = self.param.as_mut().filter(|param| param.contains(from)) {
+            *param = param.replacen(from, to, 1);
+            self.message = self.message.replacen(from, to, 1);
+        }
+        self
+    }
+
     /// As OpenAI writes it.
     pub(crate) fn to_openai(&self) -> Value {
         json!({"error": {

@@ -8,6 +8,8 @@ mod completions;
 mod crowd;
 mod errors;
 mod guard;
+mod messages;
+mod responses;
 mod server;
 mod stream;
 mod values;
