@@ -2,11 +2,11 @@
 # Runs the sessions of real clients against a server of its own; see README.md.
 # usage: run.sh [LATTICE [NAME...]]     LATTICE: the program; NAME: sessions to run, as python/session_openai.py; all without one
 set -euo pipefail
-cd "$(dirname "$0")"
-root=$(cd ../.. && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
 lattice=$(realpath "${1:-$target/release/lattice}")
 shift || true
+cd "$root/tests/clients"
 work=$target/clients
 mkdir -p "$work"
 

@@ -4,6 +4,7 @@ import json
 import litellm
 from common import ANIMAL, EMBEDDER, KEY, MODEL, QUESTION, URL, WEATHER, check, done, is_animal, is_weather, raises
 
+litellm.suppress_debug_info = True
 there = {"api_base": f"{URL}/v1", "api_key": KEY, "num_retries": 0}
 base = {"model": f"openai/{MODEL}", "messages": QUESTION, "temperature": 0, "max_tokens": 24, **there}
 answer = litellm.completion(**base)

@@ -50,7 +50,8 @@ def stream(whole):
 def logprobs():
     answer = client.chat.completions.create(**greedy, logprobs=True, top_logprobs=3)
     content = answer.choices[0].logprobs.content
-    check("each token has a logprob", len(content) == answer.usage.completion_tokens)
+    check("each token of the text has a logprob",
+          "".join(t.token for t in content) == answer.choices[0].message.content)
     check("alternatives fall", all(len(t.top_logprobs) == 3 for t in content)
           and all(t.top_logprobs[0].logprob >= t.top_logprobs[2].logprob for t in content))
     check("greedy takes the best", all(math.isclose(t.logprob, t.top_logprobs[0].logprob) for t in content))
@@ -144,6 +145,23 @@ def responses():
         kinds = [event.type for event in events]
     check("its events come in order", kinds[0] == "response.created" and kinds[-1] in
           ("response.completed", "response.incomplete") and "response.output_text.delta" in kinds)
+    check("it can be read again", client.responses.retrieve(answer.id).output_text == answer.output_text)
+    client.responses.delete(answer.id)
+    raises(openai.NotFoundError, lambda: client.responses.retrieve(answer.id))
+    flat = {"type": "function", "name": "get_weather", "parameters": WEATHER, "strict": True}
+    question = {"model": MODEL, "input": "What is the weather in Bern?", "temperature": 0, "max_output_tokens": 200}
+    called = client.responses.create(**question, tools=[flat], tool_choice="required", parallel_tool_calls=False)
+    call = called.output[-1]
+    check("a required call is made", call.type == "function_call" and is_weather(json.loads(call.arguments)))
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "12 degrees"}
+    after = client.responses.create(**{**question, "input": [result]}, previous_response_id=called.id)
+    check("a response follows the tool's", after.previous_response_id == called.id and after.output_text)
+    with client.responses.stream(**question, tools=[flat], tool_choice="required") as events:
+        call = events.get_final_response().output[-1]
+    check("a call streams", call.name == "get_weather" and is_weather(json.loads(call.arguments)))
+    schema = {"format": {"type": "json_schema", "name": "animal", "schema": ANIMAL, "strict": True}}
+    made = client.responses.create(**question, text=schema)
+    check("a response satisfies its schema", is_animal(json.loads(made.output_text)))
 
 
 def retries():
