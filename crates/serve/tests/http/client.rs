@@ -177,6 +177,14 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) 
     client.reply().unwrap()
 }
 
+/// A body with further fields.
+pub(crate) fn with(mut body: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
 /// Asks for a chat answer.
 pub(crate) fn chat(address: SocketAddr, body: &Value) -> Reply {
     post(address, "/v1/chat/completions", body)

@@ -4,18 +4,15 @@ use lattice_serve::ServeOptions;
 use serde_json::{Value, json};
 
 use crate::chat::{say, tools as chat_tools};
-use crate::client::{Reply, chat, post};
+use crate::client::{Reply, chat, post, raw_post, with};
 use crate::server::{Server, Shape, shared};
 
 fn ask(more: Value) -> Value {
-    let mut body = json!({
+    let body = json!({
         "model": "lattice-tiny", "max_tokens": 24, "temperature": 0,
         "messages": [{"role": "user", "content": "Tell me about a dog"}],
     });
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
+    with(body, &more)
 }
 
 fn send(more: Value) -> Reply {
@@ -394,17 +391,17 @@ fn a_key_may_come_as_anthropic_clients_send_it() {
     };
     let server = Server::start(options, Shape::default());
     let body = ask(json!({"max_tokens": 1})).to_string();
-    let with = |key: &str| {
+    let shown = |key: &str| {
         let headers = format!("Content-Type: application/json\r\nx-api-key: {key}\r\n");
-        crate::client::raw_post(
+        raw_post(
             server.address,
             "/v1/messages?beta=true",
             &headers,
             body.as_bytes(),
         )
     };
-    assert_eq!(with("secret").status, 200);
-    let wrong = with("wrong");
+    assert_eq!(shown("secret").status, 200);
+    let wrong = shown("wrong");
     assert_eq!(
         (wrong.status, &wrong.json()["error"]["type"]),
         (401, &json!("authentication_error"))

@@ -4,17 +4,14 @@ use lattice_serve::ServeOptions;
 use serde_json::{Value, json};
 
 use crate::chat::{say, tools as chat_tools};
-use crate::client::{Reply, ask as request, chat, post};
+use crate::client::{Reply, ask as request, chat, post, with};
 use crate::server::{Server, Shape, shared};
 
 fn ask(more: Value) -> Value {
-    let mut body = json!({
+    let body = json!({
         "model": "lattice-tiny", "max_output_tokens": 24, "temperature": 0, "input": "Tell me about a dog",
     });
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
+    with(body, &more)
 }
 
 fn send(more: Value) -> Reply {
@@ -202,11 +199,8 @@ fn events_add_up_to_the_response() {
 fn one_goes_on_from_another() {
     let first = good(json!({"instructions": "You are brief."}));
     let on = |id: &Value, more: Value| {
-        let mut body = json!({"previous_response_id": id, "input": "And then?"});
-        for (name, value) in more.as_object().unwrap() {
-            body[name] = value.clone();
-        }
-        good(body)
+        let body = json!({"previous_response_id": id, "input": "And then?"});
+        good(with(body, &more))
     };
     let second = on(&first["id"], json!({}));
     // The same conversation, said at once: without the instructions, which held for the first.
@@ -220,6 +214,20 @@ fn one_goes_on_from_another() {
     assert_eq!(second["previous_response_id"], first["id"]);
     let third = on(&second["id"], json!({}));
     assert!(third["usage"]["input_tokens"].as_u64() > second["usage"]["input_tokens"].as_u64());
+    // Thoughts are taken along, whichever way.
+    let thinks = json!({"enable_thinking": true, "thinking_budget": 6, "max_output_tokens": 40});
+    let thought = good(thinks);
+    let output = thought["output"].as_array().unwrap();
+    assert_eq!((output.len(), &output[0]["type"]), (2, &json!("reasoning")));
+    let question = json!({"role": "user", "content": "Tell me about a dog"});
+    let next = json!({"role": "user", "content": "And then?"});
+    let all = json!([question, output[0], output[1], next]);
+    let (followed, at_once) = (on(&thought["id"], json!({})), good(json!({"input": all})));
+    assert_eq!(text(&followed), text(&at_once));
+    assert_eq!(
+        followed["usage"]["input_tokens"],
+        at_once["usage"]["input_tokens"]
+    );
     // A fork from the first is what the second was.
     assert_eq!(
         text(&on(&first["id"], json!({"store": false}))),
