@@ -13,13 +13,14 @@ mod http;
 mod id;
 mod models;
 mod options;
+mod past;
 mod wire;
 mod worker;
 
 pub use app::App;
 pub use event::{RequestReport, ServeEvent};
 pub use http::{Listener, router, serve};
-pub use models::{ModelEntry, ModelState, Opened, Opener};
+pub use models::{ModelEntry, ModelKind, ModelState, Opened, Opener};
 pub use options::{Hook, ServeOptions, Sink};
 pub use wire::ApiError;
 

@@ -16,13 +16,16 @@ use crate::wire::{ApiError, Fields};
 
 /// Tokens of thought for each word of effort; `high` and above think as long as they like.
 const EFFORTS: [(&str, Option<usize>); 6] = [
-    ("none", Some(0)),
-    ("minimal", Some(256)),
-    ("low", Some(1024)),
-    ("medium", Some(4096)),
-    ("high", None),
-    ("xhigh", None),
+    (EFFORT_WORDS[0], Some(0)),
+    (EFFORT_WORDS[1], Some(256)),
+    (EFFORT_WORDS[2], Some(1024)),
+    (EFFORT_WORDS[3], Some(4096)),
+    (EFFORT_WORDS[4], None),
+    (EFFORT_WORDS[5], None),
 ];
+
+/// The words alone.
+pub(crate) const EFFORT_WORDS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// Whether and how long the model thinks first.
 #[derive(Debug, Clone, Default)]
@@ -61,13 +64,17 @@ impl ThinkingAsked {
     /// Takes `enable_thinking`, `reasoning_effort` and `thinking_budget`. What is said more exactly holds.
     pub(crate) fn take(fields: &mut Fields) -> Result<ThinkingAsked, ApiError> {
         let enable = fields.truth("enable_thinking")?;
-        let words = EFFORTS.map(|(word, _)| word);
-        let effort = fields.word("reasoning_effort", &words)?;
+        let effort = fields.word("reasoning_effort", &EFFORT_WORDS)?;
         let budget = fields.count("thinking_budget", 0..=TOKENS_MAX)?;
         Ok(ThinkingAsked::new(enable, effort, budget))
     }
 
-    fn new(enable: Option<bool>, effort: Option<&str>, budget: Option<usize>) -> ThinkingAsked {
+    /// What is said by whatever fields.
+    pub(crate) fn new(
+        enable: Option<bool>,
+        effort: Option<&str>,
+        budget: Option<usize>,
+    ) -> ThinkingAsked {
         let effort = effort.and_then(|word| EFFORTS.iter().find(|(known, _)| *known == word));
         let of_effort = effort.map(|(word, _)| *word != "none");
         let field = match (enable, effort, budget) {

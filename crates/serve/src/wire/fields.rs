@@ -130,6 +130,16 @@ impl Fields {
         Ok(map.map(|map| Fields { map, path }))
     }
 
+    /// Copies of these fields, where they are there.
+    pub(crate) fn copies(&self, names: &[&str]) -> Map<String, Value> {
+        let fields = self.map.iter();
+        let named =
+            fields.filter(|(name, value)| names.contains(&name.as_str()) && !value.is_null());
+        named
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
     /// The whole object, as it is.
     pub(crate) fn into_map(self) -> Map<String, Value> {
         self.map

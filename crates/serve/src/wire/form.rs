@@ -63,11 +63,20 @@ impl Tools {
         let values = fields.list("tools")?.unwrap_or_default();
         let choice = fields.value("tool_choice").unwrap_or_default();
         let parallel = fields.truth("parallel_tool_calls")?.unwrap_or(true);
+        Tools::read(values, &choice, parallel)
+    }
+
+    /// Tools and a choice as OpenAI writes them; `None` where there is nothing to be called.
+    pub(crate) fn read(
+        values: Vec<Value>,
+        choice: &Value,
+        parallel: bool,
+    ) -> Result<Option<Tools>, ApiError> {
         let all = Value::Array(values);
         let wrong =
             |error: lattice_inference::tools::ToolError| ApiError::field(error.field, error.reason);
         let list = Tool::list_from_json(&all).map_err(wrong)?;
-        let choice = ToolChoice::from_json(&choice, &list).map_err(wrong)?;
+        let choice = ToolChoice::from_json(choice, &list).map_err(wrong)?;
         let (false, Value::Array(values)) = (list.is_empty(), all) else {
             return Ok(None);
         };

@@ -45,6 +45,21 @@ impl Sampling {
         })
     }
 
+    /// Takes the few fields that Anthropic's interface has.
+    pub(crate) fn take_anthropic(fields: &mut Fields) -> Result<Sampling, ApiError> {
+        let temperature = fields.number("temperature")?;
+        if temperature.is_some_and(|temperature| temperature > 1.0) {
+            return Err(fields.error("temperature", "allowed is 0 to 1"));
+        }
+        Ok(Sampling {
+            temperature,
+            top_p: fields.number("top_p")?,
+            top_k: top_k(fields)?,
+            stop: fields.texts("stop_sequences")?,
+            ..Sampling::default()
+        })
+    }
+
     /// Puts the choices into choice number `index` of a request. Its seed differs from those of the others.
     pub(crate) fn apply(&self, request: &mut Request, index: usize) {
         let to = &mut request.sampler;

@@ -24,6 +24,13 @@ pub(crate) fn data(value: &impl Serialize) -> Vec<u8> {
     format!("data: {json}\n\n").into_bytes()
 }
 
+/// An event with a name.
+pub(crate) fn named(name: &str, value: &impl Serialize) -> Vec<u8> {
+    let mut event = format!("event: {name}\n").into_bytes();
+    event.extend(data(value));
+    event
+}
+
 /// The end of OpenAI's streams.
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 

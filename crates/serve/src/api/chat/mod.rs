@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`.
 
 pub(crate) mod ask;
-mod reply;
+pub(crate) mod reply;
 mod stream;
 
 use axum::Extension;
