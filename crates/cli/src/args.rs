@@ -207,9 +207,9 @@ impl Device {
     }
 }
 
-/// Recurrent states kept of a conversation: where the next turn parts from this one, and its end. Each is 19 MiB in a
-/// Qwen3.5-0.8B.
-const SNAPSHOTS_MAX: usize = 2;
+/// Bytes of recurrent states kept of a conversation; a Qwen3.5-0.8B's takes 19 MiB. At least two are kept: where the
+/// next turn parts from this one, and its end.
+const SNAPSHOT_BYTES: usize = 48 << 20;
 
 /// Tokens of a prompt fed at once where the user says nothing, and rows of a batch that may want logits.
 pub(crate) const BATCH_TOKENS: usize = 256;
@@ -277,7 +277,7 @@ impl RunArgs {
             open: model.open_options(),
             load: self.load_options(sequences_max),
             generator: GeneratorOptions {
-                snapshots_max: SNAPSHOTS_MAX,
+                snapshot_bytes_max: SNAPSHOT_BYTES,
                 ..GeneratorOptions::default()
             },
         }

@@ -19,6 +19,11 @@ use crate::tokenizer::{
 };
 use crate::tools::{Tool, ToolChoice, ToolError, ToolFormat, ToolStream, grammar_from_tools};
 
+/// Tokens between marks at the beginnings of messages: each splits a batch, and a state takes memory.
+const MARK_TOKENS: usize = 64;
+/// Marks of a conversation.
+const MESSAGE_MARKS_MAX: usize = 512;
+
 /// Everything a caller may choose about an engine.
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
@@ -154,9 +159,9 @@ impl Front {
                 .zip(&past)
                 .take_while(|(a, b)| a == b)
                 .count();
-            request
-                .keep_marks
-                .extend((same > 0 && same < request.prompt.len()).then_some(same));
+            if same > 0 && same < request.prompt.len() {
+                request.keep_marks = message_marks(&request.prompt, same);
+            }
         }
         Ok(ChatRequest {
             request,
@@ -288,5 +293,34 @@ impl Front {
             close,
             budget: None,
         })
+    }
+}
+
+/// Where messages begin in a prompt whose history has `history` tokens: the first token of the answer's part is the one
+/// that begins a message. Not nearer than [`MARK_TOKENS`] to the next one, those at the end first.
+fn message_marks(prompt: &[u32], history: usize) -> Vec<usize> {
+    let begins = prompt[history];
+    let mut marks = vec![history];
+    for at in (1..history).rev() {
+        let next = marks[marks.len() - 1];
+        if prompt[at] == begins && next - at >= MARK_TOKENS && marks.len() < MESSAGE_MARKS_MAX {
+            marks.push(at);
+        }
+    }
+    marks.reverse();
+    marks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_marked_where_they_begin_and_not_too_densely() {
+        let mut prompt = vec![7; 1000];
+        for begins in [0, 10, 200, 220, 500, 990] {
+            prompt[begins] = 1;
+        }
+        assert_eq!(message_marks(&prompt, 990), [10, 220, 500, 990]);
     }
 }

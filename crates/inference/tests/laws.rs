@@ -229,6 +229,50 @@ fn a_fork_goes_its_own_way() {
 }
 
 #[test]
+fn what_is_kept_outlives_its_sequence_and_begins_others() {
+    for_all(|what, model, backend, options| {
+        let mut runner = runner(backend, model, options);
+        let vocab = model.plan.vocab;
+        let (past, rest) = (some_ids(90, vocab, 3), some_ids(20, vocab, 4));
+        let first = runner.open().unwrap();
+        feed(&mut *runner, first, &past[..70], 512);
+        let state = runner.snapshot(first).unwrap();
+        feed(&mut *runner, first, &past[70..], 512);
+        let wanted = Err(RunError::BadRestore {
+            tokens: 90,
+            wanted: 91,
+        });
+        assert_eq!(runner.keep(first, 91), wanted);
+        let prefix = runner.keep(first, 90).unwrap();
+        feed(&mut *runner, first, &rest, 512);
+        runner.close(first);
+        let whole = feed_alone(&mut *runner, &[&past[..70], &rest].concat(), 512);
+        for _ in 0..2 {
+            let second = runner.open_from(prefix, 70, Some(&state)).unwrap();
+            assert_eq!(runner.tokens(second).unwrap(), 70);
+            let rows = feed(&mut *runner, second, &rest, 7);
+            assert_same_bits(what, &whole[70 * vocab..], &rows);
+        }
+        if !runner.limits().rewinds {
+            let wanted = Err(RunError::CannotRewind {
+                tokens: 90,
+                wanted: 70,
+            });
+            assert_eq!(runner.open_from(prefix, 70, None), wanted);
+        }
+        let unfit = runner.open_from(prefix, 71, Some(&state));
+        assert!(
+            matches!(unfit, Err(RunError::BadRestore { .. })),
+            "{unfit:?}"
+        );
+        runner.release(prefix);
+        runner.release(prefix);
+        let unknown = Err(RunError::UnknownPrefix(prefix.0));
+        assert_eq!(runner.open_from(prefix, 70, Some(&state)), unknown);
+    });
+}
+
+#[test]
 fn restore_and_truncate_equal_a_fresh_sequence() {
     for_all(|what, model, backend, options| {
         let mut runner = runner(backend, model, options);

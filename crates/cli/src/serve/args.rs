@@ -52,6 +52,13 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait for their turn
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = within::<0, 65536>)]
     pub(crate) queue: usize,
+    /// Bytes of recurrent states that are kept for prompts that start alike
+    #[arg(long, default_value_t = 256 << 20, value_name = "BYTES")]
+    pub(crate) cache_bytes: usize,
+    /// Tokens whose keys and values lie in memory, over all answers and all kept beginnings [default: --parallel times
+    /// --context]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) cache_tokens: Option<usize>,
     /// Seconds that a request may take [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,

@@ -7,19 +7,26 @@ mod args;
 mod bind;
 mod screen;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lattice_inference::Engine;
+use lattice_embed::{
+    EmbeddingModel, ModelSource, NativeEmbeddingService, NativeOptions, NativeRerankService,
+};
 use lattice_inference::backend::LoadOptions;
+use lattice_inference::checkpoint::ModelFiles;
 use lattice_inference::generate::GeneratorOptions;
-use lattice_serve::{App, ModelEntry, Opened, ServeOptions, serve};
+use lattice_inference::{Engine, EngineOptions, Model, Purpose};
+use lattice_serve::{App, ModelEntry, ModelKind, Opened, ServeOptions, serve};
 
 pub(crate) use args::ServeArgs;
 use screen::Screen;
 
+use crate::args::Device;
+use crate::embed::args::embedder_options;
 use crate::stop::Stop;
 
 /// How often the program looks whether a signal came.
@@ -122,23 +129,52 @@ fn entry(args: &ServeArgs, model: Option<&str>) -> anyhow::Result<ModelEntry> {
     options.load.output_rows_max = options.load.output_rows_max.max(args.parallel);
     options.generator = GeneratorOptions {
         queue_max: args.queue,
-        ..options.generator
+        snapshot_bytes_max: args.cache_bytes,
+        ..GeneratorOptions::default()
     };
-    let device = args.run.on.device;
+    options.load.kv_tokens_max = args.cache_tokens;
     let name = files.name();
     let short = name.rsplit(['/', '\\']).next().unwrap_or(&name).to_owned();
+    let purpose = Model::open(&files, &options.open)?.purpose;
+    let kind = match (purpose, files.path().map(Path::to_owned)) {
+        (Purpose::Vectors(_), Some(path)) => {
+            let service = NativeEmbeddingService::new(native(args));
+            ModelKind::Vectors(Arc::new(service), EmbeddingModel::Local(path))
+        }
+        (Purpose::Scores(_), Some(path)) => {
+            let service = NativeRerankService::new(native(args));
+            ModelKind::Scores(Arc::new(service), EmbeddingModel::Local(path))
+        }
+        _ => text(files, args.run.on.device, options),
+    };
     Ok(ModelEntry {
         aliases: vec![short],
         name,
-        open: Arc::new(move || {
-            let engine = Engine::open(&files, device.backend(), &options)?;
-            let memory_bytes = memory_bytes(&engine, &options.load);
-            Ok(Opened {
-                engine,
-                memory_bytes,
-            })
-        }),
+        kind,
     })
+}
+
+fn text(files: ModelFiles, device: Device, options: EngineOptions) -> ModelKind {
+    ModelKind::Text(Arc::new(move || {
+        let engine = Engine::open(&files, device.backend(), &options)?;
+        let memory_bytes = memory_bytes(&engine, &options.load);
+        Ok(Opened {
+            engine,
+            memory_bytes,
+        })
+    }))
+}
+
+/// How a service loads the model of a directory.
+fn native(args: &ServeArgs) -> NativeOptions {
+    NativeOptions {
+        source: Some(ModelSource {
+            store: args.source.store.store(),
+            hub: None,
+        }),
+        embedder: embedder_options(&args.source, &args.run.on, None),
+        ..NativeOptions::default()
+    }
 }
 
 /// Memory with every sequence as long as it may be.

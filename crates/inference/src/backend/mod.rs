@@ -42,6 +42,10 @@ pub trait Backend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
+/// Names what a [`Runner`] keeps of a sequence, see [`Runner::keep`]. Ids are not reused while the runner lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrefixId(pub u64);
+
 /// Which rows of an entry the caller wants the plan's output for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputRows {
@@ -128,6 +132,14 @@ pub struct Snapshot {
     pub(crate) state: Box<[f32]>,
 }
 
+impl Snapshot {
+    /// Bytes of memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.state)
+    }
+}
+
 /// Runs batches and owns the memory of its sequences.
 ///
 /// ```
@@ -151,8 +163,29 @@ pub trait Runner: Send {
     fn limits(&self) -> Limits;
     /// Opens an empty sequence.
     fn open(&mut self) -> Result<SequenceId, RunError>;
+    /// Keeps the keys and values of the first `tokens` tokens of a sequence, at most those it holds: they stay whatever
+    /// becomes of the sequence, and take no sequence's place. Of a recurrent state nothing is kept; see [`Self::snapshot`].
+    fn keep(&mut self, sequence: SequenceId, tokens: usize) -> Result<PrefixId, RunError>;
+    /// Opens a sequence that begins with the first `tokens` tokens of `prefix`. Where [`Limits::rewinds`] does not hold and
+    /// `tokens > 0`, `state` is the recurrent state after them, else [`RunError::CannotRewind`]. The caller promises
+    /// that the snapshot was taken over the same tokens.
+    fn open_from(
+        &mut self,
+        prefix: PrefixId,
+        tokens: usize,
+        state: Option<&Snapshot>,
+    ) -> Result<SequenceId, RunError>;
+    /// Lets go of what is kept; sequences opened from it stay. What is not kept is let go already.
+    fn release(&mut self, prefix: PrefixId);
     /// Opens a second sequence with the same past; neither sees what the other does afterwards.
-    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError>;
+    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
+        let tokens = self.tokens(sequence)?;
+        let state = self.snapshot(sequence)?;
+        let prefix = self.keep(sequence, tokens)?;
+        let copy = self.open_from(prefix, tokens, Some(&state));
+        self.release(prefix);
+        copy
+    }
     /// Tokens the sequence holds.
     fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError>;
     /// Cuts the sequence to its first `tokens` tokens. `tokens == 0` and the current length always work;
@@ -183,6 +216,9 @@ pub enum RunError {
     /// The sequence is not open.
     #[error("sequence {0} is not open")]
     UnknownSequence(u64),
+    /// Nothing is kept under this id.
+    #[error("prefix {0} is not kept")]
+    UnknownPrefix(u64),
     /// As many sequences are open as the runner was built for.
     #[error("all {0} sequences are open")]
     SequencesFull(usize),

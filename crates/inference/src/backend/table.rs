@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Batch, Entry, Limits, OutputRows, RunError, SequenceId};
+use super::{Batch, Entry, Limits, OutputRows, PrefixId, RunError, SequenceId, Snapshot};
 
 /// One open sequence and the memory `M` its runner keeps for it.
 #[derive(Debug)]
@@ -14,11 +14,12 @@ pub(super) struct Slot<M> {
     pub(super) memory: M,
 }
 
-/// All open sequences of a runner.
+/// All open sequences of a runner, and what is kept of others as `K`.
 #[derive(Debug)]
-pub(super) struct SequenceTable<M> {
+pub(super) struct SequenceTable<M, K> {
     limits: Limits,
     open: BTreeMap<SequenceId, Slot<M>>,
+    kept: BTreeMap<PrefixId, Slot<K>>,
     next: u64,
 }
 
@@ -72,11 +73,12 @@ impl Layout {
     }
 }
 
-impl<M> SequenceTable<M> {
+impl<M, K> SequenceTable<M, K> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
             open: BTreeMap::new(),
+            kept: BTreeMap::new(),
             next: 0,
         }
     }
@@ -99,6 +101,59 @@ impl<M> SequenceTable<M> {
         self.next += 1;
         self.open.insert(id, Slot { tokens, memory });
         id
+    }
+
+    /// Whether the sequence holds `tokens` tokens to keep.
+    pub(super) fn check_keep(&self, id: SequenceId, tokens: usize) -> Result<(), RunError> {
+        let held = self.get(id)?.tokens;
+        if tokens <= held {
+            return Ok(());
+        }
+        Err(RunError::BadRestore {
+            tokens: held,
+            wanted: tokens,
+        })
+    }
+
+    /// Keeps what [`Self::check_keep`] let in.
+    pub(super) fn keep(&mut self, tokens: usize, memory: K) -> PrefixId {
+        let id = PrefixId(self.next);
+        self.next += 1;
+        self.kept.insert(id, Slot { tokens, memory });
+        id
+    }
+
+    pub(super) fn release(&mut self, id: PrefixId) -> Option<Slot<K>> {
+        self.kept.remove(&id)
+    }
+
+    pub(super) fn kept(&self, id: PrefixId) -> Result<&Slot<K>, RunError> {
+        self.kept.get(&id).ok_or(RunError::UnknownPrefix(id.0))
+    }
+
+    /// Whether a sequence may begin with `tokens` tokens of what is kept, and `state` after them, of `fixed` values.
+    pub(super) fn check_open_from(
+        &self,
+        id: PrefixId,
+        tokens: usize,
+        state: Option<&Snapshot>,
+        fixed: usize,
+    ) -> Result<(), RunError> {
+        let held = self.kept(id)?.tokens;
+        let fits = |state: &Snapshot| state.tokens == tokens && state.state.len() == fixed;
+        if tokens > held || state.is_some_and(|state| !fits(state)) {
+            return Err(RunError::BadRestore {
+                tokens: held,
+                wanted: tokens,
+            });
+        }
+        if state.is_none() && tokens > 0 && !self.limits.rewinds {
+            return Err(RunError::CannotRewind {
+                tokens: held,
+                wanted: tokens,
+            });
+        }
+        self.admit()
     }
 
     pub(super) fn remove(&mut self, id: SequenceId) -> Option<Slot<M>> {

@@ -9,7 +9,7 @@ const STOPS_MAX: usize = 16;
 /// Bytes of one stop string: so much text may have to be held back.
 const STOP_BYTES_MAX: usize = 1024;
 /// Marks of one request: each may split a batch.
-const MARKS_MAX: usize = 16;
+const MARKS_MAX: usize = 1024;
 
 /// A request that fits the engine. Only [`admit`] makes one.
 pub struct Admitted {

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::job::{Job, Shared};
+use super::prefix::PrefixCache;
 use super::running::Running;
-use super::shelf::Shelf;
 use super::{
     Admitted, Event, Failure, Part, Request, RequestError, RequestId, StopReason, Usage, admit,
 };
@@ -22,8 +22,13 @@ pub struct GeneratorOptions {
     pub queue_max: usize,
     /// Tokens that a draft may propose at a time; 0 turns drafts off.
     pub draft_tokens_max: usize,
-    /// States kept of one sequence, where the model has a recurrent state: each costs its size in memory.
-    pub snapshots_max: usize,
+    /// Beginnings of texts kept for prompts that start alike; 0: none. Their keys and values lie in the runner's memory and
+    /// give way where it is full.
+    pub prefixes_max: usize,
+    /// Bytes of recurrent states kept for reuse, where the model has one; two states are kept whatever they take.
+    pub snapshot_bytes_max: usize,
+    /// Tokens from one kept state to the next, beside those at [`Request::keep_marks`]; 0: none.
+    pub snapshot_every: usize,
 }
 
 impl Default for GeneratorOptions {
@@ -31,7 +36,9 @@ impl Default for GeneratorOptions {
         GeneratorOptions {
             queue_max: 256,
             draft_tokens_max: 8,
-            snapshots_max: 4,
+            prefixes_max: 256,
+            snapshot_bytes_max: 256 << 20,
+            snapshot_every: 1024,
         }
     }
 }
@@ -66,13 +73,26 @@ pub struct Generator {
     pub(super) options: GeneratorOptions,
     pub(super) queue: VecDeque<Job>,
     pub(super) running: Vec<Running>,
-    pub(super) shelf: Shelf,
+    pub(super) prefixes: PrefixCache,
     pub(super) shared: Shared,
     pub(super) proposals: Vec<u32>,
     pub(super) step: u64,
     /// A request was sent back for want of memory, and nothing has ended since.
     pub(super) memory_full: bool,
     requests: u64,
+}
+
+/// What a generator keeps for prompts that start alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheUse {
+    /// Beginnings of texts.
+    pub prefixes: usize,
+    /// Their tokens; those that two of them share count twice.
+    pub tokens: usize,
+    /// Recurrent states, those of running requests among them.
+    pub snapshots: usize,
+    /// Bytes of these.
+    pub snapshot_bytes: usize,
 }
 
 /// A whole text.
@@ -122,7 +142,7 @@ impl Generator {
             options,
             queue: VecDeque::new(),
             running: Vec::new(),
-            shelf: Shelf::default(),
+            prefixes: PrefixCache::new(options.prefixes_max, options.snapshot_bytes_max),
             shared,
             proposals: Vec::new(),
             step: 0,
@@ -206,15 +226,15 @@ impl Generator {
         self.queue.len()
     }
 
-    /// Sequences kept for prompts that start alike.
+    /// What is kept for prompts that start alike.
     #[must_use]
-    pub fn parked(&self) -> usize {
-        self.shelf.len()
+    pub fn cache(&self) -> CacheUse {
+        self.prefixes.figures(&self.running)
     }
 
-    /// Closes all sequences that no request holds.
+    /// Lets go of all beginnings that no request holds.
     pub fn forget(&mut self) {
-        while self.shelf.close_oldest(&mut *self.runner) {}
+        while self.prefixes.close_oldest(&mut *self.runner) {}
     }
 
     /// Ends every request that holds a place as [`Failure::Panicked`], and closes all sequences. For callers that

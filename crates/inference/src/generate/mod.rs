@@ -3,8 +3,8 @@
 //! In: prompts as ids with their options, a [`Runner`](crate::backend::Runner), a
 //! [`Tokenizer`](crate::tokenizer::Tokenizer). Out: text deltas, log probabilities, figures.
 //! Every [`Generator::step`] runs one ragged batch: the next token of each running request beside pieces of
-//! prompts. Requests that ended leave their sequence behind, and the next prompt with the same start takes
-//! it over.
+//! prompts. What requests have read is kept, and the next prompt with the same start takes
+//! it over, from one that still runs as well.
 //! It does not know: devices, weight formats, chat templates, HTTP.
 //!
 //! The text of a request is a function of the request alone: neither company, nor pieces, nor a reused
@@ -14,10 +14,10 @@ mod admit;
 mod event;
 mod generator;
 mod job;
+mod prefix;
 mod request;
 mod running;
 mod schedule;
-mod shelf;
 mod step;
 mod stop;
 #[cfg(test)]
@@ -27,5 +27,5 @@ mod thinking;
 
 pub use admit::{Admitted, RequestError, admit};
 pub use event::{Event, Failure, Part, RequestId, StopReason, Usage};
-pub use generator::{Answer, Generator, GeneratorOptions};
+pub use generator::{Answer, CacheUse, Generator, GeneratorOptions};
 pub use request::{Constraint, Request, Thinking};

@@ -22,7 +22,7 @@ pub struct Request {
     /// Log probabilities of the prompt's tokens; the prompt is then read from its start, without reuse.
     pub prompt_logprobs: bool,
     /// Lengths of the prompt up to which a later request may share it, for example before the part that the
-    /// template adds for the answer. At most 16. Matters only where the model has a recurrent state.
+    /// template adds for the answer. At most 1,024. Matters only where the model has a recurrent state.
     pub keep_marks: Vec<usize>,
     /// What steers the text: grammars, drafts. The first that forces a token wins, masks add up, the first
     /// that proposes something is heard.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Failure;
 use super::job::{Job, Shared};
+use super::prefix::{Place, common, keep_snapshot};
 use super::schedule::{Room, Wish};
-use super::shelf::{Place, keep_snapshot};
 use crate::backend::{Entry, OutputRows, RunError, Runner, SequenceId, Snapshot};
 use crate::tokenizer::Tokenizer;
 
@@ -50,11 +50,44 @@ impl Running {
         }
     }
 
-    /// What it could use of the next batch. Where snapshots matter, a piece ends at the next mark.
-    pub(super) fn wish(&self, rewinds: bool) -> Wish {
+    /// What its sequence holds.
+    pub(super) fn read(&self) -> &[u32] {
+        &self.job.ids[..self.fed]
+    }
+
+    /// Whether it has not come to the end of its prompt.
+    pub(super) fn is_reading(&self) -> bool {
+        self.fed < self.job.prompt_tokens
+    }
+
+    /// How many of the tokens that `ids` begins with it will have read, with a state after them where one is needed, when
+    /// it comes to the end of its prompt.
+    pub(super) fn will_share(&self, ids: &[u32], rewinds: bool, snapshot_every: usize) -> usize {
+        let most = ids.len().saturating_sub(1);
+        let common = common(&self.job.ids[..self.job.prompt_tokens], &ids[..most]);
+        if rewinds {
+            return common;
+        }
+        let marks = &self.job.marks;
+        let at = marks.partition_point(|&mark| mark <= common);
+        let asked = at.checked_sub(1).map_or(0, |at| marks[at]);
+        let regular = common.checked_rem(snapshot_every);
+        asked.max(regular.map_or(0, |rest| common - rest))
+    }
+
+    /// The next length at which a state is wanted, above `tokens`.
+    fn next_mark(&self, tokens: usize, every: usize) -> Option<usize> {
+        let marks = &self.job.marks;
+        let asked = marks.get(marks.partition_point(|&mark| mark <= tokens));
+        let regular = (tokens + 1).checked_next_multiple_of(every.max(1));
+        let regular = regular.filter(|_| every > 0);
+        asked.copied().into_iter().chain(regular).min()
+    }
+
+    /// What it could use of the next batch. Where states matter, a piece ends where the next one is wanted.
+    pub(super) fn wish(&self, rewinds: bool, snapshot_every: usize) -> Wish {
         let pending = self.job.ids.len() - self.fed;
-        let mark = self.job.marks.iter().find(|&&mark| mark > self.fed);
-        let tokens = match mark {
+        let tokens = match self.next_mark(self.fed, snapshot_every) {
             Some(mark) if !rewinds => pending.min(mark - self.fed),
             _ => pending,
         };
@@ -281,7 +314,7 @@ impl Running {
     pub(super) fn settle(
         &mut self,
         runner: &mut dyn Runner,
-        snapshots_max: usize,
+        snapshot_every: usize,
     ) -> Result<(), RunError> {
         let rewinds = runner.limits().rewinds;
         if let Some(tokens) = self.cut.take() {
@@ -304,10 +337,12 @@ impl Running {
         {
             self.rollback = None;
         }
+        let wanted = self.fed.checked_sub(1);
+        let wanted = wanted.and_then(|before| self.next_mark(before, snapshot_every));
         let known = self.snapshots.iter().any(|state| state.tokens == self.fed);
-        if !rewinds && !known && self.job.marks.contains(&self.fed) {
+        if !rewinds && !known && wanted == Some(self.fed) {
             let state = runner.snapshot(self.sequence)?;
-            keep_snapshot(&mut self.snapshots, state, snapshots_max);
+            keep_snapshot(&mut self.snapshots, Arc::new(state));
         }
         Ok(())
     }

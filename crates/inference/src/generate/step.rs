@@ -1,17 +1,21 @@
 //! One step of the loop: one batch.
 
 use super::generator::Generator;
+use super::job::Job;
 use super::running::Running;
 use super::schedule::{Room, share};
-use super::{Event, StopReason};
-use crate::backend::{Batch, RunError};
+use super::{Event, StopReason, prefix};
+use crate::backend::{Batch, Limits, RunError};
+
+/// Tokens that are worth a wait for another request that reads them.
+const WORTH_WAITING: usize = 32;
 
 impl Generator {
     /// Runs one batch and returns what happened since the last step, in order.
     ///
     /// A failure ends the request that it concerns, with an event of its own; where the runner's error does
-    /// not tell which, each request of the batch is tried alone. When the key/value memory is full, parked
-    /// sequences are closed first, then the youngest request waits and is read again later.
+    /// not tell which, each request of the batch is tried alone. When the key/value memory is full, kept
+    /// beginnings go first, then the youngest request waits and is read again later.
     pub fn step(&mut self) -> Vec<Event> {
         self.step += 1;
         self.fill_places();
@@ -21,18 +25,23 @@ impl Generator {
         std::mem::take(&mut self.shared.events)
     }
 
-    /// Gives waiting requests a sequence, in the order of their coming.
+    /// Gives waiting requests a sequence, in the order of their coming. One whose beginning another is reading right now
+    /// lets those behind it go first: what is read twice costs both more than the wait.
     fn fill_places(&mut self) {
-        while let Some(mut job) = self.queue.pop_front() {
-            let running = self.running.len();
+        let mut at = 0;
+        while at < self.queue.len() && (self.running.is_empty() || !self.memory_full) {
+            if self.is_being_read(&self.queue[at]) {
+                at += 1;
+                continue;
+            }
+            let Some(mut job) = self.queue.remove(at) else {
+                return;
+            };
             let runner = &mut *self.runner;
-            let place = if self.memory_full && running > 0 {
-                Ok(None)
-            } else if job.wants_prompt_rows() {
-                self.shelf.open(runner, running)
+            let place = if job.wants_prompt_rows() {
+                prefix::open(runner, self.running.len())
             } else {
-                self.shelf
-                    .place(runner, &job.ids, running, self.options.snapshots_max)
+                self.prefixes.place(runner, &job.ids, &self.running)
             };
             match place {
                 Ok(Some(place)) => {
@@ -40,14 +49,35 @@ impl Generator {
                     self.running.push(Running::new(job, place));
                 }
                 Ok(None) => {
-                    self.queue.push_front(job);
-                    break;
+                    self.queue.insert(at, job);
+                    return;
                 }
                 Err(error) => {
                     job.finish(StopReason::Failed(error.into()), &mut self.shared.events);
                 }
             }
         }
+    }
+
+    /// Whether a running request is about to read much of what this one begins with.
+    fn is_being_read(&self, job: &Job) -> bool {
+        let Limits {
+            sequences_max,
+            rewinds,
+            ..
+        } = self.runner.limits();
+        if job.wants_prompt_rows() || self.running.len() >= sequences_max {
+            return false;
+        }
+        let reading = self.running.iter().filter(|it| it.is_reading());
+        let every = self.options.snapshot_every;
+        let soon = reading
+            .map(|it| it.will_share(&job.ids, rewinds, every))
+            .max();
+        let soon = soon.filter(|&soon| soon >= WORTH_WAITING);
+        soon.is_some_and(|soon| {
+            soon >= WORTH_WAITING + self.prefixes.reach(&job.ids, &self.running, rewinds)
+        })
     }
 
     /// Decides what each running request feeds.
@@ -58,7 +88,7 @@ impl Generator {
         let wishes: Vec<_> = self
             .running
             .iter()
-            .map(|running| running.wish(limits.rewinds))
+            .map(|running| running.wish(limits.rewinds, self.options.snapshot_every))
             .collect();
         let mut room = Room {
             tokens: limits.batch_tokens_max.max(1),
@@ -89,7 +119,7 @@ impl Generator {
                 continue;
             }
             let full = matches!(error, RunError::CacheFull(_));
-            if full && self.shelf.close_oldest(&mut *self.runner) {
+            if full && self.prefixes.close_oldest(&mut *self.runner) {
                 continue;
             }
             if full && self.running.len() > 1 {
@@ -157,7 +187,7 @@ impl Generator {
     /// After the batch: takes wrong proposals back, takes snapshots, and lets go of what ended.
     fn settle(&mut self) {
         for running in &mut self.running {
-            let settled = running.settle(&mut *self.runner, self.options.snapshots_max);
+            let settled = running.settle(&mut *self.runner, self.options.snapshot_every);
             if let Err(error) = settled {
                 // What the sequence holds is not known: it is closed, not parked.
                 running.fed = 0;
@@ -166,6 +196,8 @@ impl Generator {
                 }
             }
         }
+        self.prefixes
+            .bound_snapshots(&mut self.running, &mut *self.runner);
         let mut at = 0;
         while at < self.running.len() {
             match self.running[at].job.ended.take() {
@@ -178,16 +210,17 @@ impl Generator {
         }
     }
 
-    /// Ends a running request; its sequence stays for a prompt that starts alike.
+    /// Ends a running request; what it has read stays for a prompt that starts alike.
     pub(super) fn retire(&mut self, mut running: Running, reason: StopReason) {
         self.memory_full = false;
-        if running.fed == 0 || matches!(reason, StopReason::Failed(_)) {
-            self.runner.close(running.sequence);
-        } else {
-            let mut ids = std::mem::take(&mut running.job.ids);
-            ids.truncate(running.fed);
-            self.shelf.park(running.sequence, ids, running.snapshots);
-        }
+        let runner = &mut *self.runner;
+        let failed = matches!(reason, StopReason::Failed(_));
         running.job.finish(reason, &mut self.shared.events);
+        if running.fed == 0 || failed {
+            runner.close(running.sequence);
+        } else {
+            self.prefixes.park(running, runner);
+            self.prefixes.bound_snapshots(&mut self.running, runner);
+        }
     }
 }

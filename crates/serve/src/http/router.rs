@@ -22,6 +22,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/models/{*id}", get(api::models::one))
         .route("/v1/chat/completions", post(api::chat::complete))
         .route("/v1/completions", post(api::completions::complete))
+        .route("/v1/embeddings", post(api::embeddings::embed))
+        .route("/v1/rerank", post(api::rerank::rank))
         .route("/v1/messages", post(api::messages::create))
         .route("/v1/messages/count_tokens", post(api::messages::count))
         .route("/v1/responses", post(api::responses::create))

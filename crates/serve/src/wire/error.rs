@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use lattice_embed::EmbedError;
 use lattice_inference::Error;
 use lattice_inference::backend::RunError;
 use lattice_inference::generate::{Failure, RequestError};
@@ -285,6 +286,23 @@ impl From<Error> for ApiError {
             Error::Tool(error) => ApiError::field(error.field, error.reason),
             Error::Run(error) => Failure::from(error).into(),
             Error::Sample(error) => Failure::from(error).into(),
+            _ => ApiError::internal(),
+        }
+    }
+}
+
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> ApiError {
+        match error.root() {
+            EmbedError::Dims { .. } => ApiError::field("dimensions", error),
+            EmbedError::TooLong { .. } => {
+                ApiError::field("input", error).code("context_length_exceeded")
+            }
+            EmbedError::Prompt { .. } => ApiError::field("input_type", error),
+            EmbedError::Labels { .. } => ApiError::field("model", error),
+            EmbedError::NotHere { .. } | EmbedError::NoHome | EmbedError::Hub(_) => {
+                ApiError::unavailable("model_not_loaded", "the model's files are not here")
+            }
             _ => ApiError::internal(),
         }
     }

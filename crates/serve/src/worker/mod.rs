@@ -41,8 +41,10 @@ pub(crate) struct Gauges {
     pub(crate) running: AtomicUsize,
     /// Requests that wait for one.
     pub(crate) waiting: AtomicUsize,
-    /// Sequences kept for prompts that start alike.
-    pub(crate) parked: AtomicUsize,
+    /// Beginnings kept for prompts that start alike.
+    pub(crate) prefixes: AtomicUsize,
+    /// Bytes of recurrent states among them.
+    pub(crate) snapshot_bytes: AtomicUsize,
     /// Steps so far.
     pub(crate) steps: AtomicU64,
     /// Requests that ended because nobody listened any more.

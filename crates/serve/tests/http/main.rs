@@ -13,3 +13,4 @@ mod responses;
 mod server;
 mod stream;
 mod values;
+mod vectors;

@@ -7,7 +7,7 @@ use lattice_kernels::{KvPlace, KvSlice, KvView, PAGE_TOKENS};
 use memmap2::{MmapMut, MmapOptions};
 
 use super::super::table::{SequenceTable, Span};
-use super::super::{KvFormat, Limits, RunError, SequenceId, Snapshot};
+use super::super::{KvFormat, Limits, PrefixId, RunError, SequenceId, Snapshot};
 use crate::plan::{Plan, StateId};
 
 /// What the runner keeps for one sequence.
@@ -18,6 +18,9 @@ pub(super) struct SequenceMemory {
     /// Its place in the recurrent state.
     pub(super) place: usize,
 }
+
+/// The open sequences, and the pages of what is kept of others.
+pub(super) type Table = SequenceTable<SequenceMemory, Vec<u32>>;
 
 /// Keys and values of all sequences.
 pub(super) struct KvPool {
@@ -108,11 +111,7 @@ impl KvPool {
 
     /// Makes room for every span: own pages from its first position on. On an error nothing has changed but
     /// that some sequences may hold pages in advance.
-    pub(super) fn reserve(
-        &mut self,
-        spans: &[Span],
-        table: &mut SequenceTable<SequenceMemory>,
-    ) -> Result<(), RunError> {
+    pub(super) fn reserve(&mut self, spans: &[Span], table: &mut Table) -> Result<(), RunError> {
         for span in spans {
             let end = self.pages_for(span.first_position + span.rows.len());
             let pages = &mut table.get_mut(span.sequence)?.memory.pages;
@@ -216,12 +215,6 @@ impl FixedState {
         &mut self.values[place * self.stride..][..self.stride]
     }
 
-    pub(super) fn copy(&mut self, from: usize, to: usize) {
-        let start = from * self.stride;
-        self.values
-            .copy_within(start..start + self.stride, to * self.stride);
-    }
-
     /// All values, for the kernels.
     pub(super) fn values(&mut self) -> &mut [f32] {
         &mut self.values
@@ -235,7 +228,7 @@ impl FixedState {
 
 /// All memory of a runner's sequences.
 pub(super) struct Memory {
-    pub(super) table: SequenceTable<SequenceMemory>,
+    pub(super) table: Table,
     pub(super) kv: KvPool,
     pub(super) fixed: FixedState,
 }
@@ -268,22 +261,44 @@ impl Memory {
         ))
     }
 
-    pub(super) fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
-        self.table.get(sequence)?;
-        let copy = self.open()?;
-        let source = self.table.get(sequence)?;
-        let (tokens, pages, from) = (
-            source.tokens,
-            source.memory.pages.clone(),
-            source.memory.place,
-        );
+    pub(super) fn keep(
+        &mut self,
+        sequence: SequenceId,
+        tokens: usize,
+    ) -> Result<PrefixId, RunError> {
+        self.table.check_keep(sequence, tokens)?;
+        let pages = &self.table.get(sequence)?.memory.pages;
+        let pages = pages[..self.kv.pages_for(tokens)].to_vec();
         self.kv.share(&pages);
-        let slot = self.table.get_mut(copy)?;
+        Ok(self.table.keep(tokens, pages))
+    }
+
+    pub(super) fn open_from(
+        &mut self,
+        prefix: PrefixId,
+        tokens: usize,
+        state: Option<&Snapshot>,
+    ) -> Result<SequenceId, RunError> {
+        self.table
+            .check_open_from(prefix, tokens, state, self.fixed.stride)?;
+        let sequence = self.open()?;
+        let pages = &self.table.kept(prefix)?.memory;
+        let pages = pages[..self.kv.pages_for(tokens)].to_vec();
+        self.kv.share(&pages);
+        let slot = self.table.get_mut(sequence)?;
         slot.tokens = tokens;
         slot.memory.pages = pages;
-        let to = slot.memory.place;
-        self.fixed.copy(from, to);
-        Ok(copy)
+        if let Some(state) = state {
+            let values = self.fixed.of_mut(slot.memory.place);
+            values.copy_from_slice(&state.state);
+        }
+        Ok(sequence)
+    }
+
+    pub(super) fn release(&mut self, prefix: PrefixId) {
+        if let Some(mut slot) = self.table.release(prefix) {
+            self.kv.cut(&mut slot.memory, 0);
+        }
     }
 
     pub(super) fn truncate(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), RunError> {

@@ -20,8 +20,8 @@ use lattice_kernels::CpuOptions;
 
 use super::profile::Clocks;
 use super::{
-    Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot,
-    Spent,
+    Backend, Batch, KvFormat, Limits, LoadOptions, Outputs, PrefixId, RunError, Runner, SequenceId,
+    Snapshot, Spent,
 };
 use crate::Error;
 use crate::checkpoint::{Checkpoint, LoadError};
@@ -139,8 +139,21 @@ impl Runner for CpuRunner {
         self.memory.open()
     }
 
-    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
-        self.memory.fork(sequence)
+    fn keep(&mut self, sequence: SequenceId, tokens: usize) -> Result<PrefixId, RunError> {
+        self.memory.keep(sequence, tokens)
+    }
+
+    fn open_from(
+        &mut self,
+        prefix: PrefixId,
+        tokens: usize,
+        state: Option<&Snapshot>,
+    ) -> Result<SequenceId, RunError> {
+        self.memory.open_from(prefix, tokens, state)
+    }
+
+    fn release(&mut self, prefix: PrefixId) {
+        self.memory.release(prefix);
     }
 
     fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError> {

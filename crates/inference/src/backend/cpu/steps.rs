@@ -8,10 +8,10 @@ use lattice_kernels::{
 };
 
 use super::super::profile::Clocks;
-use super::super::table::{Layout, SequenceTable};
+use super::super::table::Layout;
 use super::super::{Limits, RunError};
 use super::Device;
-use super::memory::{FixedState, KvPool, Memory, SequenceMemory};
+use super::memory::{FixedState, KvPool, Memory, Table};
 use super::mixture::Mixture;
 use super::panels::RoundedRows;
 use super::products::Quantised;
@@ -232,7 +232,7 @@ fn recycled<'b>(mut spans: Vec<KvSpan<'_>>) -> Vec<KvSpan<'b>> {
 
 fn fill_kv_spans<'a>(
     layout: &Layout,
-    table: &'a SequenceTable<SequenceMemory>,
+    table: &'a Table,
     spans: &mut Vec<KvSpan<'a>>,
 ) -> Result<(), RunError> {
     for span in &layout.spans {
@@ -252,7 +252,7 @@ pub(super) struct Running<'a> {
     pub(super) work: &'a mut Work,
     pub(super) plan: &'a Plan,
     pub(super) device: &'a Device,
-    table: &'a SequenceTable<SequenceMemory>,
+    table: &'a Table,
     kv: &'a mut KvPool,
     fixed: &'a mut FixedState,
     /// Where the batch's rows go in the sequences' keys and values.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::table::{Layout, SequenceTable};
 use super::{
-    Backend, Batch, Limits, LoadOptions, Outputs, RunError, Runner, SequenceId, Snapshot, weights,
+    Backend, Batch, Limits, LoadOptions, Outputs, PrefixId, RunError, Runner, SequenceId, Snapshot,
+    weights,
 };
 use crate::Error;
 use crate::checkpoint::Checkpoint;
@@ -98,7 +99,7 @@ struct ReferenceRunner {
     plan: Arc<Plan>,
     weights: Vec<Matrix>,
     values: Vec<Vec<f32>>,
-    table: SequenceTable<Vec<Memory>>,
+    table: SequenceTable<Vec<Memory>, Vec<Memory>>,
     layout: Layout,
 }
 
@@ -114,11 +115,32 @@ impl Runner for ReferenceRunner {
             .insert(0, self.plan.states.iter().map(Memory::empty).collect()))
     }
 
-    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
-        self.table.admit()?;
-        let slot = self.table.get(sequence)?;
-        let (tokens, memory) = (slot.tokens, slot.memory.clone());
-        Ok(self.table.insert(tokens, memory))
+    fn keep(&mut self, sequence: SequenceId, tokens: usize) -> Result<PrefixId, RunError> {
+        self.table.check_keep(sequence, tokens)?;
+        let mut memory = self.table.get(sequence)?.memory.clone();
+        memory.iter_mut().for_each(|memory| memory.cut(tokens));
+        Ok(self.table.keep(tokens, memory))
+    }
+
+    fn open_from(
+        &mut self,
+        prefix: PrefixId,
+        tokens: usize,
+        state: Option<&Snapshot>,
+    ) -> Result<SequenceId, RunError> {
+        let fixed = self.plan.states.iter().map(State::fixed_len).sum();
+        self.table.check_open_from(prefix, tokens, state, fixed)?;
+        let mut memory = self.table.kept(prefix)?.memory.clone();
+        memory.iter_mut().for_each(|memory| memory.cut(tokens));
+        let sequence = self.table.insert(tokens, memory);
+        if let Some(state) = state {
+            self.restore(sequence, state)?;
+        }
+        Ok(sequence)
+    }
+
+    fn release(&mut self, prefix: PrefixId) {
+        self.table.release(prefix);
     }
 
     fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError> {

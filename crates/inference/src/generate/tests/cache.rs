@@ -28,10 +28,13 @@ fn a_second_turn_feeds_only_the_new_tokens() {
             history.extend(&outcome.ids);
             history.extend(prompt(100 + turn, 7));
         }
-        assert_eq!(seen.lock().unwrap().open, 1);
-        assert_eq!(generator.parked(), 1);
-        generator.forget();
         assert_eq!(seen.lock().unwrap().open, 0);
+        // Each turn continues the one before: they are one.
+        let use_of =
+            |generator: &Generator| (generator.cache().prefixes, seen.lock().unwrap().kept);
+        assert_eq!(use_of(&generator), (1, 1));
+        generator.forget();
+        assert_eq!(use_of(&generator), (0, 0));
     }
 }
 
@@ -93,7 +96,7 @@ fn conversations_from_one_start_all_hit() {
         for (warm, cold) in warm.iter().zip(&others) {
             assert_eq!((warm.cached, warm.output()), (50, cold.output()));
         }
-        assert_eq!(seen.lock().unwrap().forks, 3);
+        assert_eq!(seen.lock().unwrap().begun, 3);
         // The first conversation is still there as well.
         assert_eq!(
             run(&mut generator, vec![ask(2)])[0].cached,
@@ -103,24 +106,156 @@ fn conversations_from_one_start_all_hit() {
 }
 
 #[test]
-fn the_oldest_parked_sequence_makes_room() {
+fn the_beginning_used_longest_ago_makes_room() {
     let model = Model::new(true).with_sequences(2);
     let seen = model.seen.clone();
-    let mut generator = generator(model);
+    let mut generator = with_options(
+        model,
+        GeneratorOptions {
+            prefixes_max: 2,
+            ..GeneratorOptions::default()
+        },
+    );
     for n in 0..6 {
         // Each prompt starts with another token.
         let outcome = run(&mut generator, vec![greedy(edited(vec![n; 20], 19), 4)]).remove(0);
         assert_eq!(outcome.cached, 0);
-        assert!(seen.lock().unwrap().open <= 2);
+        assert!(seen.lock().unwrap().kept <= 2);
     }
-    assert_eq!(
-        run(&mut generator, vec![greedy(vec![5; 20], 4)])[0].cached,
-        19
-    );
-    assert_eq!(
-        run(&mut generator, vec![greedy(vec![0; 20], 4)])[0].cached,
-        0
-    );
+    let mut again = |n| run(&mut generator, vec![greedy(vec![n; 20], 4)])[0].cached;
+    assert_eq!((again(5), again(0)), (19, 0));
+}
+
+#[test]
+fn more_conversations_than_places_all_hit() {
+    for rewinds in [true, false] {
+        let mut generator = generator(Model::new(rewinds).with_sequences(2));
+        let ask = |n: u32, said: &[u32]| greedy([prompt(n, 30), said.to_vec()].concat(), 5);
+        let first = run(&mut generator, (0..12).map(|n| ask(n, &[])).collect());
+        for (n, first) in (0..).zip(&first) {
+            let second = ask(n, &[&first.ids[..], &[1, 2, 3]].concat());
+            let held = 30 + first.usage.generated_tokens - 1;
+            assert_eq!(run(&mut generator, vec![second])[0].cached, held);
+        }
+    }
+}
+
+#[test]
+fn what_two_requests_begin_with_is_read_once() {
+    for rewinds in [true, false] {
+        let model = Model::new(rewinds).with_batch(20);
+        let start = prompt(1, 100);
+        let ask = |n: u32| Request {
+            keep_marks: vec![100],
+            ..greedy([start.clone(), prompt(n, 10)].concat(), 6)
+        };
+        for late in [0, 3] {
+            let model = model.with_batch(20);
+            let seen = model.seen.clone();
+            let mut generator = generator(model.clone());
+            let mut outcomes = BTreeMap::new();
+            generator.submit(ask(2)).unwrap();
+            for _ in 0..late {
+                let events = generator.step();
+                events
+                    .into_iter()
+                    .for_each(|event| hear(&mut outcomes, event));
+            }
+            for n in 3..6 {
+                generator.submit(ask(n)).unwrap();
+            }
+            drain(&mut generator, &mut outcomes);
+            let outcomes: Vec<Outcome> = outcomes.into_values().collect();
+            let cached: Vec<usize> = outcomes.iter().map(|outcome| outcome.cached).collect();
+            // The last piece of a beginning is not worth the wait, where a sequence can be cut anywhere.
+            let shared = if rewinds { 80 } else { 100 };
+            assert_eq!(cached, [0, shared, shared, shared], "{late} steps later");
+            for (n, outcome) in (2..).zip(&outcomes) {
+                assert_eq!(outcome.output(), alone(&model, ask(n)).output());
+            }
+            // The start, four endings, and all but the last of what was generated.
+            let fed: usize = seen
+                .lock()
+                .unwrap()
+                .batches
+                .iter()
+                .map(|batch| batch.1)
+                .sum();
+            let generated: usize = outcomes.iter().map(|it| it.usage.generated_tokens).sum();
+            assert_eq!(fed, 4 * 110 - 3 * shared + generated - 4);
+        }
+    }
+}
+
+#[test]
+fn a_waiting_request_goes_on_when_its_reader_is_cancelled() {
+    for rewinds in [true, false] {
+        let mut generator = generator(Model::new(rewinds).with_batch(20));
+        let ask = || Request {
+            keep_marks: vec![60],
+            ..greedy(prompt(1, 100), 6)
+        };
+        let first = generator.submit(ask()).unwrap();
+        let mut outcomes = BTreeMap::new();
+        let events = generator.step();
+        events
+            .into_iter()
+            .for_each(|event| hear(&mut outcomes, event));
+        let second = generator.submit(ask()).unwrap();
+        let events = generator.step();
+        events
+            .into_iter()
+            .for_each(|event| hear(&mut outcomes, event));
+        assert_eq!((generator.running(), generator.waiting()), (1, 1));
+        assert!(generator.cancel(first));
+        drain(&mut generator, &mut outcomes);
+        assert_eq!(outcomes[&second].cached, 40);
+        assert_eq!(outcomes[&second].ids.len(), 6);
+    }
+}
+
+#[test]
+fn states_are_kept_at_regular_lengths_within_their_bytes() {
+    const STATE: usize = 16;
+    let options = GeneratorOptions {
+        snapshot_every: 16,
+        snapshot_bytes_max: 10 * STATE,
+        ..GeneratorOptions::default()
+    };
+    let model = Model::new(false);
+    for at in 0..90 {
+        let mut generator = with_options(model.clone(), options);
+        run(&mut generator, vec![greedy(prompt(1, 90), 4)]);
+        let second = greedy(edited(prompt(1, 90), at), 4);
+        let warm = run(&mut generator, vec![second]).remove(0);
+        assert_eq!(warm.cached, at / 16 * 16, "edit at {at}");
+    }
+    let mut generator = with_options(model, options);
+    for n in 0..20 {
+        run(
+            &mut generator,
+            vec![greedy(prompt(n, 90), 4), greedy(prompt(n / 3, 120), 30)],
+        );
+        let figures = generator.cache();
+        assert!(figures.snapshot_bytes <= 10 * STATE, "{figures:?}");
+        assert!(figures.snapshots >= 2, "{figures:?}");
+    }
+}
+
+#[test]
+fn nothing_is_reused_where_nothing_may_be_kept() {
+    let options = GeneratorOptions {
+        prefixes_max: 0,
+        ..GeneratorOptions::default()
+    };
+    let mut generator = with_options(Model::new(true), options);
+    for _ in 0..2 {
+        let outcome = run(&mut generator, vec![greedy(prompt(1, 30), 4)]).remove(0);
+        assert_eq!(
+            (outcome.cached, generator.cache()),
+            (0, CacheUse::default())
+        );
+    }
 }
 
 #[test]

@@ -27,11 +27,24 @@ pub(super) fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+fn state_of(ids: &[u32]) -> u64 {
+    ids.iter().fold(1, |state, &id| mix(state ^ u64::from(id)))
+}
+
+fn unpack(snapshot: &Snapshot) -> u64 {
+    let parts = snapshot.state.iter().zip(0..);
+    parts
+        .map(|(&value, part)| (value as u64) << (16 * part))
+        .sum()
+}
+
 /// What a test may look at after the model went into a generator.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) open: usize,
-    pub(super) forks: usize,
+    pub(super) kept: usize,
+    /// Sequences opened from what was kept.
+    pub(super) begun: usize,
     pub(super) restores: usize,
     pub(super) truncates: usize,
     /// For each batch: entries and tokens.
@@ -56,6 +69,7 @@ pub(super) struct Model {
     pub(super) broken_logits: bool,
     pub(super) seen: Arc<Mutex<Seen>>,
     sequences: BTreeMap<u64, Sequence>,
+    kept: BTreeMap<u64, Vec<u32>>,
     next: u64,
     rows: Vec<f32>,
 }
@@ -82,6 +96,7 @@ impl Model {
             broken_logits: false,
             seen: Arc::default(),
             sequences: BTreeMap::new(),
+            kept: BTreeMap::new(),
             next: 0,
             rows: Vec::new(),
         }
@@ -201,6 +216,7 @@ impl Model {
             .sequences
             .values()
             .map(|sequence| sequence.ids.len())
+            .chain(self.kept.values().map(Vec::len))
             .sum();
         if held + tokens > self.memory_tokens {
             return Err(RunError::CacheFull(self.memory_tokens));
@@ -221,10 +237,38 @@ impl Runner for Model {
         })
     }
 
-    fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId, RunError> {
-        let copy = self.sequence(sequence)?.clone();
-        self.seen.lock().unwrap().forks += 1;
-        self.insert(copy)
+    fn keep(&mut self, sequence: SequenceId, tokens: usize) -> Result<PrefixId, RunError> {
+        let ids = self.sequence(sequence)?.ids[..tokens].to_vec();
+        self.next += 1;
+        self.kept.insert(self.next, ids);
+        self.seen.lock().unwrap().kept = self.kept.len();
+        Ok(PrefixId(self.next))
+    }
+
+    fn open_from(
+        &mut self,
+        prefix: PrefixId,
+        tokens: usize,
+        state: Option<&Snapshot>,
+    ) -> Result<SequenceId, RunError> {
+        let kept = self.kept.get(&prefix.0);
+        let ids = kept.ok_or(RunError::UnknownPrefix(prefix.0))?[..tokens].to_vec();
+        let true_state = state_of(&ids);
+        if !self.limits.rewinds {
+            let state = state.expect("a state where the sequence cannot be cut");
+            assert_eq!(state.tokens, tokens);
+            assert_eq!(unpack(state), true_state, "a snapshot of the same tokens");
+        }
+        self.seen.lock().unwrap().begun += 1;
+        self.insert(Sequence {
+            ids,
+            state: true_state,
+        })
+    }
+
+    fn release(&mut self, prefix: PrefixId) {
+        self.kept.remove(&prefix.0);
+        self.seen.lock().unwrap().kept = self.kept.len();
     }
 
     fn tokens(&self, sequence: SequenceId) -> Result<usize, RunError> {
@@ -245,10 +289,7 @@ impl Runner for Model {
             return Err(RunError::CannotRewind { tokens, wanted });
         }
         found.ids.truncate(wanted);
-        found.state = found
-            .ids
-            .iter()
-            .fold(1, |state, &id| mix(state ^ u64::from(id)));
+        found.state = state_of(&found.ids);
         self.seen.lock().unwrap().truncates += usize::from(wanted != tokens);
         Ok(())
     }
@@ -274,14 +315,8 @@ impl Runner for Model {
             });
         }
         found.ids.truncate(snapshot.tokens);
-        let parts = snapshot.state.iter().zip(0..);
-        found.state = parts
-            .map(|(&value, part)| (value as u64) << (16 * part))
-            .sum();
-        let true_state = found
-            .ids
-            .iter()
-            .fold(1, |state, &id| mix(state ^ u64::from(id)));
+        found.state = unpack(snapshot);
+        let true_state = state_of(&found.ids);
         assert_eq!(found.state, true_state, "a snapshot of the same tokens");
         self.seen.lock().unwrap().restores += 1;
         Ok(())

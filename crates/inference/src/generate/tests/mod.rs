@@ -55,6 +55,10 @@ fn generator(model: Model) -> Generator {
     Generator::new(Box::new(model), Arc::new(Bytes::new()))
 }
 
+fn with_options(model: Model, options: GeneratorOptions) -> Generator {
+    Generator::with_options(Box::new(model), Arc::new(Bytes::new()), options)
+}
+
 /// Takes one event into the outcomes, and holds it against the order that events promise.
 fn hear(outcomes: &mut BTreeMap<RequestId, Outcome>, event: Event) {
     let outcome = outcomes.entry(event.request()).or_default();
