@@ -1,20 +1,26 @@
 //! What all handlers share.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use lattice_embed::EmbedError;
 use lattice_inference::generate::Request;
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::responses::Store;
 use crate::counters::Counters;
-use crate::models::{Loaded, ModelEntry, Registry};
+use crate::models::{Loaded, ModelEntry, ModelKind, Registry, Slot};
 use crate::options::ServeOptions;
 use crate::wire::ApiError;
 use crate::worker::Ticket;
 
 /// Conversations that are made tokens, and grammars that are compiled, at a time.
 const PREPARED_AT_ONCE: usize = 4;
+
+/// Requests for vectors and scores that are computed or wait; more are refused.
+const EMBEDDED_AT_ONCE: usize = 256;
 
 /// The server: its models and its options. Cheap to clone.
 #[derive(Clone)]
@@ -24,10 +30,12 @@ struct Inner {
     options: ServeOptions,
     models: Registry,
     preparing: Semaphore,
+    embedding: Semaphore,
     draining: AtomicBool,
     /// True when answers under way must end at once.
     over: watch::Sender<bool>,
     counters: Arc<Counters>,
+    responses: Store,
 }
 
 impl App {
@@ -42,9 +50,11 @@ impl App {
         });
         App(Arc::new(Inner {
             counters,
+            responses: Store::new(options.responses_max, options.responses_bytes_max),
             options,
             models: Registry::new(models),
             preparing: Semaphore::new(PREPARED_AT_ONCE),
+            embedding: Semaphore::new(EMBEDDED_AT_ONCE),
             draining: AtomicBool::new(false),
             over: watch::Sender::new(false),
         }))
@@ -55,7 +65,11 @@ impl App {
     /// # Errors
     /// There is none of this name, or it cannot be loaded.
     pub async fn load(&self, name: &str) -> Result<(), ApiError> {
-        self.models().find(Some(name))?.load().await.map(|_| ())
+        let slot = self.models().find(name)?;
+        if let ModelKind::Text(_) = slot.entry.kind {
+            slot.load().await?;
+        }
+        Ok(())
     }
 
     /// Memory that the loaded models take when every answer is as long as may be.
@@ -102,6 +116,11 @@ impl App {
         &self.0.counters
     }
 
+    /// The responses that were kept.
+    pub(crate) fn responses(&self) -> &Store {
+        &self.0.responses
+    }
+
     /// Ends the answers that are still under way.
     pub(crate) fn end_streams(&self) {
         let _ = self.0.over.send(true);
@@ -112,13 +131,30 @@ impl App {
         self.0.over.subscribe()
     }
 
-    /// The model that a request names, loaded.
+    /// The text model that a request names, loaded; without a name, the first.
     pub(crate) async fn model(&self, name: Option<&str>) -> Result<Arc<Loaded>, ApiError> {
+        self.slot(name, "text")?.load().await
+    }
+
+    /// The model that a request names, if it does what `kind` says.
+    pub(crate) fn slot(&self, name: Option<&str>, kind: &str) -> Result<&Slot, ApiError> {
         if self.draining() {
             let message = "the server is stopping";
             return Err(ApiError::unavailable("draining", message));
         }
-        self.models().find(name)?.load().await
+        self.models().find_kind(name, kind)
+    }
+
+    /// Waits for an answer of an embedding service: a few at once, each in its time.
+    pub(crate) async fn embedded<T>(
+        &self,
+        answer: impl Future<Output = Result<T, EmbedError>>,
+    ) -> Result<T, ApiError> {
+        let place = self.0.embedding.try_acquire();
+        let _place = place.map_err(|_none_free| ApiError::queue_full())?;
+        let waited = tokio::time::timeout(self.options().request_timeout, answer).await;
+        let late = |_elapsed| ApiError::too_slow("the request took longer than it may");
+        Ok(waited.map_err(late)??)
     }
 
     /// Does work that takes its time, a few of them at once, beside the model's thread. A panic in it is a 500.

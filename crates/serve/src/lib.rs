@@ -19,7 +19,7 @@ mod worker;
 pub use app::App;
 pub use event::{RequestReport, ServeEvent};
 pub use http::{Listener, router, serve};
-pub use models::{ModelEntry, ModelState, Opened, Opener};
+pub use models::{ModelEntry, ModelKind, ModelState, Opened, Opener};
 pub use options::{Hook, ServeOptions, Sink};
 pub use wire::ApiError;
 

@@ -40,6 +40,10 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// Choices that one request may ask for.
     pub choices_max: usize,
+    /// Responses that are kept to be read again and gone on from; the one that was longest not asked for goes first.
+    pub responses_max: usize,
+    /// Bytes that the kept responses and their conversations take.
+    pub responses_bytes_max: usize,
     /// What hears of requests.
     pub sink: Sink,
     /// What sees requests before the generator does.
@@ -61,6 +65,8 @@ impl Default for ServeOptions {
             drain_timeout: Duration::from_secs(30),
             connections_max: 16_384,
             choices_max: 64,
+            responses_max: 1024,
+            responses_bytes_max: 64 << 20,
             sink: Arc::new(|_event| {}),
             hook: None,
         }

@@ -52,6 +52,13 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait for their turn
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = within::<0, 65536>)]
     pub(crate) queue: usize,
+    /// Bytes of recurrent states that are kept for prompts that start alike
+    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
+    pub(crate) cache_bytes: usize,
+    /// Tokens whose keys and values lie in memory, over all answers and all kept beginnings [default: --parallel times
+    /// --context]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) cache_tokens: Option<usize>,
     /// Seconds that a request may take [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
@@ -61,16 +68,12 @@ pub(crate) struct ServeArgs {
     /// Megabytes of a request
     #[arg(long, default_value_t = 64, value_name = "MB", value_parser = within::<1, 1024>)]
     pub(crate) body_mb: usize,
-    /// Megabytes of recurrent states kept for prompts that start alike, of models that have such states; keys and values
-    /// stay in the memory of the contexts until others need it
-    #[arg(long, default_value_t = 1024, value_name = "MB", value_parser = within::<0, 1_048_576>)]
-    pub(crate) cache_mb: usize,
     /// Keep what was read in files of DIR when the server stops, for the next start
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// Megabytes of these files
-    #[arg(long, default_value_t = 4096, value_name = "MB", value_parser = within::<1, 1_048_576>, requires = "cache_dir")]
-    pub(crate) cache_dir_mb: usize,
+    /// Bytes of these files
+    #[arg(long, default_value_t = 4 << 30, value_name = "BYTES", requires = "cache_dir")]
+    pub(crate) cache_dir_bytes: u64,
     /// Load models when they are first asked for, not at the start
     #[arg(long)]
     pub(crate) lazy: bool,

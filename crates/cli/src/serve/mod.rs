@@ -7,18 +7,25 @@ mod args;
 mod bind;
 mod screen;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lattice_embed::{
+    EmbeddingModel, ModelSource, NativeEmbeddingService, NativeOptions, NativeRerankService,
+};
+use lattice_inference::checkpoint::ModelFiles;
 use lattice_inference::generate::GeneratorOptions;
-use lattice_inference::{Engine, EngineOptions};
-use lattice_serve::{App, ModelEntry, Opened, ServeOptions, serve};
+use lattice_inference::{Engine, EngineOptions, Model, Purpose};
+use lattice_serve::{App, ModelEntry, ModelKind, Opened, ServeOptions, serve};
 
 pub(crate) use args::ServeArgs;
 use screen::Screen;
 
+use crate::args::Device;
+use crate::args::TextsArgs;
 use crate::stop::Stop;
 
 /// How often the program looks whether a signal came.
@@ -126,29 +133,68 @@ fn entry(args: &ServeArgs, model: Option<&str>) -> anyhow::Result<ModelEntry> {
     options.load.output_rows_max = options.load.output_rows_max.max(args.parallel);
     options.generator = GeneratorOptions {
         queue_max: args.queue,
-        snapshot_bytes_max: args.cache_mb << 20,
-        ..options.generator
+        snapshot_bytes_max: args.cache_bytes,
+        ..GeneratorOptions::default()
     };
-    let device = args.run.on.device;
+    options.load.kv_tokens_max = args.cache_tokens;
     let cache = args.cache_dir.clone();
-    let cache = cache.map(|folder| (folder, (args.cache_dir_mb as u64) << 20));
+    let cache = cache.map(|folder| (folder, args.cache_dir_bytes));
     let name = files.name();
     let short = name.rsplit(['/', '\\']).next().unwrap_or(&name).to_owned();
+    let purpose = Model::open(&files, &options.open)?.purpose;
+    let kind = match (purpose, files.path().map(Path::to_owned)) {
+        (Purpose::Vectors(_), Some(path)) => {
+            let service = NativeEmbeddingService::new(native(args));
+            ModelKind::Vectors(Arc::new(service), EmbeddingModel::Local(path))
+        }
+        (Purpose::Scores(_), Some(path)) => {
+            let service = NativeRerankService::new(native(args));
+            ModelKind::Scores(Arc::new(service), EmbeddingModel::Local(path))
+        }
+        _ => text(files, args.run.on.device, options, cache),
+    };
     Ok(ModelEntry {
         aliases: vec![short],
         name,
-        open: Arc::new(move || {
-            let mut engine = Engine::open(&files, device.backend(), &options)?;
-            if let Some((folder, bytes)) = &cache {
-                engine.keep_in(folder, *bytes)?;
-            }
-            let memory_bytes = memory_bytes(&engine, &options);
-            Ok(Opened {
-                engine,
-                memory_bytes,
-            })
-        }),
+        kind,
     })
+}
+
+/// A model that writes, whose read beginnings may lie in a folder of so many bytes.
+fn text(
+    files: ModelFiles,
+    device: Device,
+    options: EngineOptions,
+    cache: Option<(PathBuf, u64)>,
+) -> ModelKind {
+    ModelKind::Text(Arc::new(move || {
+        let mut engine = Engine::open(&files, device.backend(), &options)?;
+        if let Some((folder, bytes)) = &cache {
+            engine.keep_in(folder, *bytes)?;
+        }
+        let memory_bytes = memory_bytes(&engine, &options);
+        Ok(Opened {
+            engine,
+            memory_bytes,
+        })
+    }))
+}
+
+/// How a service loads the model of a directory.
+fn native(args: &ServeArgs) -> NativeOptions {
+    let texts = TextsArgs {
+        batch_tokens: None,
+        source: args.source.clone(),
+        on: args.run.on.clone(),
+    };
+    NativeOptions {
+        source: Some(ModelSource {
+            store: args.source.store.store(),
+            hub: None,
+        }),
+        embedder: texts.options(),
+        ..NativeOptions::default()
+    }
 }
 
 /// Memory with every sequence as long as it may be, and all states kept that may be.

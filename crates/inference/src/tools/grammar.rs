@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::values::types;
+use super::values::{referred, types};
 use super::{Tool, ToolError, ToolFormat};
 use crate::grammar::Grammar;
 
@@ -217,6 +217,8 @@ impl Writer<'_> {
 fn parameter(rule: &str, schema: &Value, tool: &Tool) -> Result<String, ToolError> {
     const END: &str = "\n</parameter>\n";
     let types = types(schema, &tool.parameters);
+    let whole = schema;
+    let schema = referred(schema, &tool.parameters);
     let texts_only = types.iter().all(|&name| name == "string");
     if !texts_only {
         if types.contains(&"string") && tool.strict {
@@ -225,7 +227,7 @@ fn parameter(rule: &str, schema: &Value, tool: &Tool) -> Result<String, ToolErro
             return Err(ToolError::new(field, reason));
         }
         if !types.contains(&"string") {
-            let schema = embedded(schema, &tool.parameters);
+            let schema = embedded(whole, &tool.parameters);
             return Ok(format!("{rule}: %json {schema} {}\n", literal(END)));
         }
     }

@@ -78,11 +78,25 @@ fn by_other_keywords<'a>(
     let constants = fields.get("enum").and_then(Value::as_array);
     let constants = constants.into_iter().flatten().chain(fields.get("const"));
     types.extend(constants.map(|constant| -> &'a str { type_of(constant) }));
-    let target = fields.get("$ref").and_then(Value::as_str);
-    let target = target.and_then(|target| target.strip_prefix('#'));
-    if let Some(schema) = target.and_then(|pointer| root.pointer(pointer)) {
+    if let Some(schema) = target(fields.get("$ref"), root) {
         collect(schema, root, depth + 1, types);
     }
+}
+
+/// The schema that another one refers to, without what stands beside the reference; itself where it refers to nothing.
+pub(super) fn referred<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
+    for _ in 0..DEPTH_MAX {
+        match target(schema.get("$ref"), root) {
+            Some(next) => schema = next,
+            None => break,
+        }
+    }
+    schema
+}
+
+fn target<'a>(reference: Option<&Value>, root: &'a Value) -> Option<&'a Value> {
+    let pointer = reference?.as_str()?.strip_prefix('#')?;
+    root.pointer(pointer)
 }
 
 fn type_of(value: &Value) -> &'static str {

@@ -49,6 +49,19 @@ fn read(format: ToolFormat, text: &str) -> (String, Vec<(String, Value)>, usize)
 }
 
 #[test]
+fn a_parameter_is_held_to_what_it_refers_to() {
+    let log = ToolChoice::Named("log".to_owned());
+    let grammar = grammar_from_tools(ToolFormat::QwenXml, &tools(), &log, false, &|_| false);
+    let compiled = grammars().compile(&grammar.unwrap().unwrap()).unwrap();
+    for (why, fits) in [("a", true), ("b", true), ("c", false), ("a b", false)] {
+        let call = format!(
+            "<tool_call>\n<function=log>\n<parameter=lines>\n[]\n</parameter>\n<parameter=why>\n{why}\n</parameter>\n</function>\n</tool_call>"
+        );
+        assert_eq!(compiled.matches(&call).unwrap(), fits, "{why}");
+    }
+}
+
+#[test]
 fn calls_as_models_write_them_are_in_the_grammar() {
     let plain = |_: &str| false;
     let grammars = grammars();

@@ -3,6 +3,7 @@
 //! In: tickets. Out: pieces, each with the number of its choice, and one end for each. Figures go to the report.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use lattice_inference::generate::{Event, StopReason, Usage};
@@ -11,8 +12,10 @@ use lattice_inference::tools::ToolEvent;
 use lattice_inference::{AnswerReader, Piece};
 use tokio::sync::watch;
 
+use super::prepare::Conversation;
 use crate::app::App;
 use crate::event::Record;
+use crate::models::Loaded;
 use crate::wire::ApiError;
 use crate::worker::{News, Ticket};
 
@@ -21,6 +24,8 @@ pub(crate) struct Answers {
     choices: Vec<Choice>,
     /// Choices of one prompt: the first of each tells of its prompt.
     per_prompt: usize,
+    /// Tokens of the prompt, where there is one for all choices.
+    prompt_tokens: usize,
     record: Record,
     over: watch::Receiver<bool>,
     /// The choice that is listened to first, so that none is heard more than others.
@@ -96,10 +101,47 @@ impl Answers {
         Answers {
             choices: tickets.into_iter().zip(readers).map(choice).collect(),
             per_prompt: per_prompt.max(1),
+            prompt_tokens: 0,
             record,
             over: app.over(),
             turn: 0,
         }
+    }
+
+    /// Makes requests of a conversation and hands them over. Fields that turn out to have no effect are added to
+    /// `ignored`.
+    ///
+    /// # Errors
+    /// The conversation cannot be answered, or not now.
+    pub(crate) async fn ask(
+        app: &App,
+        record: Record,
+        model: &Loaded,
+        conversation: Conversation,
+        ignored: &mut Vec<String>,
+    ) -> Result<Answers, ApiError> {
+        record.note(|report| report.model = Some(model.name.clone()));
+        let front = Arc::clone(&model.front);
+        let prepared = app.prepare(move || conversation.prepare(&front)).await?;
+        ignored.extend(prepared.ignored);
+        let prompt_tokens = prepared.requests.first().map_or(0, |one| one.prompt.len());
+        let tickets = app.submit(model, prepared.requests).await?;
+        let choices = tickets.len();
+        let answers = Answers::new(app, record, tickets, prepared.readers, choices);
+        Ok(Answers {
+            prompt_tokens,
+            ..answers
+        })
+    }
+
+    /// Tokens of the prompt of a conversation.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    /// The id of the request that they answer.
+    pub(crate) fn request_id(&self) -> String {
+        self.record.id()
     }
 
     /// How many there are.

@@ -86,13 +86,18 @@ fn counters(counts: &Counts, out: &mut String) {
 }
 
 fn gauges(app: &App, out: &mut String) {
-    let mut rows: [(&str, &str, Vec<String>); 5] = [
+    let mut rows: [(&str, &str, Vec<String>); 6] = [
         ("model_ready", "Whether a model is loaded.", Vec::new()),
         ("running", "Requests that hold a place.", Vec::new()),
         ("waiting", "Requests that wait for one.", Vec::new()),
         (
-            "kept_prefixes",
+            "cached_prefixes",
             "Beginnings kept for prompts that start alike.",
+            Vec::new(),
+        ),
+        (
+            "snapshot_bytes",
+            "Bytes of recurrent states kept for reuse.",
             Vec::new(),
         ),
         ("steps", "Batches run so far.", Vec::new()),
@@ -103,7 +108,12 @@ fn gauges(app: &App, out: &mut String) {
         let mut values = vec![ready.to_string()];
         if let Some(loaded) = slot.peek() {
             let gauges = loaded.worker.gauges();
-            let read = [&gauges.running, &gauges.waiting, &gauges.kept];
+            let read = [
+                &gauges.running,
+                &gauges.waiting,
+                &gauges.prefixes,
+                &gauges.snapshot_bytes,
+            ];
             values.extend(read.map(|gauge| gauge.load(Ordering::Relaxed).to_string()));
             values.push(gauges.steps.load(Ordering::Relaxed).to_string());
         }

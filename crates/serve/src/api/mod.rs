@@ -1,14 +1,19 @@
 //! The endpoints: parse, prepare, hand over, answer. One file or folder each.
 
 pub(crate) mod answers;
+pub(crate) mod blocks;
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod embeddings;
 pub(crate) mod head;
 pub(crate) mod health;
 pub(crate) mod logprobs;
+pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod prepare;
+pub(crate) mod rerank;
+pub(crate) mod responses;
 pub(crate) mod tokens;
 
 use axum::body::Body;

@@ -21,7 +21,7 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response<Body>, ApiError> {
     app.models()
-        .find(Some(&id))
+        .find(&id)
         .map(|slot| json_response(&described(slot)))
 }
 
@@ -33,6 +33,7 @@ fn described(slot: &Slot) -> Value {
         "owned_by": "lattice",
         "aliases": slot.entry.aliases,
         "state": slot.state().word(),
+        "kind": slot.entry.kind.word(),
     });
     if let (Some(loaded), Some(model)) = (slot.peek(), model.as_object_mut()) {
         let (front, limits) = (&loaded.front, loaded.worker.limits());

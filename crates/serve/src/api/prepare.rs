@@ -31,7 +31,7 @@ pub(crate) struct ThinkingAsked {
     pub(crate) enable: Option<bool>,
     pub(crate) budget: Option<usize>,
     /// The field that asked for it.
-    field: Option<&'static str>,
+    pub(crate) field: Option<&'static str>,
 }
 
 /// A conversation to be answered.
@@ -107,6 +107,12 @@ impl Conversation {
             prepared.requests.push(request);
         }
         Ok(prepared)
+    }
+
+    /// Tokens of the prompt that it becomes.
+    pub(crate) fn prompt_tokens(&self, front: &Front) -> Result<usize, ApiError> {
+        let chat = front.chat(&self.messages, &self.options()?)?;
+        Ok(chat.request.prompt.len())
     }
 
     /// How the conversation is rendered.

@@ -13,6 +13,8 @@ use crate::id::fresh;
 use crate::wire::{ApiError, json_response};
 
 const REQUEST_ID: &str = "x-request-id";
+/// Where errors and headers have Anthropic's form.
+const ANTHROPIC: &str = "/v1/messages";
 /// Characters of a client's own id.
 const ID_CHARACTERS_MAX: usize = 128;
 
@@ -45,6 +47,9 @@ pub(super) async fn entry(
         response = written(response, error, &path, &id);
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
+        if path.starts_with(ANTHROPIC) {
+            response.headers_mut().insert("request-id", id.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let headers = response.headers_mut();
@@ -69,7 +74,7 @@ fn given_id(request: &Request) -> Option<String> {
 fn written(response: Response<Body>, error: ApiError, path: &str, id: &str) -> Response<Body> {
     let (mut parts, _) = response.into_parts();
     let error = error.with_request_id(id);
-    let body = if path.starts_with("/v1/messages") {
+    let body = if path.starts_with(ANTHROPIC) {
         error.to_anthropic(id)
     } else {
         error.to_openai()

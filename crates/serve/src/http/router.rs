@@ -22,6 +22,15 @@ pub fn router(app: App) -> Router {
         .route("/v1/models/{*id}", get(api::models::one))
         .route("/v1/chat/completions", post(api::chat::complete))
         .route("/v1/completions", post(api::completions::complete))
+        .route("/v1/embeddings", post(api::embeddings::embed))
+        .route("/v1/rerank", post(api::rerank::rank))
+        .route("/v1/messages", post(api::messages::create))
+        .route("/v1/messages/count_tokens", post(api::messages::count))
+        .route("/v1/responses", post(api::responses::create))
+        .route(
+            "/v1/responses/{id}",
+            get(api::responses::read).delete(api::responses::delete),
+        )
         .route("/tokenize", post(api::tokens::tokenize))
         .route("/detokenize", post(api::tokens::detokenize))
         .route("/apply-template", post(api::tokens::apply_template))

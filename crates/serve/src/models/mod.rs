@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use lattice_embed::{EmbeddingModel, EmbeddingService, NativeRerankService};
 use lattice_inference::{Engine, Front};
 use tokio::sync::Mutex;
 
@@ -32,8 +33,30 @@ pub struct ModelEntry {
     pub name: String,
     /// What they may call it besides.
     pub aliases: Vec<String>,
-    /// Loads it.
-    pub open: Opener,
+    /// What it does, and who does it.
+    pub kind: ModelKind,
+}
+
+/// What a model does.
+#[derive(Clone)]
+pub enum ModelKind {
+    /// It generates text. It is loaded by this.
+    Text(Opener),
+    /// It makes vectors of texts, by a service that loads it when it is first asked.
+    Vectors(Arc<dyn EmbeddingService>, EmbeddingModel),
+    /// It ranks documents, by a service that loads it when it is first asked.
+    Scores(Arc<NativeRerankService>, EmbeddingModel),
+}
+
+impl ModelKind {
+    /// Its word in listings.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            ModelKind::Text(_) => "text",
+            ModelKind::Vectors(..) => "embedding",
+            ModelKind::Scores(..) => "rerank",
+        }
+    }
 }
 
 /// Whether a model can answer now.
@@ -103,28 +126,47 @@ impl Registry {
         &self.slots
     }
 
-    /// The model of this name or alias; without one, the first.
+    /// The model of this name or alias.
     ///
     /// # Errors
     /// 404 where there is none.
-    pub(crate) fn find(&self, name: Option<&str>) -> Result<&Slot, ApiError> {
-        let Some(name) = name else {
-            return self
-                .slots
-                .first()
-                .ok_or_else(|| ApiError::unknown_model(""));
-        };
+    pub(crate) fn find(&self, name: &str) -> Result<&Slot, ApiError> {
         let called = |slot: &&Slot| {
             slot.entry.name == name || slot.entry.aliases.iter().any(|alias| alias == name)
         };
         let found = self.slots.iter().find(called);
         found.ok_or_else(|| ApiError::unknown_model(name))
     }
+
+    /// The model of this name, or the first, that does what `kind` says.
+    ///
+    /// # Errors
+    /// 404 where there is none of this name, 400 where it does something else.
+    pub(crate) fn find_kind(&self, name: Option<&str>, kind: &str) -> Result<&Slot, ApiError> {
+        let does = |slot: &Slot| slot.entry.kind.word() == kind;
+        let Some(name) = name else {
+            let first = self.slots.iter().find(|slot| does(slot));
+            let missing = || ApiError::field("model", format!("no {kind} model is served here"));
+            return first.ok_or_else(missing);
+        };
+        let found = self.find(name)?;
+        if does(found) {
+            return Ok(found);
+        }
+        let word = found.entry.kind.word();
+        Err(ApiError::field(
+            "model",
+            format!("{name:?} is a {word} model, asked for is a {kind} model"),
+        ))
+    }
 }
 
 impl Slot {
-    /// Whether it can answer now.
+    /// Whether it can answer now. Services load their models themselves.
     pub(crate) fn state(&self) -> ModelState {
+        if !matches!(self.entry.kind, ModelKind::Text(_)) {
+            return ModelState::Ready;
+        }
         match self.state.load(Ordering::Relaxed) {
             1 => ModelState::Loading,
             2 => ModelState::Ready,
@@ -147,13 +189,16 @@ impl Slot {
     /// # Errors
     /// 503 where it cannot be loaded.
     pub(crate) async fn load(&self) -> Result<Arc<Loaded>, ApiError> {
+        let ModelKind::Text(open_it) = &self.entry.kind else {
+            return Err(ApiError::internal());
+        };
         let mut loaded = self.loaded.lock().await;
         if let Some(loaded) = &*loaded {
             return Ok(Arc::clone(loaded));
         }
         self.set(ModelState::Loading);
-        let entry = self.entry.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&entry)).await;
+        let (name, open_it) = (self.entry.name.clone(), Arc::clone(open_it));
+        let opened = tokio::task::spawn_blocking(move || open(name, &open_it)).await;
         match opened.unwrap_or_else(|_| Err("the loader panicked".to_owned())) {
             Ok(new) => {
                 self.set(ModelState::Ready);
@@ -168,12 +213,12 @@ impl Slot {
     }
 }
 
-fn open(entry: &ModelEntry) -> Result<Loaded, String> {
-    let opened = (entry.open)().map_err(|error| error.to_string())?;
+fn open(name: String, open_it: &Opener) -> Result<Loaded, String> {
+    let opened = open_it().map_err(|error| error.to_string())?;
     let Engine { front, generator } = opened.engine;
-    let worker = Worker::start(&entry.name, generator).map_err(|error| error.to_string())?;
+    let worker = Worker::start(&name, generator).map_err(|error| error.to_string())?;
     Ok(Loaded {
-        name: entry.name.clone(),
+        name,
         front,
         worker,
         memory_bytes: opened.memory_bytes,

@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use lattice_embed::EmbedError;
 use lattice_inference::Error;
 use lattice_inference::backend::RunError;
 use lattice_inference::generate::{Failure, RequestError};
@@ -154,6 +155,27 @@ impl ApiError {
         }
     }
 
+    /// There is no response of this id, or not any more.
+    pub(crate) fn unknown_response(id: &str) -> ApiError {
+        let message = format!("there is no response with the id {id:?}, or not any more");
+        ApiError::new(StatusCode::NOT_FOUND, INVALID, message).code("response_not_found")
+    }
+
+    /// The response that a request goes on from is not there, or not any more.
+    pub(crate) fn unknown_previous(id: &str) -> ApiError {
+        let reason = format!("there is no response with the id {id:?}, or not any more");
+        ApiError::field("previous_response_id", reason).code("previous_response_not_found")
+    }
+
+    /// With the field by the name that another interface has for it.
+    pub(crate) fn renamed(mut self, from: &str, to: &str) -> ApiError {
+        if let Some(param) = self.param.as_mut().filter(|param| param.contains(from)) {
+            *param = param.replacen(from, to, 1);
+            self.message = self.message.replacen(from, to, 1);
+        }
+        self
+    }
+
     /// As OpenAI writes it.
     pub(crate) fn to_openai(&self) -> Value {
         json!({"error": {
@@ -264,6 +286,23 @@ impl From<Error> for ApiError {
             Error::Tool(error) => ApiError::field(error.field, error.reason),
             Error::Run(error) => Failure::from(error).into(),
             Error::Sample(error) => Failure::from(error).into(),
+            _ => ApiError::internal(),
+        }
+    }
+}
+
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> ApiError {
+        match error.root() {
+            EmbedError::Dims { .. } => ApiError::field("dimensions", error),
+            EmbedError::TooLong { .. } => {
+                ApiError::field("input", error).code("context_length_exceeded")
+            }
+            EmbedError::Prompt { .. } => ApiError::field("input_type", error),
+            EmbedError::Labels { .. } => ApiError::field("model", error),
+            EmbedError::NotHere { .. } | EmbedError::NoHome | EmbedError::Hub(_) => {
+                ApiError::unavailable("model_not_loaded", "the model's files are not here")
+            }
             _ => ApiError::internal(),
         }
     }

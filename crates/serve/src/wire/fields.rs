@@ -21,12 +21,31 @@ pub(crate) struct Fields {
     path: String,
 }
 
+/// What is said: a text, or parts.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Plain text.
+    Text(String),
+    /// Objects, each with a `type`.
+    Parts(Vec<Fields>),
+}
+
 impl Fields {
     /// The fields of a body.
     pub(crate) fn from_body(bytes: &[u8]) -> Result<Fields, ApiError> {
         let map = object_from_bytes(bytes)?;
         let path = String::new();
         Ok(Fields { map, path })
+    }
+
+    /// Puts a field in place of what was there: for fields that another interface calls otherwise.
+    pub(crate) fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.map.insert(name.to_owned(), value.into());
+    }
+
+    /// What a field holds, which stays there; `null` where there is none.
+    pub(crate) fn peek(&self, name: &str) -> Value {
+        self.map.get(name).cloned().unwrap_or_default()
     }
 
     fn take<T>(
@@ -130,9 +149,57 @@ impl Fields {
         Ok(map.map(|map| Fields { map, path }))
     }
 
+    /// A list of objects, each field by field.
+    pub(crate) fn objects(&mut self, name: &str) -> Result<Option<Vec<Fields>>, ApiError> {
+        let Some(values) = self.list(name)? else {
+            return Ok(None);
+        };
+        let object = |(index, value): (usize, Value)| match value {
+            Value::Object(map) => Ok(Fields {
+                map,
+                path: format!("{}{name}[{index}].", self.path),
+            }),
+            other => Err(self.wrong(&format!("{name}[{index}]"), "an object", &other)),
+        };
+        let objects = values.into_iter().enumerate().map(object);
+        objects.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A text, or a list of objects that say more than a text can.
+    pub(crate) fn content(&mut self, name: &str) -> Result<Option<Content>, ApiError> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(Content::Text(text))),
+            Some(value @ Value::Array(_)) => {
+                self.put(name, value);
+                Ok(self.objects(name)?.map(Content::Parts))
+            }
+            Some(other) => Err(self.wrong(name, "a text or a list", &other)),
+        }
+    }
+
+    /// A value that must be there.
+    pub(crate) fn needed<T>(&self, name: &str, value: Option<T>) -> Result<T, ApiError> {
+        value.ok_or_else(|| self.error(name, "missing"))
+    }
+
     /// The whole object, as it is.
     pub(crate) fn into_map(self) -> Map<String, Value> {
         self.map
+    }
+
+    /// Adds the names that nobody took, without their places in lists and each once.
+    pub(crate) fn ignored_into(self, names: &mut Vec<String>) {
+        for name in self.ignored() {
+            let parts = name.split('[').map(|part| match part.split_once(']') {
+                Some((_, after)) => after,
+                None => part,
+            });
+            let name: String = parts.collect();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
     }
 
     /// The names that nobody took, sorted.

@@ -4,7 +4,7 @@
 
 use lattice_inference::grammar::Grammar;
 use lattice_inference::tools::{Tool, ToolChoice};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{ApiError, Fields};
 
@@ -56,6 +56,22 @@ pub(crate) fn grammar(fields: &mut Fields) -> Result<Option<Grammar>, ApiError> 
     grammar
         .map(Some)
         .map_err(|error| fields.error("grammar", error))
+}
+
+/// Moves a tool that another interface writes flat into the form of the chat: `schema` is what it calls the parameters.
+pub(crate) fn function_tool(tool: &mut Fields, schema: &str) -> Value {
+    let mut function = Map::new();
+    for (from, to) in [
+        ("name", "name"),
+        ("description", "description"),
+        (schema, "parameters"),
+        ("strict", "strict"),
+    ] {
+        if let Some(value) = tool.value(from) {
+            function.insert(to.to_owned(), value);
+        }
+    }
+    json!({"type": "function", "function": function})
 }
 
 impl Tools {

@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use futures_util::stream;
 use serde::Serialize;
+use serde_json::Value;
 
 /// Something that has events until it has no more.
 pub(crate) trait Source: Send + 'static {
@@ -22,6 +23,12 @@ pub(crate) trait Source: Send + 'static {
 pub(crate) fn data(value: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_string(value).unwrap_or_default();
     format!("data: {json}\n\n").into_bytes()
+}
+
+/// An event whose name is the `type` of its value.
+pub(crate) fn named(value: &Value) -> Vec<u8> {
+    let name = value["type"].as_str().unwrap_or_default();
+    [format!("event: {name}\n").into_bytes(), data(value)].concat()
 }
 
 /// The end of OpenAI's streams.

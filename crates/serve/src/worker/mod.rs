@@ -51,7 +51,9 @@ pub(crate) struct Gauges {
     /// Requests that wait for one.
     pub(crate) waiting: AtomicUsize,
     /// Beginnings kept for prompts that start alike.
-    pub(crate) kept: AtomicUsize,
+    pub(crate) prefixes: AtomicUsize,
+    /// Bytes of recurrent states among them.
+    pub(crate) snapshot_bytes: AtomicUsize,
     /// Steps so far.
     pub(crate) steps: AtomicU64,
     /// Requests that ended because nobody listened any more.

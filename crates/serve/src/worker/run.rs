@@ -132,8 +132,9 @@ impl Loop {
         let (generator, gauges) = (&self.generator, &self.gauges);
         gauges.running.store(generator.running(), Ordering::Relaxed);
         gauges.waiting.store(generator.waiting(), Ordering::Relaxed);
-        gauges
-            .kept
-            .store(generator.cache().prefixes, Ordering::Relaxed);
+        let cache = generator.cache();
+        gauges.prefixes.store(cache.prefixes, Ordering::Relaxed);
+        let bytes = cache.snapshot_bytes;
+        gauges.snapshot_bytes.store(bytes, Ordering::Relaxed);
     }
 }

@@ -2,18 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, chat};
+use crate::client::{Reply, chat, with};
 use crate::server::{CONTEXT, Server, Shape, shared};
 
 /// A greedy request for one message.
 pub(crate) fn say(text: &str, more: Value) -> Value {
-    let mut body = json!({
+    let body = json!({
         "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 24,
     });
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
+    with(body, &more)
 }
 
 fn good(reply: Reply) -> Value {

@@ -50,6 +50,23 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// The events of a stream that names them; each name must be the `type` of its data.
+    pub(crate) fn named_events(&self) -> Vec<Value> {
+        let text = std::str::from_utf8(&self.body).unwrap();
+        let event = |text: &str| {
+            let (name, data) = text.split_once("\ndata: ").unwrap();
+            let value: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(name.strip_prefix("event: "), value["type"].as_str());
+            value
+        };
+        let events = text
+            .split("\n\n")
+            .filter(|text| text.starts_with("event: "));
+        events.map(event).collect()
+    }
+}
+
 /// A connection.
 pub(crate) struct Client {
     pub(crate) stream: BufReader<TcpStream>,
@@ -158,6 +175,14 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) 
         return client.head().unwrap();
     }
     client.reply().unwrap()
+}
+
+/// A body with further fields.
+pub(crate) fn with(mut body: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
 }
 
 /// Asks for a chat answer.

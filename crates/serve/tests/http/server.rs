@@ -11,7 +11,7 @@ use lattice_inference::checkpoint::ModelFiles;
 use lattice_inference::generate::GeneratorOptions;
 use lattice_inference::{Engine, EngineOptions};
 use lattice_serve::{
-    App, Listener, ModelEntry, Opened, RequestReport, ServeEvent, ServeOptions, serve,
+    App, Listener, ModelEntry, ModelKind, Opened, RequestReport, ServeEvent, ServeOptions, serve,
 };
 use tokio::sync::oneshot;
 
@@ -75,6 +75,16 @@ fn open(shape: &Shape) -> Result<Opened, lattice_inference::Error> {
 
 impl Server {
     pub(crate) fn start(options: ServeOptions, shape: Shape) -> Server {
+        let entry = ModelEntry {
+            name: "lattice-tiny".to_owned(),
+            aliases: vec!["tiny".to_owned()],
+            kind: ModelKind::Text(Arc::new(move || open(&shape))),
+        };
+        Server::with(vec![entry], options)
+    }
+
+    /// A server for these models.
+    pub(crate) fn with(models: Vec<ModelEntry>, options: ServeOptions) -> Server {
         let reports = Arc::<Mutex<Vec<_>>>::default();
         let heard = Arc::clone(&reports);
         let options = ServeOptions {
@@ -85,17 +95,13 @@ impl Server {
             }),
             ..options
         };
-        let entry = ModelEntry {
-            name: "lattice-tiny".to_owned(),
-            aliases: vec!["tiny".to_owned()],
-            open: Arc::new(move || open(&shape)),
-        };
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
         let work = async move {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let app = App::new(vec![entry], options);
-            app.load("tiny").await.unwrap();
+            let first = models[0].name.clone();
+            let app = App::new(models, options);
+            app.load(&first).await.unwrap();
             told.send(listener.local_addr().unwrap()).unwrap();
             let stop = async {
                 let _ = stopped.await;

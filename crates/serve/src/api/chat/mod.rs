@@ -32,19 +32,13 @@ pub(crate) async fn complete(
         .prepare(move || ChatAsk::from_body(&bytes, choices_max))
         .await?;
     let model = app.model(ask.model.as_deref()).await?;
-    record.note(|report| report.model = Some(model.name.clone()));
     let ChatAsk {
         conversation,
         style,
         mut ignored,
         ..
     } = ask;
-    let front = std::sync::Arc::clone(&model.front);
-    let prepared = app.prepare(move || conversation.prepare(&front)).await?;
-    ignored.extend(prepared.ignored);
-    let tickets = app.submit(&model, prepared.requests).await?;
-    let choices = tickets.len();
-    let answers = Answers::new(&app, record, tickets, prepared.readers, choices);
+    let answers = Answers::ask(&app, record, &model, conversation, &mut ignored).await?;
     let head = Head::new("chatcmpl-", &model);
     let response = if style.stream {
         let source = ChatStream::new(answers, head, style);

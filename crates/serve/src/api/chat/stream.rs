@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::ask::Style;
 use super::reply::CallJson;
 use crate::api::answers::{Answers, End, Heard};
+use crate::api::blocks::Thoughts;
 use crate::api::head::{FINGERPRINT, Head};
 use crate::api::logprobs::{LogprobsJson, TokenJson};
 use crate::wire::sse::{DONE, Source, data};
@@ -73,7 +74,7 @@ pub(super) struct ChatStream {
     usage: UsageJson,
     at: At,
     /// For each choice, line breaks of its thoughts that only count if more thoughts follow.
-    held: Vec<Held>,
+    held: Vec<Thoughts>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,35 +84,9 @@ enum At {
     End,
 }
 
-/// Thoughts lose the lines around them, in pieces as in one.
-#[derive(Default)]
-struct Held {
-    thought: bool,
-    lines: String,
-}
-
-impl Held {
-    fn thoughts(&mut self, text: &str) -> String {
-        let text = if self.thought {
-            text
-        } else {
-            text.trim_start_matches('\n')
-        };
-        let kept = text.trim_end_matches('\n');
-        let after = &text[kept.len()..];
-        if kept.is_empty() {
-            self.lines.push_str(after);
-            return String::new();
-        }
-        self.thought = true;
-        let before = std::mem::replace(&mut self.lines, after.to_owned());
-        before + kept
-    }
-}
-
 impl ChatStream {
     pub(super) fn new(answers: Answers, head: Head, style: Style) -> ChatStream {
-        let held = (0..answers.len()).map(|_| Held::default()).collect();
+        let held = (0..answers.len()).map(|_| Thoughts::default()).collect();
         ChatStream {
             answers,
             head,
@@ -162,7 +137,7 @@ impl ChatStream {
     fn piece(&mut self, index: usize, piece: &Piece) -> Vec<u8> {
         let mut delta = Delta::default();
         if piece.thinking {
-            let thoughts = self.held[index].thoughts(&piece.text);
+            let thoughts = self.held[index].push(&piece.text);
             delta.reasoning_content = (!thoughts.is_empty()).then_some(thoughts);
         } else if !piece.text.is_empty() {
             delta.content = Some(piece.text.clone());

@@ -1,0 +1,133 @@
+//! `/v1/embeddings`: vectors of texts.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lattice_embed::{Embeddings, ModelConfig, OnLong, Role};
+use serde_json::{Value, json};
+
+use super::with_ignored;
+use crate::app::App;
+use crate::event::Record;
+use crate::http::read_body;
+use crate::models::ModelKind;
+use crate::wire::{ApiError, Fields, json_response};
+
+/// Texts of one request.
+const TEXTS_MAX: usize = 2048;
+/// Columns that may be asked for; a model has fewer.
+const DIMENSIONS_MAX: u64 = 65_536;
+
+struct Ask {
+    model: Option<String>,
+    texts: Vec<String>,
+    dimensions: Option<usize>,
+    base64: bool,
+    role: Role,
+    on_long: OnLong,
+    ignored: Vec<String>,
+}
+
+impl Ask {
+    fn from_body(bytes: &[u8]) -> Result<Ask, ApiError> {
+        let mut fields = Fields::from_body(bytes)?;
+        let model = fields.text("model")?;
+        let texts = texts(&mut fields)?;
+        let base64 = fields.word("encoding_format", &["float", "base64"])? == Some("base64");
+        let truncate = fields.truth("truncate")?.unwrap_or(false);
+        Ok(Ask {
+            model,
+            texts,
+            dimensions: fields.count("dimensions", 1..=DIMENSIONS_MAX)?,
+            base64,
+            role: role(&mut fields)?,
+            on_long: if truncate {
+                OnLong::Truncate
+            } else {
+                OnLong::Error
+            },
+            ignored: fields.ignored(),
+        })
+    }
+}
+
+/// Makes vectors.
+pub(crate) async fn embed(
+    State(app): State<App>,
+    Extension(record): Extension<Record>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    let bytes = read_body(request, app.options()).await?;
+    let ask = app.prepare(move || Ask::from_body(&bytes)).await?;
+    let slot = app.slot(ask.model.as_deref(), "embedding")?;
+    let ModelKind::Vectors(service, model) = &slot.entry.kind else {
+        return Err(ApiError::internal());
+    };
+    record.note(|report| report.model = Some(slot.entry.name.clone()));
+    let config = ModelConfig::try_new(model.clone(), ask.dimensions)?;
+    let request = lattice_embed::Request::new(ask.texts, config);
+    let request = request.role(ask.role).on_long(ask.on_long);
+    let vectors = app.embedded(service.answer(request)).await?;
+    let tokens = vectors.tokens();
+    record.note(|report| report.prompt_tokens = usize::try_from(tokens).unwrap_or(usize::MAX));
+    let reply = json!({
+        "object": "list",
+        "data": rows(&vectors, ask.base64)?,
+        "model": slot.entry.name,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    });
+    Ok(with_ignored(json_response(&reply), &ask.ignored))
+}
+
+fn rows(vectors: &Embeddings, base64: bool) -> Result<Vec<Value>, ApiError> {
+    let rows = vectors.f32_rows().ok_or_else(ApiError::internal)?;
+    let row = |(index, row): (usize, &[f32])| {
+        let embedding = if base64 {
+            let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Value::String(STANDARD.encode(bytes))
+        } else {
+            row.iter().map(|value| json!(value)).collect()
+        };
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    };
+    Ok(rows.enumerate().map(row).collect())
+}
+
+/// `input`: a text or a list of texts. Tokens are those of another model's tokenizer, mostly without the client knowing.
+fn texts(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let Some(value) = fields.value("input") else {
+        return Err(fields.error("input", "missing"));
+    };
+    let texts = match value {
+        Value::String(text) => Some(vec![text]),
+        Value::Array(items) => {
+            let text = |item: Value| match item {
+                Value::String(text) => Some(text),
+                _ => None,
+            };
+            items.into_iter().map(text).collect()
+        }
+        _ => None,
+    };
+    let reason = "expected a text or a list of texts; token ids are not taken";
+    let texts = texts.ok_or_else(|| fields.error("input", reason))?;
+    if texts.is_empty() || texts.len() > TEXTS_MAX {
+        let reason = format!("{} texts, allowed is 1 to {TEXTS_MAX}", texts.len());
+        return Err(fields.error("input", reason));
+    }
+    Ok(texts)
+}
+
+/// `input_type`: which prompt the model wants before the texts.
+fn role(fields: &mut Fields) -> Result<Role, ApiError> {
+    let word = fields.text("input_type")?;
+    Ok(match word.as_deref() {
+        None | Some("plain") => Role::Plain,
+        Some("query" | "search_query") => Role::Query,
+        Some("passage" | "document" | "search_document") => Role::Passage,
+        Some(name) => Role::Named(name.to_owned()),
+    })
+}

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Runs the sessions of real clients against a server of its own; see README.md.
+# usage: run.sh [LATTICE [NAME...]]     LATTICE: the program; NAME: sessions to run, as python/session_openai.py; all without one
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
+lattice=$(realpath "${1:-$target/release/lattice}")
+shift || true
+cd "$root/tests/clients"
+work=$target/clients
+mkdir -p "$work"
+
+if ! cmp -s python/requirements.txt "$work/requirements.txt"; then
+    python3 -m venv --clear "$work/venv"
+    "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r python/requirements.txt
+    cp python/requirements.txt "$work/"
+fi
+if ! cmp -s node/package-lock.json "$work/node/package-lock.json"; then
+    mkdir -p "$work/node"
+    cp node/package.json node/package-lock.json "$work/node/"
+    npm ci --prefix "$work/node" --silent --no-audit --no-fund
+fi
+cp node/*.mjs "$work/node/"
+
+export LATTICE_KEY=a-key-for-tests LATTICE_MODEL_CACHE=$work/cache
+export LATTICE_CHAT_MODEL=lattice-tiny LATTICE_EMBED_MODEL=bert_mean
+"$lattice" serve lattice-tiny "$root/crates/testkit/goldens/encoders/bert_mean" --port 0 --api-key "$LATTICE_KEY" \
+    --json >"$work/events.jsonl" 2>"$work/server.log" &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+for _ in $(seq 600); do
+    LATTICE_URL=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$work/events.jsonl" | head -1)
+    [ -n "$LATTICE_URL" ] && break
+    kill -0 "$server" || { cat "$work/server.log"; exit 1; }
+    sleep 0.1
+done
+[ -n "$LATTICE_URL" ] || { echo "the server did not say where it listens"; exit 1; }
+export LATTICE_URL NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_TELEMETRY=False
+
+failed=0
+sessions=("$@")
+[ $# -gt 0 ] || sessions=(python/session_*.py node/session_*.mjs)
+for session in "${sessions[@]}"; do
+    printf '%s: ' "$session"
+    case $session in
+        *.py) command=("$work/venv/bin/python" "$session") ;;
+        *) command=(node "$work/$session") ;;
+    esac
+    timeout 120 "${command[@]}" 2>"$work/session.log" || {
+        failed=1
+        echo "failed"
+        tail -5 "$work/session.log"
+    }
+done
+exit $failed
