@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the sessions of real clients against a server of its own; see README.md.
 # usage: run.sh [LATTICE [NAME...]]     LATTICE: the program; NAME: sessions to run, as python/session_openai.py; all without one
+# Exit: 0 all hold, 1 one does not, 3 the clients cannot be had here (no Python, Node or registry): nothing was run.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
@@ -10,15 +11,23 @@ cd "$root/tests/clients"
 work=$target/clients
 mkdir -p "$work"
 
+cannot() {
+    echo "clients: not run: $1"
+    exit 3
+}
+command -v python3 >/dev/null || cannot "no python3"
+command -v npm >/dev/null || cannot "no npm"
+
 if ! cmp -s python/requirements.txt "$work/requirements.txt"; then
-    python3 -m venv --clear "$work/venv"
-    "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r python/requirements.txt
+    python3 -m venv --clear "$work/venv" || cannot "python3 has no venv"
+    "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r python/requirements.txt ||
+        cannot "the Python packages cannot be had"
     cp python/requirements.txt "$work/"
 fi
 if ! cmp -s node/package-lock.json "$work/node/package-lock.json"; then
     mkdir -p "$work/node"
     cp node/package.json node/package-lock.json "$work/node/"
-    npm ci --prefix "$work/node" --silent --no-audit --no-fund
+    npm ci --prefix "$work/node" --silent --no-audit --no-fund || cannot "the Node packages cannot be had"
 fi
 cp node/*.mjs "$work/node/"
 
