@@ -40,7 +40,7 @@ pub(crate) struct ServeArgs {
     /// A host name that requests may be sent to, beside localhost and addresses in numbers
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
-    /// An origin whose pages may send requests, as https://example.org; *: any [default: pages on this machine]
+    /// An origin (scheme, name, port) whose pages may send requests; *: any [default: pages on this machine]
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
     /// Another name of the first model, for clients that insist on one
