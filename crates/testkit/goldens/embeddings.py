@@ -1,6 +1,6 @@
 """Compares Lattice's vectors with those of sentence-transformers on whole models; writes docs/parity-embeddings.md.
 
-    python embeddings.py DIR --program target/release/examples/vectors [--lattice target/release/lattice]
+    python embeddings.py DIR --program target/release/examples/text_vectors [--lattice target/release/lattice]
                          [--only NAME] [--sts sts-test.csv] [--table docs/parity-embeddings.md]
 
 DIR holds model directories as `embed_shapes.py` writes them, and others of sentence-transformers. For each: vectors and ids

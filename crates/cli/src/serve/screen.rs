@@ -73,7 +73,8 @@ impl Screen {
 
     /// What was read was written for the next start.
     pub(super) fn saved(&self, prefixes: usize) {
-        let words = format!("lattice: {prefixes} beginnings of texts are kept for the next start");
+        let words =
+            format!("lattice: kept for the next start: {prefixes} of the texts that were read");
         self.say(&words, &json!({"ev": "serve_saved", "prefixes": prefixes}));
     }
 

@@ -1,4 +1,4 @@
-//! Vectors and ids of texts, for comparisons with other programs: `vectors MODEL TEXTS OUT [THREADS [COMPUTE]]`.
+//! Vectors and ids of texts, for comparisons with other programs: `text_vectors MODEL TEXTS OUT [THREADS [COMPUTE]]`.
 //!
 //! In: a model directory; a file with a JSON text on each line (for a cross-encoder, a list of two texts).
 //! Out: `OUT.f32`, the rows as little-endian f32, and `OUT.ids`, a JSON list of ids on each line; the time on the screen.
@@ -30,7 +30,7 @@ struct Made {
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, texts, out, rest @ ..] = &args[..] else {
-        return Err("usage: vectors MODEL TEXTS OUT [THREADS [COMPUTE]]".into());
+        return Err("usage: text_vectors MODEL TEXTS OUT [THREADS [COMPUTE]]".into());
     };
     let files = ModelFiles::open(Path::new(model))?;
     let options = EncoderOptions {
