@@ -102,15 +102,18 @@ impl PrefixCache {
     /// the reuse.
     fn fetch(&mut self, runner: &mut dyn Runner, ids: &[u32], running: &[Running]) {
         let rewinds = runner.limits().rewinds;
-        let known = self.reach(ids, running, rewinds);
-        let Some(files) = &mut self.files else { return };
-        let Some((at, tokens)) = files.best(ids, rewinds) else {
+        let best = self
+            .files
+            .as_ref()
+            .and_then(|files| files.best(ids, rewinds));
+        let Some((at, tokens)) = best.filter(|best| best.1 >= WORTH_FETCHING) else {
             return;
         };
-        if tokens < known + WORTH_FETCHING {
+        if tokens < WORTH_FETCHING + self.reach(ids, running, rewinds) {
             return;
         }
-        if let Some(stored) = files.read(at)
+        if let Some(files) = &mut self.files
+            && let Some(stored) = files.read(at)
             && let Ok(prefix) = runner.import(stored.ids.len(), &stored.memory)
         {
             self.insert(prefix, stored.ids, stored.snapshots, runner);
@@ -135,17 +138,19 @@ impl PrefixCache {
     /// Keeps what `running` has read, and closes its sequence. A runner that refuses costs a later reuse, no more.
     pub(super) fn park(&mut self, mut running: Running, runner: &mut dyn Runner) {
         let (sequence, tokens) = (running.sequence, running.fed);
-        let mut ids = std::mem::take(&mut running.job.ids);
-        ids.truncate(tokens);
-        let mut snapshots = running.snapshots;
-        if !runner.limits().rewinds
-            && let Ok(state) = runner.snapshot(sequence)
-        {
-            keep_snapshot(&mut snapshots, Arc::new(state));
-        }
         if self.prefixes_max > 0
             && let Ok(prefix) = runner.keep(sequence, tokens)
         {
+            let mut ids = std::mem::take(&mut running.job.ids);
+            ids.truncate(tokens);
+            let mut snapshots = running.snapshots;
+            let known = snapshots.last().is_some_and(|state| state.tokens == tokens);
+            if !known
+                && !runner.limits().rewinds
+                && let Ok(state) = runner.snapshot(sequence)
+            {
+                keep_snapshot(&mut snapshots, Arc::new(state));
+            }
             self.insert(prefix, ids, snapshots, runner);
         }
         runner.close(sequence);

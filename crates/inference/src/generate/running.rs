@@ -310,12 +310,12 @@ impl Running {
         right
     }
 
-    /// After a batch: takes wrong proposals back and keeps a snapshot where one is wanted.
+    /// After a batch: takes wrong proposals back and keeps a snapshot where one is wanted; whether it did.
     pub(super) fn settle(
         &mut self,
         runner: &mut dyn Runner,
         snapshot_every: usize,
-    ) -> Result<(), RunError> {
+    ) -> Result<bool, RunError> {
         let rewinds = runner.limits().rewinds;
         if let Some(tokens) = self.cut.take() {
             match &self.rollback {
@@ -340,10 +340,11 @@ impl Running {
         let wanted = self.fed.checked_sub(1);
         let wanted = wanted.and_then(|before| self.next_mark(before, snapshot_every));
         let known = self.snapshots.iter().any(|state| state.tokens == self.fed);
-        if !rewinds && !known && wanted == Some(self.fed) {
+        let keeps = !rewinds && !known && wanted == Some(self.fed);
+        if keeps {
             let state = runner.snapshot(self.sequence)?;
             keep_snapshot(&mut self.snapshots, Arc::new(state));
         }
-        Ok(())
+        Ok(keeps)
     }
 }

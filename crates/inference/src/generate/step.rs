@@ -186,8 +186,10 @@ impl Generator {
 
     /// After the batch: takes wrong proposals back, takes snapshots, and lets go of what ended.
     fn settle(&mut self) {
+        let mut more = false;
         for running in &mut self.running {
             let settled = running.settle(&mut *self.runner, self.options.snapshot_every);
+            more |= matches!(settled, Ok(true));
             if let Err(error) = settled {
                 // What the sequence holds is not known: it is closed, not parked.
                 running.fed = 0;
@@ -196,8 +198,10 @@ impl Generator {
                 }
             }
         }
-        self.prefixes
-            .bound_snapshots(&mut self.running, &mut *self.runner);
+        if more {
+            self.prefixes
+                .bound_snapshots(&mut self.running, &mut *self.runner);
+        }
         let mut at = 0;
         while at < self.running.len() {
             match self.running[at].job.ended.take() {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use lattice_embed::{Embeddings, ModelConfig, OnLong, Role};
 use serde_json::{Value, json};
 
-use super::with_ignored;
+use super::{on_long, with_ignored};
 use crate::app::App;
 use crate::event::Record;
 use crate::http::read_body;
@@ -37,18 +37,13 @@ impl Ask {
         let model = fields.text("model")?;
         let texts = texts(&mut fields)?;
         let base64 = fields.word("encoding_format", &["float", "base64"])? == Some("base64");
-        let truncate = fields.truth("truncate")?.unwrap_or(false);
         Ok(Ask {
             model,
             texts,
             dimensions: fields.count("dimensions", 1..=DIMENSIONS_MAX)?,
             base64,
             role: role(&mut fields)?,
-            on_long: if truncate {
-                OnLong::Truncate
-            } else {
-                OnLong::Error
-            },
+            on_long: on_long(&mut fields, false)?,
             ignored: fields.ignored(),
         })
     }

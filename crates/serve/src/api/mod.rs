@@ -18,6 +18,9 @@ pub(crate) mod tokens;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response};
+use lattice_embed::OnLong;
+
+use crate::wire::{ApiError, Fields};
 
 /// Bytes of the header that lists fields without effect.
 const IGNORED_BYTES_MAX: usize = 1024;
@@ -40,4 +43,14 @@ pub(crate) fn with_ignored(mut response: Response<Body>, ignored: &[String]) -> 
         response.headers_mut().insert("x-lattice-ignored", value);
     }
     response
+}
+
+/// Takes `truncate`: whether texts that are too long are cut, where nothing is said as `default` has it.
+fn on_long(fields: &mut Fields, default: bool) -> Result<OnLong, ApiError> {
+    let truncate = fields.truth("truncate")?.unwrap_or(default);
+    Ok(if truncate {
+        OnLong::Truncate
+    } else {
+        OnLong::Error
+    })
 }

@@ -7,7 +7,7 @@ use axum::http::Response;
 use lattice_embed::{OnLong, RerankRequest};
 use serde_json::{Value, json};
 
-use super::with_ignored;
+use super::{on_long, with_ignored};
 use crate::app::App;
 use crate::event::Record;
 use crate::http::read_body;
@@ -35,18 +35,13 @@ impl Ask {
         let query = fields.text("query")?;
         let query = query.ok_or_else(|| fields.error("query", "missing"))?;
         let documents = documents(&mut fields)?;
-        let truncate = fields.truth("truncate")?.unwrap_or(true);
         Ok(Ask {
             model,
             query,
             documents,
             top: fields.count("top_n", 1..=DOCUMENTS_MAX as u64)?,
             return_documents: fields.truth("return_documents")?.unwrap_or(false),
-            on_long: if truncate {
-                OnLong::Truncate
-            } else {
-                OnLong::Error
-            },
+            on_long: on_long(&mut fields, true)?,
             ignored: fields.ignored(),
         })
     }

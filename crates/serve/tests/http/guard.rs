@@ -193,12 +193,11 @@ fn who_does_not_read_is_cut_off_and_holds_up_nobody() {
     assert_eq!(chat(server.address, &body).status, 200);
 }
 
-#[test]
-fn a_server_that_stops_lets_answers_end() {
-    let mut server = Server::start(ServeOptions::default(), Shape::default());
+/// The last chunk of a stream of so many tokens that was under way when the server was stopped.
+fn last_chunk_after_stop(server: &mut Server, max_tokens: usize) -> Vec<u8> {
     let body = say(
         "Tell me a story",
-        json!({"stream": true, "max_tokens": 100, "logit_bias": {"8168": -100, "8166": -100}}),
+        json!({"stream": true, "max_tokens": max_tokens, "logit_bias": {"8168": -100, "8166": -100}}),
     );
     let mut client = Client::new(server.address);
     client.send(&post_bytes(
@@ -213,6 +212,13 @@ fn a_server_that_stops_lets_answers_end() {
     while let Some(chunk) = client.chunk() {
         last = chunk;
     }
+    last
+}
+
+#[test]
+fn a_server_that_stops_lets_answers_end() {
+    let mut server = Server::start(ServeOptions::default(), Shape::default());
+    let last = last_chunk_after_stop(&mut server, 100);
     assert!(last.ends_with(b"data: [DONE]\n\n"));
     server.wait();
     assert!(std::net::TcpStream::connect(server.address).is_err());
@@ -225,23 +231,7 @@ fn answers_that_do_not_end_in_time_end_with_an_error() {
         ..ServeOptions::default()
     };
     let mut server = Server::start(options, Shape::default());
-    let body = say(
-        "Tell me a story",
-        json!({"stream": true, "max_tokens": 900, "logit_bias": {"8168": -100, "8166": -100}}),
-    );
-    let mut client = Client::new(server.address);
-    client.send(&post_bytes(
-        "/v1/chat/completions",
-        "",
-        body.to_string().as_bytes(),
-    ));
-    assert_eq!(client.head().unwrap().status, 200);
-    client.chunk().unwrap();
-    server.stop();
-    let mut last = Vec::new();
-    while let Some(chunk) = client.chunk() {
-        last = chunk;
-    }
+    let last = last_chunk_after_stop(&mut server, 900);
     let last = String::from_utf8(last).unwrap();
     assert!(last.contains("stopped before the end"), "{last}");
     server.wait();
