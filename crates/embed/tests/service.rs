@@ -106,8 +106,11 @@ fn small_requests_that_wait_together_get_their_own_answers() {
         // This one holds the model until all others stand in the queue.
         let first = Request::new(["a"], local("bert_mean")).progress(move |_done| {
             opens.wait();
+            opens.wait();
         });
         let first = scope.spawn(move || service.answer_blocking(first));
+        // Now it does.
+        gate.wait();
         let long = "harbour ".repeat(50);
         let requests = [
             Request::new(["a", "blue ferry"], local("bert_mean")),
