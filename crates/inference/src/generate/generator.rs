@@ -253,7 +253,7 @@ impl Generator {
         Ok(true)
     }
 
-    /// Writes what is kept into the folder of [`Self::keep_in`]; how many beginnings, 0 without one.
+    /// Writes what is kept and not written yet into the folder of [`Self::keep_in`]; how many beginnings, 0 without one.
     ///
     /// # Errors
     /// What the system says; the rest is not written.

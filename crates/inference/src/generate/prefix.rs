@@ -31,6 +31,8 @@ struct Kept {
     ids: Vec<u32>,
     snapshots: Vec<Arc<Snapshot>>,
     used: u64,
+    /// Whether a file has it as it is.
+    in_file: bool,
 }
 
 /// How many ids two texts begin with alike.
@@ -73,7 +75,8 @@ impl PrefixCache {
         self.files = Some(files);
     }
 
-    /// Writes what is kept, the last used at last, as far as there is room for files. How many were written.
+    /// Writes what is kept and was not written yet, the last used at last, as far as there is room for files. How many were
+    /// written.
     ///
     /// # Errors
     /// What the system says; the rest is not written.
@@ -83,7 +86,7 @@ impl PrefixCache {
         };
         self.kept.sort_unstable_by_key(|kept| kept.used);
         let mut written = 0;
-        for kept in &self.kept {
+        for kept in self.kept.iter_mut().filter(|kept| !kept.in_file) {
             let Ok(memory) = runner.export(kept.prefix) else {
                 continue;
             };
@@ -93,6 +96,7 @@ impl PrefixCache {
                 memory,
             })?;
             files.trim()?;
+            kept.in_file = true;
             written += 1;
         }
         Ok(written)
@@ -116,7 +120,14 @@ impl PrefixCache {
             && let Some(stored) = files.read(at)
             && let Ok(prefix) = runner.import(stored.ids.len(), &stored.memory)
         {
-            self.insert(prefix, stored.ids, stored.snapshots, runner);
+            let read = Kept {
+                prefix,
+                ids: stored.ids,
+                snapshots: stored.snapshots,
+                used: self.tick(),
+                in_file: true,
+            };
+            self.insert(read, runner);
         }
     }
 
@@ -151,48 +162,43 @@ impl PrefixCache {
             {
                 keep_snapshot(&mut snapshots, Arc::new(state));
             }
-            self.insert(prefix, ids, snapshots, runner);
+            let read = Kept {
+                prefix,
+                ids,
+                snapshots,
+                used: self.tick(),
+                in_file: false,
+            };
+            self.insert(read, runner);
         }
         runner.close(sequence);
     }
 
     /// Adds a beginning, or makes one of it and of those that continue each other.
-    fn insert(
-        &mut self,
-        prefix: PrefixId,
-        mut ids: Vec<u32>,
-        mut snapshots: Vec<Arc<Snapshot>>,
-        runner: &mut dyn Runner,
-    ) {
-        let mut prefix = prefix;
-        let used = self.tick();
+    fn insert(&mut self, read: Kept, runner: &mut dyn Runner) {
+        let mut read = read;
         let mut at = 0;
         while at < self.kept.len() {
             let other = &self.kept[at];
-            let alike = common(&other.ids, &ids);
-            if alike < other.ids.len().min(ids.len()) {
+            let alike = common(&other.ids, &read.ids);
+            if alike < other.ids.len().min(read.ids.len()) {
                 at += 1;
                 continue;
             }
-            let other = self.kept.swap_remove(at);
-            for state in other.snapshots {
-                keep_snapshot(&mut snapshots, state);
-            }
-            let (longer, shorter) = if other.ids.len() > ids.len() {
-                ids = other.ids;
-                (other.prefix, prefix)
-            } else {
-                (prefix, other.prefix)
+            let (mut longer, shorter) = match self.kept.swap_remove(at) {
+                other if other.ids.len() >= read.ids.len() => (other, read),
+                other => (read, other),
             };
-            runner.release(shorter);
-            prefix = longer;
+            let states = longer.snapshots.len();
+            for state in shorter.snapshots {
+                keep_snapshot(&mut longer.snapshots, state);
+            }
+            runner.release(shorter.prefix);
+            longer.in_file &= longer.snapshots.len() == states;
+            longer.used = longer.used.max(shorter.used);
+            read = longer;
         }
-        self.kept.push(Kept {
-            prefix,
-            ids,
-            snapshots,
-            used,
-        });
+        self.kept.push(read);
         while self.kept.len() > self.prefixes_max && self.close_oldest(runner) {}
     }
 

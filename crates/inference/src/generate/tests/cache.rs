@@ -275,6 +275,8 @@ fn what_was_kept_survives_a_restart() {
         let first = run(&mut before, vec![greedy(prompt(1, 90), 8)]).remove(0);
         run(&mut before, vec![greedy(prompt(2, 100), 8)]);
         assert_eq!(before.save().unwrap(), 2);
+        // What a file has is not written again.
+        assert_eq!(before.save().unwrap(), 0);
         let mut after = kept_in(&model, folder.path(), "a", 1 << 20);
         let ids = [prompt(1, 90), first.ids, vec![1, 2]].concat();
         let warm = run(&mut after, vec![greedy(ids.clone(), 8)]).remove(0);
