@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::{
-    EmbedError, EmbeddingService, Embeddings, Encoding, ModelConfig, OnLong, Request, Truncated,
-    Values,
+    EmbedError, EmbeddingModel, EmbeddingService, Embeddings, Encoding, ModelConfig, OnLong,
+    Request, Truncated, Values,
 };
 use disk::{Disk, DiskFill};
 use key::{Key, KeyMaker};
@@ -316,6 +316,10 @@ impl<S: EmbeddingService> EmbeddingService for CachedEmbeddingService<S> {
             }
         }
         joined(&request, found)
+    }
+
+    fn unload(&self, model: &EmbeddingModel) {
+        self.inner.unload(model);
     }
 
     async fn identity(&self, model: &ModelConfig) -> Result<String, EmbedError> {

@@ -34,6 +34,12 @@ pub trait EmbeddingService: Send + Sync {
     /// The model cannot be had.
     async fn identity(&self, model: &ModelConfig) -> Result<String, EmbedError>;
 
+    /// Lets go of the memory of a model, where the service holds any: what it was asked is answered first, and the thread
+    /// waits for that. The next request loads it again.
+    fn unload(&self, model: &EmbeddingModel) {
+        let _ = model;
+    }
+
     /// A vector for each text.
     ///
     /// # Errors

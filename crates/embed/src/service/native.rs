@@ -137,6 +137,10 @@ impl EmbeddingService for NativeEmbeddingService {
         self.pool.ask(model, Job::Identity(answer))?;
         receiver.await.unwrap_or_else(|_| Err(gone(model)))
     }
+
+    fn unload(&self, model: &EmbeddingModel) {
+        self.pool.unload(model);
+    }
 }
 
 /// What a model's thread is asked.

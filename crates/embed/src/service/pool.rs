@@ -76,6 +76,17 @@ impl<E: Engine + 'static> Pool<E> {
         known.filter(|_| !worker.thread.is_finished()).cloned()
     }
 
+    /// Lets go of a model's memory: its thread ends when it has answered all that it was asked, which is waited for.
+    pub(super) fn unload(&self, model: &EmbeddingModel) {
+        let mut workers = self.workers();
+        let at = workers.iter().position(|(loaded, _)| loaded == model);
+        let worker = at.map(|at| workers.remove(at).1);
+        drop(workers);
+        if let Some(worker) = worker {
+            worker.end();
+        }
+    }
+
     /// Gives a job to the model's thread, and starts one where there is none, or where it ended.
     pub(super) fn ask(&self, model: &EmbeddingModel, job: E::Job) -> Result<(), EmbedError> {
         let mut workers = self.workers();

@@ -62,15 +62,38 @@ impl NativeRerankService {
     pub async fn score(&self, request: RerankRequest) -> Result<Scores, EmbedError> {
         let model = request.model.clone();
         let (answer, receiver) = oneshot::async_channel();
-        self.pool.ask(&model, (request, answer))?;
+        self.pool
+            .ask(&model, Job::Score(Box::new(request), answer))?;
         receiver.await.unwrap_or_else(|_| Err(gone(&model)))
     }
+
+    /// Loads a model before anybody asks for it.
+    ///
+    /// # Errors
+    /// The model cannot be had, or scores no pairs.
+    pub async fn load(&self, model: &EmbeddingModel) -> Result<(), EmbedError> {
+        let (answer, receiver) = oneshot::async_channel();
+        self.pool.ask(model, Job::Load(answer))?;
+        receiver.await.unwrap_or_else(|_| Err(gone(model)))
+    }
+
+    /// Lets go of the memory of a model: what it was asked is answered first, and the thread waits for that. The next
+    /// request loads it again.
+    pub fn unload(&self, model: &EmbeddingModel) {
+        self.pool.unload(model);
+    }
+}
+
+/// What a model's thread is asked.
+enum Job {
+    Score(Box<RerankRequest>, Answer<Scores>),
+    Load(Answer<()>),
 }
 
 struct Loaded(Reranker);
 
 impl Engine for Loaded {
-    type Job = (RerankRequest, Answer<Scores>);
+    type Job = Job;
 
     fn load(model: &EmbeddingModel, options: &NativeOptions) -> Result<Self, EmbedError> {
         let files = options.files(model)?;
@@ -81,19 +104,24 @@ impl Engine for Loaded {
         self.0.name()
     }
 
-    fn run(&mut self, jobs: Vec<Self::Job>) {
-        for (request, answer) in jobs {
-            if answer.is_closed() {
-                continue;
-            }
-            let (query, documents) = (&request.query, &request.documents);
-            let found = self.0.score(query, documents, request.on_long);
+    fn run(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
             // A caller who went away needs no answer.
-            drop(answer.send(found));
+            match job {
+                Job::Load(answer) => drop(answer.send(Ok(()))),
+                Job::Score(_, answer) if answer.is_closed() => {}
+                Job::Score(request, answer) => {
+                    let (query, documents) = (&request.query, &request.documents);
+                    drop(answer.send(self.0.score(query, documents, request.on_long)));
+                }
+            }
         }
     }
 
-    fn fail((_, answer): Self::Job, error: EmbedError) {
-        drop(answer.send(Err(error)));
+    fn fail(job: Job, error: EmbedError) {
+        match job {
+            Job::Score(_, answer) => drop(answer.send(Err(error))),
+            Job::Load(answer) => drop(answer.send(Err(error))),
+        }
     }
 }
