@@ -18,6 +18,9 @@ use crate::pull::PullArgs;
 use crate::quantize::{ConvertArgs, QuantizeArgs};
 use crate::rerank::RerankArgs;
 use crate::serve::ServeArgs;
+use crate::server::launch::LaunchArgs;
+use crate::server::ps::PsArgs;
+use crate::server::stop::StopArgs;
 use crate::source::{SourceError, StoreArgs};
 use crate::store::{LsArgs, RmArgs, VerifyArgs};
 
@@ -43,6 +46,12 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Answer requests over HTTP, as OpenAI's interface has them
     Serve(ServeArgs),
+    /// Say what a server has loaded, and what is at work
+    Ps(PsArgs),
+    /// Unload a model of a server, or end the server
+    Stop(StopArgs),
+    /// Run a coding agent (claude, codex, opencode) on a server's model, or print what it needs for that
+    Launch(LaunchArgs),
     /// Make vectors of texts, into a file or on stdout; or compare texts
     Embed(EmbedArgs),
     /// Rank documents for a query with a cross-encoder

@@ -16,6 +16,7 @@ mod pull;
 mod quantize;
 mod rerank;
 mod serve;
+mod server;
 mod show;
 mod source;
 mod stop;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Chat(args) => chat::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Ps(args) => server::ps::run(&args),
+        Command::Stop(args) => server::stop::run(&args),
+        Command::Launch(args) => server::launch::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Rerank(args) => rerank::run(&args),
         Command::Drift(args) => drift::run(&args),

@@ -222,7 +222,7 @@ impl Client<'_> {
         for _ in 0..=REDIRECTS_MAX {
             let origin = Origin::of(&url)?;
             if origin.is_https()
-                && let Some(lack) = tls::missing()
+                && let Some(lack) = tls::https_missing()
             {
                 return Err(HubError::answer(&url, lack));
             }

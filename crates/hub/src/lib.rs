@@ -49,4 +49,5 @@ pub use listing::{Listing, RemoteFile};
 pub use name::ModelName;
 pub use pull::{Pull, Room, Taken};
 pub use record::{Record, RecordedFile};
+pub use tls::https_missing;
 pub use work::{Event, Watch};

@@ -15,7 +15,8 @@ use crate::HubError;
 const PEM_BYTES_MAX: u64 = 16 << 20;
 
 /// What this processor lacks for https, if anything.
-pub(crate) fn missing() -> Option<&'static str> {
+#[must_use]
+pub fn https_missing() -> Option<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         let has = std::arch::is_x86_feature_detected!("aes")

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lattice_embed::EmbedError;
 use lattice_inference::generate::Request;
@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::api::responses::Store;
 use crate::counters::Counters;
-use crate::models::{Loaded, ModelEntry, ModelKind, Registry, Slot};
+use crate::event::ServeEvent;
+use crate::models::{Held, Loaded, ModelEntry, ModelMemory, ModelState, Registry, Slot};
 use crate::options::ServeOptions;
 use crate::wire::ApiError;
 use crate::worker::Ticket;
@@ -27,7 +28,7 @@ const EMBEDDED_AT_ONCE: usize = 256;
 pub struct App(Arc<Inner>);
 
 struct Inner {
-    options: ServeOptions,
+    options: Arc<ServeOptions>,
     models: Registry,
     preparing: Semaphore,
     embedding: Semaphore,
@@ -48,11 +49,12 @@ impl App {
             counting.take(&event);
             sink(event);
         });
+        let options = Arc::new(options);
         App(Arc::new(Inner {
             counters,
             responses: Store::new(options.responses_max, options.responses_bytes_max),
+            models: Registry::new(models, Arc::clone(&options)),
             options,
-            models: Registry::new(models),
             preparing: Semaphore::new(PREPARED_AT_ONCE),
             embedding: Semaphore::new(EMBEDDED_AT_ONCE),
             draining: AtomicBool::new(false),
@@ -65,29 +67,43 @@ impl App {
     /// # Errors
     /// There is none of this name, or it cannot be loaded.
     pub async fn load(&self, name: &str) -> Result<(), ApiError> {
-        let slot = self.models().find(name)?;
-        if let ModelKind::Text(_) = slot.entry.kind {
-            slot.load().await?;
-        }
-        Ok(())
+        self.hold(self.models().find(name)?).await.map(drop)
     }
 
-    /// Memory that the loaded models take when every answer is as long as may be.
+    /// Unloads a model when the requests that it is at work with are answered. The next request for it loads it again.
+    ///
+    /// # Errors
+    /// There is none of this name, or its requests took longer than one may.
+    pub async fn unload(&self, name: &str) -> Result<(), ApiError> {
+        self.models().unload(self.models().find(name)?).await
+    }
+
+    /// Memory of the loaded models.
     #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
-        let loaded = self.models().slots().iter().filter_map(|slot| slot.peek());
-        loaded.map(|model| model.memory_bytes).sum()
+    pub fn memory(&self) -> ModelMemory {
+        let slots = self.models().slots().iter();
+        let loaded = slots.filter(|slot| slot.state() == ModelState::Loaded);
+        let sum = |sum: ModelMemory, slot: &Arc<Slot>| ModelMemory {
+            model_bytes: sum
+                .model_bytes
+                .saturating_add(slot.entry.memory.model_bytes),
+            cache_bytes: sum
+                .cache_bytes
+                .saturating_add(slot.entry.memory.cache_bytes),
+        };
+        loaded.fold(ModelMemory::default(), sum)
     }
 
-    /// Writes what the loaded models keep for reuse into their folders, where they have any; how many beginnings of texts.
+    /// Writes what the loaded models keep for reuse into their folders, where they have any; how many beginnings of texts
+    /// that were not written yet.
     ///
     /// # Errors
     /// What the system says of the first one that it refuses.
     pub async fn save(&self) -> std::io::Result<usize> {
         let mut saved = 0;
         for slot in self.models().slots() {
-            if let Some(loaded) = slot.peek() {
-                saved += loaded.worker.save().await?;
+            if let Some(model) = slot.peek() {
+                saved += model.worker.save().await?;
             }
         }
         Ok(saved)
@@ -132,12 +148,17 @@ impl App {
     }
 
     /// The text model that a request names, loaded; without a name, the first.
-    pub(crate) async fn model(&self, name: Option<&str>) -> Result<Arc<Loaded>, ApiError> {
-        self.slot(name, "text")?.load().await
+    pub(crate) async fn model(&self, name: Option<&str>) -> Result<Loaded, ApiError> {
+        Loaded::new(self.hold(self.slot(name, "text")?).await?)
+    }
+
+    /// Takes hold of a model, which is loaded where it is not.
+    pub(crate) async fn hold(&self, slot: &Arc<Slot>) -> Result<Held, ApiError> {
+        self.models().hold(slot).await
     }
 
     /// The model that a request names, if it does what `kind` says.
-    pub(crate) fn slot(&self, name: Option<&str>, kind: &str) -> Result<&Slot, ApiError> {
+    pub(crate) fn slot(&self, name: Option<&str>, kind: &str) -> Result<&Arc<Slot>, ApiError> {
         if self.draining() {
             let message = "the server is stopping";
             return Err(ApiError::unavailable("draining", message));
@@ -180,11 +201,68 @@ impl App {
             if let Some(hook) = &self.options().hook {
                 hook(&mut request);
             }
-            tickets.push(model.worker.submit(request, deadline)?);
+            tickets.push(
+                model
+                    .worker
+                    .submit(request, deadline)?
+                    .holding(model.held()),
+            );
         }
         for ticket in &mut tickets {
             ticket.accepted().await?;
         }
         Ok(tickets)
     }
+}
+
+/// How often the server looks for models that nobody asks for: a small part of the time after which they go.
+const LOOKS: u32 = 8;
+/// Bounds of that.
+const LOOK_MS: std::ops::RangeInclusive<u64> = 10..=10_000;
+
+/// How often the server looks whether its certificate was renewed.
+const RENEW: Duration = Duration::from_secs(60);
+
+/// Unloads models that nobody asks for, looks for new certificates, and writes what models keep, as the options say; it never ends.
+pub(crate) async fn keep(app: App) {
+    let look = async {
+        let Some(idle) = app.options().idle_unload else {
+            return std::future::pending().await;
+        };
+        let (least, most) = (*LOOK_MS.start(), *LOOK_MS.end());
+        let pause = (idle / LOOKS).clamp(Duration::from_millis(least), Duration::from_millis(most));
+        loop {
+            tokio::time::sleep(pause).await;
+            app.models().unload_idle(idle).await;
+        }
+    };
+    let save = async {
+        let Some(pause) = app.options().save_every else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(pause).await;
+            let event = match app.save().await {
+                Ok(0) => continue,
+                Ok(saved) => ServeEvent::Saved(saved),
+                Err(error) => ServeEvent::Warning(format!(
+                    "what was kept of texts could not be written: {error}"
+                )),
+            };
+            (app.options().sink)(event);
+        }
+    };
+    let renew = async {
+        let Some(tls) = &app.options().tls else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(RENEW).await;
+            if let Err(error) = tls.renew() {
+                let warning = format!("the certificate stays the old one: {error}");
+                (app.options().sink)(ServeEvent::Warning(warning));
+            }
+        }
+    };
+    tokio::join!(look, save, renew);
 }

@@ -13,8 +13,27 @@ use crate::options::Sink;
 pub enum ServeEvent {
     /// A request was answered, or its client left.
     Request(Box<RequestReport>),
+    /// A model was loaded or unloaded.
+    Model(ModelReport),
+    /// So many beginnings of texts were written into the folders of their models while the server runs.
+    Saved(usize),
     /// Something to know that stops nothing.
     Warning(String),
+}
+
+/// What became of a model.
+#[derive(Debug, Clone)]
+pub struct ModelReport {
+    /// Its name.
+    pub model: String,
+    /// What it is now: loaded, unloaded, failed.
+    pub state: &'static str,
+    /// Why: a request asked for it, nobody did for long, another model needs the room.
+    pub why: &'static str,
+    /// How long it took.
+    pub took_ms: f64,
+    /// Memory that it takes at most while it is loaded; 0 where nobody knows.
+    pub memory_bytes: u64,
 }
 
 /// One request, without a word of what was asked or answered.

@@ -17,10 +17,10 @@ mod wire;
 mod worker;
 
 pub use app::App;
-pub use event::{RequestReport, ServeEvent};
-pub use http::{Listener, router, serve};
-pub use models::{ModelEntry, ModelKind, ModelState, Opened, Opener};
-pub use options::{Hook, ServeOptions, Sink};
+pub use event::{ModelReport, RequestReport, ServeEvent};
+pub use http::{Listener, Tls, TlsError, router, serve};
+pub use models::{ModelEntry, ModelKind, ModelMemory, ModelState, Opener};
+pub use options::{Clock, Hook, ServeOptions, Sink};
 pub use wire::ApiError;
 
 /// The examples of the README.

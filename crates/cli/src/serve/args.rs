@@ -23,6 +23,13 @@ pub(crate) struct ServeArgs {
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
     pub(crate) socket: Option<PathBuf>,
+    /// Speak https: the server's certificate, and those up to an authority, in FILE (PEM); a renewed one is taken up while
+    /// it runs
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM, without a password)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// A key that requests must show; may be given several times
     #[arg(
         long,
@@ -68,12 +75,28 @@ pub(crate) struct ServeArgs {
     /// Megabytes of a request
     #[arg(long, default_value_t = 64, value_name = "MB", value_parser = within::<1, 1024>)]
     pub(crate) body_mb: usize,
-    /// Keep what was read in files of DIR when the server stops, for the next start
+    /// Keep what was read in files of DIR, for the next start
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Bytes of these files
     #[arg(long, default_value_t = 4 << 30, value_name = "BYTES", requires = "cache_dir")]
     pub(crate) cache_dir_bytes: u64,
+    /// Seconds between two times that what is new is written there; it is written when the server stops as well
+    #[arg(long, default_value = "300", value_name = "SECONDS", requires = "cache_dir", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) cache_save: Option<u64>,
+    /// Unload a model that nobody asked for so long; the next request loads it again [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) idle_unload: Option<u64>,
+    /// Bytes that all loaded models may take, the texts that they may keep counted in; to load one that would take more,
+    /// those used longest ago are unloaded, and loaded when they are asked for again [default: no bound]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_budget: Option<u64>,
+    /// Answers of /v1/responses that are kept to be read and gone on from
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = within::<0, 1_000_000>)]
+    pub(crate) responses: usize,
+    /// Megabytes of them
+    #[arg(long, default_value_t = 64, value_name = "MB", value_parser = within::<0, 65536>)]
+    pub(crate) responses_mb: usize,
     /// Load models when they are first asked for, not at the start
     #[arg(long)]
     pub(crate) lazy: bool,

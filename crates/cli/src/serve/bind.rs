@@ -41,8 +41,13 @@ pub(super) async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| anyhow::Error::msg(reason(&error, &place)))?;
     let address = listener.local_addr()?;
+    let scheme = if args.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     Ok(Bound {
-        url: format!("http://{}", called(address)),
+        url: format!("{scheme}://{}", called(address)),
         listener: Listener::Tcp(listener),
     })
 }

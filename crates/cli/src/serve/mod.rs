@@ -10,6 +10,7 @@ mod screen;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,7 +20,7 @@ use lattice_embed::{
 use lattice_inference::checkpoint::ModelFiles;
 use lattice_inference::generate::GeneratorOptions;
 use lattice_inference::{Engine, EngineOptions, Model, Purpose};
-use lattice_serve::{App, ModelEntry, ModelKind, Opened, ServeOptions, serve};
+use lattice_serve::{App, ModelEntry, ModelKind, ModelMemory, ServeOptions, Tls, serve};
 
 pub(crate) use args::ServeArgs;
 use screen::Screen;
@@ -51,7 +52,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn run_with(args: &ServeArgs, stop: &Stop, screen: &Screen) -> anyhow::Result<()> {
-    let options = options(args, screen)?;
+    // Set when a request asks the server to stop.
+    let ended = Arc::<AtomicBool>::default();
+    let options = options(args, screen, &ended)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(THREADS).enable_all().build()?;
     let entries = entries(args)?;
@@ -66,9 +69,9 @@ fn run_with(args: &ServeArgs, stop: &Stop, screen: &Screen) -> anyhow::Result<()
             }
         }
         stop.hold();
-        screen.ready(&bound.url, &names, app.memory_bytes());
+        screen.ready(&bound.url, &names, app.memory());
         let asked = async {
-            while !stop.asked() && !screen.is_unheard() {
+            while !stop.asked() && !screen.is_unheard() && !ended.load(Ordering::Relaxed) {
                 tokio::time::sleep(LOOK).await;
             }
             // The next signal ends the program.
@@ -89,8 +92,17 @@ fn run_with(args: &ServeArgs, stop: &Stop, screen: &Screen) -> anyhow::Result<()
     result
 }
 
-fn options(args: &ServeArgs, screen: &Screen) -> anyhow::Result<ServeOptions> {
+fn options(
+    args: &ServeArgs,
+    screen: &Screen,
+    ended: &Arc<AtomicBool>,
+) -> anyhow::Result<ServeOptions> {
     let defaults = ServeOptions::default();
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::from_files(certificate, key)?),
+        _ => None,
+    };
+    let ended = Arc::clone(ended);
     Ok(ServeOptions {
         api_keys: args.keys()?,
         allowed_hosts: args.allow_host.clone(),
@@ -100,6 +112,13 @@ fn options(args: &ServeArgs, screen: &Screen) -> anyhow::Result<ServeOptions> {
             .map_or(defaults.request_timeout, Duration::from_secs),
         drain_timeout: Duration::from_secs(args.drain),
         body_bytes_max: args.body_mb << 20,
+        responses_max: args.responses,
+        responses_bytes_max: args.responses_mb << 20,
+        idle_unload: args.idle_unload.map(Duration::from_secs),
+        memory_bytes_max: args.memory_budget,
+        save_every: args.cache_save.map(Duration::from_secs),
+        tls,
+        shutdown: Some(Arc::new(move || ended.store(true, Ordering::Relaxed))),
         sink: screen.sink(),
         ..defaults
     })
@@ -141,22 +160,35 @@ fn entry(args: &ServeArgs, model: Option<&str>) -> anyhow::Result<ModelEntry> {
     let cache = cache.map(|folder| (folder, args.cache_dir_bytes));
     let name = files.name();
     let short = name.rsplit(['/', '\\']).next().unwrap_or(&name).to_owned();
-    let purpose = Model::open(&files, &options.open)?.purpose;
-    let kind = match (purpose, files.path().map(Path::to_owned)) {
+    let model = Model::open(&files, &options.open)?;
+    let native = native(args);
+    let (kind, memory) = match (&model.purpose, files.path().map(Path::to_owned)) {
         (Purpose::Vectors(_), Some(path)) => {
-            let service = NativeEmbeddingService::new(native(args));
-            ModelKind::Vectors(Arc::new(service), EmbeddingModel::Local(path))
+            let memory = memory_of_texts(&model, &native);
+            let service = Arc::new(NativeEmbeddingService::new(native));
+            (
+                ModelKind::Vectors(service, EmbeddingModel::Local(path)),
+                memory,
+            )
         }
         (Purpose::Scores(_), Some(path)) => {
-            let service = NativeRerankService::new(native(args));
-            ModelKind::Scores(Arc::new(service), EmbeddingModel::Local(path))
+            let memory = memory_of_texts(&model, &native);
+            let service = Arc::new(NativeRerankService::new(native));
+            (
+                ModelKind::Scores(service, EmbeddingModel::Local(path)),
+                memory,
+            )
         }
-        _ => text(files, args.run.on.device, options, cache),
+        _ => {
+            let memory = memory(&model, &options);
+            (text(files, args.run.on.device, options, cache), memory)
+        }
     };
     Ok(ModelEntry {
         aliases: vec![short],
         name,
         kind,
+        memory,
     })
 }
 
@@ -172,11 +204,7 @@ fn text(
         if let Some((folder, bytes)) = &cache {
             engine.keep_in(folder, *bytes)?;
         }
-        let memory_bytes = memory_bytes(&engine, &options);
-        Ok(Opened {
-            engine,
-            memory_bytes,
-        })
+        Ok(engine)
     }))
 }
 
@@ -197,19 +225,35 @@ fn native(args: &ServeArgs) -> NativeOptions {
     }
 }
 
-/// Memory with every sequence as long as it may be, and all states kept that may be.
-fn memory_bytes(engine: &Engine, options: &EngineOptions) -> u64 {
-    let footprint = engine.model.footprint(&options.load);
-    let limits = engine.generator.limits();
-    let states = if limits.rewinds {
+/// Memory of a model that writes: its texts may be as many and as long as may be, and all states kept that may be.
+fn memory(model: &Model, options: &EngineOptions) -> ModelMemory {
+    let footprint = model.footprint(&options.load);
+    let load = &options.load;
+    let context = load.context_tokens_max.min(model.plan.context_tokens_max);
+    let tokens = load
+        .kv_tokens_max
+        .unwrap_or(load.sequences_max.saturating_mul(context));
+    let sequences = load.sequences_max as u64;
+    let states = if model.plan.rewinds() {
         0
     } else {
         options.generator.snapshot_bytes_max as u64
     };
-    let (sequences, context) = (limits.sequences_max as u64, limits.context_tokens_max);
-    let one = footprint.total_bytes(context);
-    let shared = footprint.weights_bytes + footprint.scratch_bytes;
-    shared + states + (one - shared).saturating_mul(sequences)
+    let keys = footprint.kv_bytes_per_token.saturating_mul(tokens as u64);
+    let running = footprint.state_bytes.saturating_mul(sequences);
+    ModelMemory {
+        model_bytes: footprint.weights_bytes + footprint.scratch_bytes,
+        cache_bytes: keys.saturating_add(running).saturating_add(states),
+    }
+}
+
+/// Memory of a model that reads texts only.
+fn memory_of_texts(model: &Model, native: &NativeOptions) -> ModelMemory {
+    let footprint = model.footprint(&native.embedder.load);
+    ModelMemory {
+        model_bytes: footprint.weights_bytes + footprint.scratch_bytes,
+        cache_bytes: 0,
+    }
 }
 
 impl ServeArgs {

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use lattice_serve::{RequestReport, ServeEvent, Sink};
+use lattice_serve::{ModelMemory, ModelReport, RequestReport, ServeEvent, Sink};
 use serde_json::{Value, json};
 
 use crate::chat::events::line;
+use crate::show::bytes;
 use crate::visible::visible;
 
 /// Lines that may wait to be written; more are left out and counted.
@@ -51,15 +52,17 @@ impl Screen {
     }
 
     /// The server takes requests.
-    pub(super) fn ready(&self, url: &str, models: &[String], memory_bytes: u64) {
+    pub(super) fn ready(&self, url: &str, models: &[String], memory: ModelMemory) {
         let models_named = models.join(", ");
-        let memory_mib = memory_bytes.div_ceil(1 << 20);
         let words = format!(
-            "lattice: {url}/v1 serves {models_named}, in {memory_mib} MiB at most; Ctrl-C stops it"
+            "lattice: {url}/v1 serves {models_named}, in {} and for texts up to {} more; Ctrl-C stops it",
+            bytes(memory.model_bytes),
+            bytes(memory.cache_bytes),
         );
         let version = env!("CARGO_PKG_VERSION");
         let event = json!({
-            "ev": "serve_ready", "url": url, "models": models, "memory_bytes": memory_bytes, "version": version,
+            "ev": "serve_ready", "url": url, "models": models, "memory_bytes": memory.most_bytes(),
+            "model_bytes": memory.model_bytes, "cache_bytes": memory.cache_bytes, "version": version,
         });
         self.say(&words, &event);
     }
@@ -73,9 +76,8 @@ impl Screen {
 
     /// What was read was written for the next start.
     pub(super) fn saved(&self, prefixes: usize) {
-        let words =
-            format!("lattice: kept for the next start: {prefixes} of the texts that were read");
-        self.say(&words, &json!({"ev": "serve_saved", "prefixes": prefixes}));
+        let (words, event) = saved(prefixes);
+        self.say(&words, &event);
     }
 
     /// It came to nothing. For people, `main` says so.
@@ -91,6 +93,22 @@ impl Screen {
         Arc::new(move |event| match event {
             ServeEvent::Request(report) => {
                 say(&lines, json, &words(&report), &request(&report));
+            }
+            ServeEvent::Model(report) => {
+                let ModelReport {
+                    model, state, why, ..
+                } = &report;
+                let seconds = report.took_ms / 1e3;
+                let words = format!("lattice: {model} {state} ({why}) in {seconds:.1} s");
+                let event = json!({
+                    "ev": "serve_model", "model": model, "state": state, "why": why,
+                    "took_ms": report.took_ms, "memory_bytes": report.memory_bytes,
+                });
+                say(&lines, json, &words, &event);
+            }
+            ServeEvent::Saved(prefixes) => {
+                let (words, event) = saved(prefixes);
+                say(&lines, json, &words, &event);
             }
             ServeEvent::Warning(warning) => {
                 let words = format!("lattice: {warning}");
@@ -118,6 +136,12 @@ impl Screen {
         let _ = thread.join();
         !unheard.load(Ordering::Relaxed)
     }
+}
+
+fn saved(prefixes: usize) -> (String, Value) {
+    let words =
+        format!("lattice: kept for the next start: {prefixes} more of the texts that were read");
+    (words, json!({"ev": "serve_saved", "prefixes": prefixes}))
 }
 
 fn say(lines: &SyncSender<String>, json: bool, words: &str, event: &Value) {

@@ -8,13 +8,22 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[cfg(unix)]
+mod lifecycle;
+mod manage;
+
 fn lattice(args: &[&str]) -> Command {
+    lattice_any(&[&["serve"], args].concat())
+}
+
+/// Any command of the program, away from what the machine has.
+fn lattice_any(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lattice"));
     let scratch = std::env::temp_dir();
     command
-        .arg("serve")
         .args(args)
         .env_remove("LATTICE_API_KEY")
+        .env_remove("LATTICE_URL")
         .env("LATTICE_MODEL_CACHE", scratch.join("lattice-no-models"))
         .stdin(Stdio::null());
     command
@@ -24,39 +33,44 @@ fn lattice(args: &[&str]) -> Command {
 struct Served {
     child: Child,
     events: BufReader<std::process::ChildStdout>,
+    url: String,
     address: String,
 }
 
 impl Served {
     fn start(args: &[&str]) -> Served {
-        let mut command = lattice(
-            &[
-                &[
-                    "--port",
-                    "0",
-                    "--json",
-                    "--parallel",
-                    "2",
-                    "--context",
-                    "512",
-                ],
-                args,
-            ]
-            .concat(),
-        );
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let usual = [
+            "--port",
+            "0",
+            "--json",
+            "--parallel",
+            "2",
+            "--context",
+            "512",
+        ];
+        Served::of(&mut lattice(&[&usual, args].concat()))
+    }
+
+    /// The server that this command starts, once it is ready.
+    fn of(command: &mut Command) -> Served {
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut events = BufReader::new(child.stdout.take().unwrap());
-        let ready = event(&mut events).unwrap();
+        // Models are loaded first.
+        let ready = loop {
+            let said = event(&mut events).unwrap();
+            if said["ev"] != "serve_model" {
+                break said;
+            }
+        };
         assert_eq!(ready["ev"], "serve_ready", "{ready}");
-        let url = ready["url"].as_str().unwrap();
-        let address = url.trim_start_matches("http://").to_owned();
+        let url = ready["url"].as_str().unwrap().to_owned();
+        let (_, address) = url.split_once("://").unwrap();
+        let address = address.to_owned();
         Served {
             child,
             events,
+            url,
             address,
         }
     }
@@ -200,7 +214,7 @@ fn a_socket_is_listened_on_and_an_old_one_replaced() {
             .spawn()
             .unwrap();
         let mut events = BufReader::new(child.stdout.take().unwrap());
-        assert_eq!(event(&mut events).unwrap()["ev"], "serve_ready");
+        while event(&mut events).unwrap()["ev"] != "serve_ready" {}
         let mut stream = UnixStream::connect(&path).unwrap();
         stream
             .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

@@ -62,6 +62,7 @@ pub(crate) async fn embed(
         return Err(ApiError::internal());
     };
     record.note(|report| report.model = Some(slot.entry.name.clone()));
+    let _held = app.hold(slot).await?;
     let config = ModelConfig::try_new(model.clone(), ask.dimensions)?;
     let request = lattice_embed::Request::new(ask.texts, config);
     let request = request.role(ask.role).on_long(ask.on_long);

@@ -86,8 +86,10 @@ fn counters(counts: &Counts, out: &mut String) {
 }
 
 fn gauges(app: &App, out: &mut String) {
-    let mut rows: [(&str, &str, Vec<String>); 6] = [
+    let mut rows: [(&str, &str, Vec<String>); 8] = [
         ("model_ready", "Whether a model is loaded.", Vec::new()),
+        ("model_at_work", "Requests that hold a model.", Vec::new()),
+        ("model_loads", "How often a model was loaded.", Vec::new()),
         ("running", "Requests that hold a place.", Vec::new()),
         ("waiting", "Requests that wait for one.", Vec::new()),
         (
@@ -104,8 +106,13 @@ fn gauges(app: &App, out: &mut String) {
     ];
     for slot in app.models().slots() {
         let name = escaped(&slot.entry.name);
-        let ready = u8::from(slot.state() == ModelState::Ready);
-        let mut values = vec![ready.to_string()];
+        let figures = slot.figures();
+        let ready = u8::from(figures.state == ModelState::Loaded);
+        let mut values = vec![
+            ready.to_string(),
+            figures.at_work.to_string(),
+            figures.loads.to_string(),
+        ];
         if let Some(loaded) = slot.peek() {
             let gauges = loaded.worker.gauges();
             let read = [

@@ -14,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod prepare;
 pub(crate) mod rerank;
 pub(crate) mod responses;
+pub(crate) mod shutdown;
 pub(crate) mod tokens;
 
 use axum::body::Body;

@@ -1,17 +1,24 @@
 //! `/v1/models`: what may be asked for, and what of it is loaded.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::Response;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
+use crate::http::read_body;
+use crate::id::unix_seconds;
 use crate::models::Slot;
-use crate::wire::{ApiError, json_response};
+use crate::wire::{ApiError, Fields, json_response};
 
 /// All models.
 pub(crate) async fn list(State(app): State<App>) -> Response<Body> {
-    let models: Vec<_> = app.models().slots().iter().map(described).collect();
+    let models: Vec<_> = app
+        .models()
+        .slots()
+        .iter()
+        .map(|slot| described(slot))
+        .collect();
     json_response(&json!({"object": "list", "data": models}))
 }
 
@@ -25,15 +32,55 @@ pub(crate) async fn one(
         .map(|slot| json_response(&described(slot)))
 }
 
+/// Loads a model, so that its first request need not wait for that.
+pub(crate) async fn load(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    let name = named(&app, request).await?;
+    app.load(&name).await?;
+    one(State(app), Path(name)).await
+}
+
+/// Unloads a model when its requests are answered. One that is not loaded stays so.
+pub(crate) async fn unload(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    let name = named(&app, request).await?;
+    app.unload(&name).await?;
+    one(State(app), Path(name)).await
+}
+
+/// The one field of these requests.
+async fn named(app: &App, request: Request) -> Result<String, ApiError> {
+    let bytes = read_body(request, app.options()).await?;
+    let mut fields = Fields::from_body(&bytes)?;
+    let name = fields.text("model")?;
+    name.ok_or_else(|| fields.error("model", "missing"))
+}
+
+/// `requests` hold it now; `last_used` is a time of day, for people: `idle_s` is by a clock that is never set.
 fn described(slot: &Slot) -> Value {
+    let (figures, memory) = (slot.figures(), slot.entry.memory);
+    let last_used = figures
+        .idle
+        .map(|idle| unix_seconds().saturating_sub(idle.as_secs()));
     let mut model = json!({
         "id": slot.entry.name,
         "object": "model",
         "created": slot.created,
         "owned_by": "lattice",
         "aliases": slot.entry.aliases,
-        "state": slot.state().word(),
+        "state": figures.state.word(),
         "kind": slot.entry.kind.word(),
+        "requests": figures.at_work,
+        "last_used": last_used,
+        "idle_s": figures.idle.map(|idle| idle.as_secs()),
+        "loads": figures.loads,
+        "memory_bytes": memory.most_bytes(),
+        "model_bytes": memory.model_bytes,
+        "cache_bytes": memory.cache_bytes,
     });
     if let (Some(loaded), Some(model)) = (slot.peek(), model.as_object_mut()) {
         let (front, limits) = (&loaded.front, loaded.worker.limits());
@@ -45,7 +92,6 @@ fn described(slot: &Slot) -> Value {
             "made_for_context_length": front.model.plan.context_tokens_max,
             "vocab_size": limits.vocab,
             "parallel": limits.sequences_max,
-            "memory_bytes": loaded.memory_bytes,
             "tool_format": front.tool_format().map(|format| format.name()),
             "chat_template": front.has_template(),
         });

@@ -60,6 +60,7 @@ pub(crate) async fn rank(
         return Err(ApiError::internal());
     };
     record.note(|report| report.model = Some(slot.entry.name.clone()));
+    let _held = app.hold(slot).await?;
     let request = RerankRequest {
         query: ask.query,
         documents: ask.documents.clone(),

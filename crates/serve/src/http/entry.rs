@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
 
@@ -32,6 +32,7 @@ pub(super) async fn entry(
         request.method().as_str(),
         &path,
     );
+    let head = request.method() == Method::HEAD;
     request.extensions_mut().insert(record.clone());
     let mut response = match guard::admit(&app, &request) {
         Err(error) => error.into_response(),
@@ -58,6 +59,10 @@ pub(super) async fn entry(
         HeaderValue::from_static("nosniff"),
     );
     record.note(|report| report.status = response.status().as_u16());
+    if head {
+        // Nobody asks for the body.
+        record.ended();
+    }
     // The report is sent when the body was written, or given up.
     response.map(|body| Body::new(Reported { body, record }))
 }

@@ -9,7 +9,10 @@ mod guard;
 mod io;
 mod router;
 mod serve;
+mod tls;
 
 pub(crate) use body::read_body;
 pub use router::router;
+pub(crate) use serve::Peer;
 pub use serve::{Listener, serve};
+pub use tls::{Tls, TlsError};

@@ -1,30 +1,28 @@
-//! The models that the server knows: names, aliases, which are loaded.
+//! The models that the server knows: names, aliases, which are loaded, which are at work.
 //!
-//! In: names with a way to open each. Out: loaded models, by name, loaded when they are first asked for. A model is
-//! loaded once, however many ask for it.
+//! In: names with a way to open each, the memory that they take. Out: loaded models, by name, loaded when they are first
+//! asked for and unloaded when nobody asks any more or another one needs their memory. Who answers with a model holds it:
+//! one that is held is not unloaded.
 //! It does not know where models lie, or what they are run on.
 
+mod load;
+mod slot;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use lattice_embed::{EmbeddingModel, EmbeddingService, NativeRerankService};
 use lattice_inference::{Engine, Front};
-use tokio::sync::Mutex;
 
-use crate::id::unix_seconds;
+pub(crate) use load::Registry;
+pub(crate) use slot::{Held, Slot};
+
 use crate::wire::ApiError;
 use crate::worker::Worker;
 
 /// Opens and loads a model. It may take long.
-pub type Opener = Arc<dyn Fn() -> Result<Opened, lattice_inference::Error> + Send + Sync>;
-
-/// A model that was opened and loaded.
-pub struct Opened {
-    /// The model.
-    pub engine: Engine,
-    /// Memory that it takes when every answer is as long as may be; 0 where nobody knows.
-    pub memory_bytes: u64,
-}
+pub type Opener = Arc<dyn Fn() -> Result<Engine, lattice_inference::Error> + Send + Sync>;
 
 /// A model that the server may be asked for.
 #[derive(Clone)]
@@ -35,6 +33,25 @@ pub struct ModelEntry {
     pub aliases: Vec<String>,
     /// What it does, and who does it.
     pub kind: ModelKind,
+    /// Memory that it takes when it is loaded; zeros where nobody knows.
+    pub memory: ModelMemory,
+}
+
+/// Memory of a model, known before it is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelMemory {
+    /// Weights and buffers: taken as long as it is loaded.
+    pub model_bytes: u64,
+    /// What the texts that it works on and keeps may grow to: keys, values, states.
+    pub cache_bytes: u64,
+}
+
+impl ModelMemory {
+    /// The most that it takes.
+    #[must_use]
+    pub fn most_bytes(self) -> u64 {
+        self.model_bytes.saturating_add(self.cache_bytes)
+    }
 }
 
 /// What a model does.
@@ -61,14 +78,15 @@ impl ModelKind {
 
 /// Whether a model can answer now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum ModelState {
-    /// Nobody asked for it yet.
+    /// Nobody asked for it yet, or not for long.
     Unloaded,
     /// It is being loaded.
     Loading,
     /// It answers.
-    Ready,
+    Loaded,
+    /// It ends what it was asked, or its memory is being given back.
+    Unloading,
     /// It could not be loaded; the next request tries again.
     Failed,
 }
@@ -80,147 +98,46 @@ impl ModelState {
         match self {
             ModelState::Unloaded => "unloaded",
             ModelState::Loading => "loading",
-            ModelState::Ready => "ready",
+            ModelState::Loaded => "loaded",
+            ModelState::Unloading => "unloading",
             ModelState::Failed => "failed",
         }
     }
 }
 
-/// A model that answers.
-pub(crate) struct Loaded {
+/// A model that generates text, ready to.
+pub(crate) struct TextModel {
     pub(crate) name: String,
     /// Makes requests of texts.
     pub(crate) front: Arc<Front>,
     /// Answers them.
     pub(crate) worker: Worker,
-    pub(crate) memory_bytes: u64,
 }
 
-/// A model and what became of it.
-pub(crate) struct Slot {
-    pub(crate) entry: ModelEntry,
-    /// When the server learnt of it, in seconds since 1970.
-    pub(crate) created: u64,
-    state: AtomicU8,
-    loaded: Mutex<Option<Arc<Loaded>>>,
+/// A text model that somebody holds: it is not unloaded before all copies are gone.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    model: Arc<TextModel>,
+    held: Held,
 }
 
-/// All models, in the order they were named; the first is the one that is meant where nobody names one.
-pub(crate) struct Registry {
-    slots: Vec<Slot>,
-}
-
-impl Registry {
-    pub(crate) fn new(entries: Vec<ModelEntry>) -> Registry {
-        let slot = |entry| Slot {
-            entry,
-            created: unix_seconds(),
-            state: AtomicU8::new(ModelState::Unloaded as u8),
-            loaded: Mutex::new(None),
-        };
-        let slots = entries.into_iter().map(slot).collect();
-        Registry { slots }
+impl Loaded {
+    /// Of a model that is held, if it generates text.
+    pub(crate) fn new(held: Held) -> Result<Loaded, ApiError> {
+        let model = held.text().ok_or_else(ApiError::internal)?;
+        Ok(Loaded { model, held })
     }
 
-    pub(crate) fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    /// The model of this name or alias.
-    ///
-    /// # Errors
-    /// 404 where there is none.
-    pub(crate) fn find(&self, name: &str) -> Result<&Slot, ApiError> {
-        let called = |slot: &&Slot| {
-            slot.entry.name == name || slot.entry.aliases.iter().any(|alias| alias == name)
-        };
-        let found = self.slots.iter().find(called);
-        found.ok_or_else(|| ApiError::unknown_model(name))
-    }
-
-    /// The model of this name, or the first, that does what `kind` says.
-    ///
-    /// # Errors
-    /// 404 where there is none of this name, 400 where it does something else.
-    pub(crate) fn find_kind(&self, name: Option<&str>, kind: &str) -> Result<&Slot, ApiError> {
-        let does = |slot: &Slot| slot.entry.kind.word() == kind;
-        let Some(name) = name else {
-            let first = self.slots.iter().find(|slot| does(slot));
-            let missing = || ApiError::field("model", format!("no {kind} model is served here"));
-            return first.ok_or_else(missing);
-        };
-        let found = self.find(name)?;
-        if does(found) {
-            return Ok(found);
-        }
-        let word = found.entry.kind.word();
-        Err(ApiError::field(
-            "model",
-            format!("{name:?} is a {word} model, asked for is a {kind} model"),
-        ))
+    /// What keeps it loaded.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
     }
 }
 
-impl Slot {
-    /// Whether it can answer now. Services load their models themselves.
-    pub(crate) fn state(&self) -> ModelState {
-        if !matches!(self.entry.kind, ModelKind::Text(_)) {
-            return ModelState::Ready;
-        }
-        match self.state.load(Ordering::Relaxed) {
-            1 => ModelState::Loading,
-            2 => ModelState::Ready,
-            3 => ModelState::Failed,
-            _ => ModelState::Unloaded,
-        }
-    }
+impl std::ops::Deref for Loaded {
+    type Target = TextModel;
 
-    fn set(&self, state: ModelState) {
-        self.state.store(state as u8, Ordering::Relaxed);
+    fn deref(&self) -> &TextModel {
+        &self.model
     }
-
-    /// The model itself, if it is loaded and nobody is loading it.
-    pub(crate) fn peek(&self) -> Option<Arc<Loaded>> {
-        self.loaded.try_lock().ok()?.clone()
-    }
-
-    /// The model, which is loaded where it is not yet.
-    ///
-    /// # Errors
-    /// 503 where it cannot be loaded.
-    pub(crate) async fn load(&self) -> Result<Arc<Loaded>, ApiError> {
-        let ModelKind::Text(open_it) = &self.entry.kind else {
-            return Err(ApiError::internal());
-        };
-        let mut loaded = self.loaded.lock().await;
-        if let Some(loaded) = &*loaded {
-            return Ok(Arc::clone(loaded));
-        }
-        self.set(ModelState::Loading);
-        let (name, open_it) = (self.entry.name.clone(), Arc::clone(open_it));
-        let opened = tokio::task::spawn_blocking(move || open(name, &open_it)).await;
-        match opened.unwrap_or_else(|_| Err("the loader panicked".to_owned())) {
-            Ok(new) => {
-                self.set(ModelState::Ready);
-                Ok(Arc::clone(loaded.insert(Arc::new(new))))
-            }
-            Err(reason) => {
-                self.set(ModelState::Failed);
-                let message = format!("{} cannot be loaded: {reason}", self.entry.name);
-                Err(ApiError::unavailable("model_not_loaded", message))
-            }
-        }
-    }
-}
-
-fn open(name: String, open_it: &Opener) -> Result<Loaded, String> {
-    let opened = open_it().map_err(|error| error.to_string())?;
-    let Engine { front, generator } = opened.engine;
-    let worker = Worker::start(&name, generator).map_err(|error| error.to_string())?;
-    Ok(Loaded {
-        name,
-        front,
-        worker,
-        memory_bytes: opened.memory_bytes,
-    })
 }

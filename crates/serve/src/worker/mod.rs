@@ -10,9 +10,10 @@ mod run;
 mod tests;
 mod ticket;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use lattice_inference::backend::Limits;
@@ -41,6 +42,8 @@ enum Command {
     Submit(Box<Submit>),
     /// Write what is kept for reuse into files, and say how much of it.
     Save(oneshot::Sender<std::io::Result<usize>>),
+    /// End, whatever is under way.
+    End,
 }
 
 /// What can be read off a worker at any time.
@@ -60,10 +63,10 @@ pub(crate) struct Gauges {
     pub(crate) abandoned: AtomicU64,
 }
 
-/// A handle to the thread. The thread ends when all handles are gone and its requests are done.
-#[derive(Clone)]
+/// A handle to the thread. The thread ends when this is gone and its requests are done.
 pub(crate) struct Worker {
     commands: SyncSender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     limits: Limits,
     gauges: Arc<Gauges>,
 }
@@ -78,9 +81,10 @@ impl Worker {
         let (limits, gauges) = (generator.limits(), Arc::<Gauges>::default());
         let work = Loop::new(generator, queue, Arc::clone(&gauges));
         let thread = std::thread::Builder::new().name(format!("model {name}"));
-        thread.spawn(|| work.run())?;
+        let thread = thread.spawn(|| work.run())?;
         Ok(Worker {
             commands,
+            thread: Mutex::new(Some(thread)),
             limits,
             gauges,
         })
@@ -125,6 +129,16 @@ impl Worker {
         let asked = self.commands.try_send(Command::Save(answer));
         asked.map_err(|_full| gone())?;
         saved.await.map_err(|_gone| gone())?
+    }
+
+    /// Ends the thread, and waits until its memory is given back. Requests that are under way hear no more.
+    pub(crate) fn end(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            // A thread that is gone hears nothing, and has ended.
+            let _ = self.commands.send(Command::End);
+            let _ = thread.join();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loop of the thread: take what came, let go of who left, run a step, tell what happened.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,18 +35,22 @@ impl Loop {
         }
     }
 
-    /// Runs until there is nothing to do and nobody who could bring something.
+    /// Runs until there is nothing to do and nobody who could bring something, or until it is told to end.
     pub(super) fn run(mut self) {
         loop {
             if self.generator.idle() {
                 self.show();
-                match self.queue.recv() {
-                    Ok(command) => self.obey(command),
-                    Err(_) => return,
+                let Ok(command) = self.queue.recv() else {
+                    return;
+                };
+                if self.obey(command).is_break() {
+                    return;
                 }
             }
             while let Ok(command) = self.queue.try_recv() {
-                self.obey(command);
+                if self.obey(command).is_break() {
+                    return;
+                }
             }
             self.let_go();
             self.step();
@@ -53,13 +58,15 @@ impl Loop {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: Command) -> ControlFlow<()> {
         match command {
             Command::Submit(submit) => self.take(*submit),
             Command::Save(answer) => {
                 let _ = answer.send(self.generator.save());
             }
+            Command::End => return ControlFlow::Break(()),
         }
+        ControlFlow::Continue(())
     }
 
     fn take(&mut self, submit: Submit) {

@@ -8,6 +8,7 @@ use lattice_inference::generate::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Refusal;
+use crate::models::Held;
 use crate::wire::ApiError;
 
 /// News that may wait for one listener. An answer of a whole context fits; who reads slower is cut off.
@@ -27,10 +28,11 @@ pub(crate) enum News {
 }
 
 /// The end that hears.
-#[derive(Debug)]
 pub(crate) struct Ticket {
     news: UnboundedReceiver<News>,
     waiting: Arc<AtomicUsize>,
+    /// Keeps the model loaded.
+    held: Option<Held>,
 }
 
 /// The end that tells.
@@ -50,11 +52,18 @@ pub(super) fn ticket() -> (Outbox, Ticket) {
     let ticket = Ticket {
         news: receiver,
         waiting,
+        held: None,
     };
     (outbox, ticket)
 }
 
 impl Ticket {
+    /// The same, that keeps a model loaded as long as somebody listens.
+    pub(crate) fn holding(mut self, held: &Held) -> Ticket {
+        self.held = Some(held.clone());
+        self
+    }
+
     /// Waits until the thread took the request.
     ///
     /// # Errors

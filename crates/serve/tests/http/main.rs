@@ -8,6 +8,7 @@ mod completions;
 mod crowd;
 mod errors;
 mod guard;
+mod lifecycle;
 mod messages;
 mod responses;
 mod server;

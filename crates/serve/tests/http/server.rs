@@ -11,7 +11,8 @@ use lattice_inference::checkpoint::ModelFiles;
 use lattice_inference::generate::GeneratorOptions;
 use lattice_inference::{Engine, EngineOptions};
 use lattice_serve::{
-    App, Listener, ModelEntry, ModelKind, Opened, RequestReport, ServeEvent, ServeOptions, serve,
+    App, Listener, ModelEntry, ModelKind, ModelMemory, RequestReport, ServeEvent, ServeOptions,
+    serve,
 };
 use tokio::sync::oneshot;
 
@@ -52,7 +53,7 @@ pub(crate) fn shared() -> &'static Server {
     &SERVER
 }
 
-fn open(shape: &Shape) -> Result<Opened, lattice_inference::Error> {
+fn open(shape: &Shape) -> Result<Engine, lattice_inference::Error> {
     let files = ModelFiles::open(&shape.model)?;
     let options = EngineOptions {
         load: LoadOptions {
@@ -67,20 +68,22 @@ fn open(shape: &Shape) -> Result<Opened, lattice_inference::Error> {
         },
         ..EngineOptions::default()
     };
-    Ok(Opened {
-        engine: Engine::open(&files, &Cpu, &options)?,
-        memory_bytes: 0,
-    })
+    Engine::open(&files, &Cpu, &options)
+}
+
+/// The bundled model.
+pub(crate) fn text_entry(shape: Shape) -> ModelEntry {
+    ModelEntry {
+        name: "lattice-tiny".to_owned(),
+        aliases: vec!["tiny".to_owned()],
+        kind: ModelKind::Text(Arc::new(move || open(&shape))),
+        memory: ModelMemory::default(),
+    }
 }
 
 impl Server {
     pub(crate) fn start(options: ServeOptions, shape: Shape) -> Server {
-        let entry = ModelEntry {
-            name: "lattice-tiny".to_owned(),
-            aliases: vec!["tiny".to_owned()],
-            kind: ModelKind::Text(Arc::new(move || open(&shape))),
-        };
-        Server::with(vec![entry], options)
+        Server::with(vec![text_entry(shape)], options)
     }
 
     /// A server for these models.

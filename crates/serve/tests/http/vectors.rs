@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use lattice_embed::{
     EmbeddingModel, EmbeddingService as _, NativeEmbeddingService, NativeRerankService,
 };
-use lattice_serve::{ModelEntry, ModelKind, ServeOptions};
+use lattice_serve::{ModelEntry, ModelKind, ModelMemory, ServeOptions};
 use lattice_testkit::{cross_encoders, encoder};
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ fn server() -> &'static Server {
             name: name.to_owned(),
             aliases: Vec::new(),
             kind,
+            memory: ModelMemory::default(),
         };
         let vectors = ModelKind::Vectors(Arc::new(NativeEmbeddingService::default()), vectors);
         let scores = ModelKind::Scores(Arc::new(NativeRerankService::default()), scores);
