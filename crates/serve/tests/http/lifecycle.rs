@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lattice_embed::{EmbeddingModel, NativeEmbeddingService, NativeRerankService};
-use lattice_serve::{ModelEntry, ModelKind, ModelMemory, ServeOptions, Tls};
-use lattice_testkit::{cross_encoders, encoder};
+use lattice_serve::{ServeOptions, Tls};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
@@ -17,6 +15,7 @@ use serde_json::json;
 use crate::chat::say;
 use crate::client::{Client, ask, chat, post, post_bytes, raw_post};
 use crate::server::{Server, Shape, text_entry};
+use crate::vectors;
 
 fn state(server: &Server, name: &str) -> String {
     let model = ask(server.address, "GET", &format!("/v1/models/{name}"), "").json();
@@ -25,21 +24,7 @@ fn state(server: &Server, name: &str) -> String {
 
 #[test]
 fn every_kind_of_model_goes_and_comes_back_with_the_same_answers() {
-    let vectors = EmbeddingModel::Local(encoder("bert_mean").dir);
-    let scores = EmbeddingModel::Local(cross_encoders().remove(0).dir);
-    let entry = |name: &str, kind| ModelEntry {
-        name: name.to_owned(),
-        aliases: Vec::new(),
-        kind,
-        memory: ModelMemory::default(),
-    };
-    let vectors = ModelKind::Vectors(Arc::new(NativeEmbeddingService::default()), vectors);
-    let scores = ModelKind::Scores(Arc::new(NativeRerankService::default()), scores);
-    let models = vec![
-        text_entry(Shape::default()),
-        entry("vec", vectors),
-        entry("rank", scores),
-    ];
+    let models = [vec![text_entry(Shape::default())], vectors::entries()].concat();
     let server = Server::with(models, ServeOptions::default());
     let address = server.address;
     let text = json!({"prompt": "Once upon", "max_tokens": 5, "temperature": 0});

@@ -12,23 +12,24 @@ use serde_json::{Value, json};
 use crate::client::{Reply, ask, post};
 use crate::server::Server;
 
+/// An embedder called `vec` and a ranker called `rank`.
+pub(crate) fn entries() -> Vec<ModelEntry> {
+    let vectors = EmbeddingModel::Local(encoder("bert_mean").dir);
+    let scores = EmbeddingModel::Local(cross_encoders().remove(0).dir);
+    let entry = |name: &str, kind| ModelEntry {
+        name: name.to_owned(),
+        aliases: Vec::new(),
+        kind,
+        memory: ModelMemory::default(),
+    };
+    let vectors = ModelKind::Vectors(Arc::new(NativeEmbeddingService::default()), vectors);
+    let scores = ModelKind::Scores(Arc::new(NativeRerankService::default()), scores);
+    vec![entry("vec", vectors), entry("rank", scores)]
+}
+
 fn server() -> &'static Server {
-    static SERVER: LazyLock<Server> = LazyLock::new(|| {
-        let vectors = EmbeddingModel::Local(encoder("bert_mean").dir);
-        let scores = EmbeddingModel::Local(cross_encoders().remove(0).dir);
-        let entry = |name: &str, kind| ModelEntry {
-            name: name.to_owned(),
-            aliases: Vec::new(),
-            kind,
-            memory: ModelMemory::default(),
-        };
-        let vectors = ModelKind::Vectors(Arc::new(NativeEmbeddingService::default()), vectors);
-        let scores = ModelKind::Scores(Arc::new(NativeRerankService::default()), scores);
-        Server::with(
-            vec![entry("vec", vectors), entry("rank", scores)],
-            ServeOptions::default(),
-        )
-    });
+    static SERVER: LazyLock<Server> =
+        LazyLock::new(|| Server::with(entries(), ServeOptions::default()));
     &SERVER
 }
 
