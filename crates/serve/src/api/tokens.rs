@@ -16,7 +16,7 @@ use super::with_ignored;
 use crate::app::App;
 use crate::http::read_body;
 use crate::models::Loaded;
-use crate::wire::form::Form;
+use crate::wire::form::form;
 use crate::wire::{ApiError, Fields, json_response};
 
 /// What an endpoint makes of its fields; and the fields that it did not take.
@@ -76,7 +76,7 @@ fn conversation(fields: &mut Fields) -> Result<(Conversation, Vec<String>), ApiE
     let (messages, ignored) = messages(fields)?;
     let conversation = Conversation {
         messages,
-        form: Form::take(fields)?,
+        form: form(fields)?,
         thinking: ThinkingAsked::take(fields)?,
         template_values: template_values(fields)?,
         continue_final_message: continues(fields)?,

@@ -20,6 +20,8 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(api::metrics::metrics))
         .route("/v1/models", get(api::models::list))
         .route("/v1/models/{*id}", get(api::models::one))
+        .route("/v1/plan", get(api::plan::first).post(api::plan::plan))
+        .route("/v1/plan/{*id}", get(api::plan::one))
         .route("/v1/chat/completions", post(api::chat::complete))
         .route("/v1/completions", post(api::completions::complete))
         .route("/v1/embeddings", post(api::embeddings::embed))

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use lattice_embed::EmbedError;
 use lattice_inference::Error;
 use lattice_inference::backend::RunError;
+use lattice_inference::encoder::EncoderError;
 use lattice_inference::generate::{Failure, RequestError};
 use lattice_inference::grammar::GrammarError;
 use lattice_inference::tokenizer::TextError;
@@ -300,6 +301,12 @@ impl From<EmbedError> for ApiError {
             }
             EmbedError::Prompt { .. } => ApiError::field("input_type", error),
             EmbedError::Labels { .. } => ApiError::field("model", error),
+            EmbedError::Model(Error::Encoder(
+                EncoderError::UnknownId { .. } | EncoderError::IdsAfterPrompt,
+            )) => ApiError::field("input", error),
+            EmbedError::Model(Error::Text(TextError::TooLong { .. } | TextError::Encode(_))) => {
+                ApiError::field("input", error)
+            }
             EmbedError::NotHere { .. } | EmbedError::NoHome | EmbedError::Hub(_) => {
                 ApiError::unavailable("model_not_loaded", "the model's files are not here")
             }

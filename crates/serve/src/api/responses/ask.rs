@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::items::messages;
 use crate::api::prepare::{Conversation, ThinkingAsked};
-use crate::wire::form::{Form, function_tool};
+use crate::wire::form::{form, function_tool};
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Content, Fields};
 
@@ -44,15 +44,15 @@ pub(crate) struct ResponsesAsk {
 }
 
 impl ResponsesAsk {
-    /// Reads a body. The conversation has only what is new.
+    /// Reads the fields of a body. The conversation has only what is new.
     ///
     /// # Errors
     /// 400, which names the field.
-    pub(crate) fn from_body(bytes: &[u8]) -> Result<ResponsesAsk, ApiError> {
-        ResponsesAsk::take(Fields::from_body(bytes)?).map_err(renamed)
+    pub(crate) fn take(fields: Fields) -> Result<ResponsesAsk, ApiError> {
+        ResponsesAsk::read(fields).map_err(renamed)
     }
 
-    fn take(mut fields: Fields) -> Result<ResponsesAsk, ApiError> {
+    fn read(mut fields: Fields) -> Result<ResponsesAsk, ApiError> {
         refuse(&mut fields)?;
         let echo = echo(&fields);
         let mut ignored = Vec::new();
@@ -63,7 +63,7 @@ impl ResponsesAsk {
         tool_choice(&mut fields)?;
         text(&mut fields, &mut ignored)?;
         let thinking = thinking(&mut fields, &mut ignored)?;
-        let form = Form::take(&mut fields)?;
+        let form = form(&mut fields)?;
         let max_tokens = fields.count("max_output_tokens", 1..=TOKENS_MAX)?;
         let mut sampling = Sampling::take(&mut fields)?;
         sampling.max_tokens = max_tokens;
@@ -117,6 +117,7 @@ pub(super) fn renamed(error: ApiError) -> ApiError {
         .renamed(".function", "")
         .renamed("response_format", "text.format")
         .renamed("reasoning_effort", "reasoning.effort")
+        .renamed("messages", "input")
 }
 
 /// What would change the answer beyond doubt, and is not done.

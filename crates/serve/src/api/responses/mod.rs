@@ -16,10 +16,9 @@ use serde_json::json;
 use super::answers::Answers;
 use super::blocks::Speech;
 use super::head::Head;
-use super::with_ignored;
+use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::wire::{ApiError, json_response, sse};
 use ask::{ResponsesAsk, renamed};
 use reply::Writer;
@@ -32,8 +31,7 @@ pub(crate) async fn create(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let mut ask = app.prepare(move || ResponsesAsk::from_body(&bytes)).await?;
+    let mut ask = asked(&app, request, ResponsesAsk::take).await?;
     let before = match &ask.previous {
         None => None,
         Some(id) => {
