@@ -11,10 +11,12 @@ pub(crate) mod logprobs;
 pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod models;
+pub(crate) mod openapi;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod rerank;
 pub(crate) mod responses;
+pub(crate) mod routes;
 pub(crate) mod tokens;
 
 use axum::body::Body;

@@ -12,6 +12,7 @@ use lattice_inference::backend::RunError;
 use lattice_inference::encoder::EncoderError;
 use lattice_inference::generate::{Failure, RequestError};
 use lattice_inference::grammar::GrammarError;
+use lattice_inference::sample::SampleError;
 use lattice_inference::tokenizer::TextError;
 use serde_json::{Value, json};
 
@@ -269,10 +270,10 @@ impl From<Failure> for ApiError {
                 "insufficient_memory",
                 "there is no memory left for this context",
             ),
-            Failure::Sample(error) => ApiError {
-                message: format!("no token could be chosen: {error}"),
-                ..ApiError::internal().code("no_token")
-            },
+            // What rules out all tokens, a grammar or a bias, is the request's.
+            Failure::Sample(error @ (SampleError::DeadEnd { .. } | SampleError::Guide { .. })) => {
+                ApiError::bad_request(error.to_string()).code("no_token")
+            }
             _ => ApiError::internal(),
         }
     }

@@ -9,6 +9,7 @@ mod crowd;
 mod errors;
 mod guard;
 mod messages;
+mod openapi;
 mod plan;
 mod responses;
 mod server;

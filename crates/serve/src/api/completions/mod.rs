@@ -15,7 +15,8 @@ use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
 use crate::wire::{ApiError, json_response, sse};
-use ask::{CompletionAsk, renamed};
+pub(crate) use ask::CompletionAsk;
+use ask::renamed;
 use reply::{CompletionStream, collected};
 
 /// Goes on with texts.

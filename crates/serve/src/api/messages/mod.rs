@@ -19,7 +19,7 @@ use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
 use crate::wire::{ApiError, json_response, sse};
-use ask::MessagesAsk;
+pub(crate) use ask::MessagesAsk;
 use reply::{MessageStream, Writer};
 
 /// Answers a conversation, at once or piece by piece.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::items::messages;
 use crate::api::prepare::{Conversation, ThinkingAsked};
+use crate::id::fresh;
 use crate::wire::form::{form, function_tool};
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Content, Fields};
@@ -39,6 +40,8 @@ pub(crate) struct ResponsesAsk {
     pub(crate) store: bool,
     /// What the response repeats of the request.
     pub(crate) echo: Map<String, Value>,
+    /// What the request brought, item by item.
+    pub(crate) items: Vec<Value>,
     /// Fields without effect.
     pub(crate) ignored: Vec<String>,
 }
@@ -54,7 +57,7 @@ impl ResponsesAsk {
 
     fn read(mut fields: Fields) -> Result<ResponsesAsk, ApiError> {
         refuse(&mut fields)?;
-        let echo = echo(&fields);
+        let (echo, items) = (echo(&fields), input_items(fields.peek("input")));
         let mut ignored = Vec::new();
         let model = fields.text("model")?;
         let instructions = fields.text("instructions")?;
@@ -91,6 +94,7 @@ impl ResponsesAsk {
             stream,
             store,
             echo,
+            items,
             ignored,
         })
     }
@@ -143,6 +147,29 @@ fn echo(fields: &Fields) -> Map<String, Value> {
         (name.to_owned(), value)
     };
     ECHOED.into_iter().map(one).collect()
+}
+
+/// The items of a request, each with an id.
+fn input_items(input: Value) -> Vec<Value> {
+    let items = match input {
+        Value::String(text) => {
+            let content = json!([{"type": "input_text", "text": text}]);
+            vec![json!({"type": "message", "role": "user", "content": content})]
+        }
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    };
+    let with_id = |mut item: Value| {
+        if let Value::Object(fields) = &mut item {
+            let id = fields.entry("id").or_insert(Value::Null);
+            if id.is_null() {
+                *id = fresh("item_").into();
+            }
+            fields.entry("type").or_insert_with(|| json!("message"));
+        }
+        item
+    };
+    items.into_iter().map(with_id).collect()
 }
 
 fn input(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<Vec<ChatMessage>, ApiError> {

@@ -11,7 +11,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answers::Answers;
 use super::blocks::Speech;
@@ -20,7 +20,8 @@ use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
 use crate::wire::{ApiError, json_response, sse};
-use ask::{ResponsesAsk, renamed};
+pub(crate) use ask::ResponsesAsk;
+use ask::renamed;
 use reply::Writer;
 pub(crate) use store::Store;
 use stream::{Keeper, ResponseStream, collected};
@@ -44,7 +45,7 @@ pub(crate) async fn create(
     let answers = Answers::ask(&app, record, &model, ask.conversation, &mut ask.ignored);
     let answers = answers.await.map_err(renamed)?;
     let writer = Writer::new(Head::new("resp_", &model), ask.echo);
-    let keeper = ask.store.then(|| Keeper::new(app.clone(), said));
+    let keeper = ask.store.then(|| Keeper::new(app.clone(), ask.items, said));
     let speech = Speech::new(answers);
     let response = if ask.stream {
         let source = ResponseStream::new(speech, writer, keeper);
@@ -63,6 +64,23 @@ pub(crate) async fn read(
     let response = app.responses().response(&id);
     let response = response.ok_or_else(|| ApiError::unknown_response(&id))?;
     Ok(json_response(&*response))
+}
+
+/// What the request of a kept response brought.
+pub(crate) async fn items(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, ApiError> {
+    let items = app.responses().input(&id);
+    let items = items.ok_or_else(|| ApiError::unknown_response(&id))?;
+    let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
+    Ok(json_response(&json!({
+        "object": "list",
+        "data": &*items,
+        "first_id": id(items.first()),
+        "last_id": id(items.last()),
+        "has_more": false,
+    })))
 }
 
 /// Forgets a response.
