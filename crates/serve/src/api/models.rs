@@ -52,10 +52,13 @@ pub(crate) async fn unload(
     one(State(app), Path(name)).await
 }
 
-/// The one field of these requests.
 async fn named(app: &App, request: Request) -> Result<String, ApiError> {
     let bytes = read_body(request, app.options()).await?;
-    let mut fields = Fields::from_body(&bytes)?;
+    name(Fields::from_body(&bytes)?)
+}
+
+/// The one field of these requests.
+pub(crate) fn name(mut fields: Fields) -> Result<String, ApiError> {
     let name = fields.text("model")?;
     name.ok_or_else(|| fields.error("model", "missing"))
 }
