@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lattice_embed::EmbedError;
 use lattice_inference::generate::Request;
@@ -11,7 +11,6 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::api::responses::Store;
 use crate::counters::Counters;
-use crate::event::ServeEvent;
 use crate::models::{Held, Loaded, ModelEntry, ModelMemory, ModelState, Registry, Slot};
 use crate::options::ServeOptions;
 use crate::wire::ApiError;
@@ -67,7 +66,8 @@ impl App {
     /// # Errors
     /// There is none of this name, or it cannot be loaded.
     pub async fn load(&self, name: &str) -> Result<(), ApiError> {
-        self.hold(self.models().find(name)?).await.map(drop)
+        let slot = self.models().find(name)?;
+        self.models().hold(slot).await.map(drop)
     }
 
     /// Unloads a model when the requests that it is at work with are answered. The next request for it loads it again.
@@ -100,6 +100,8 @@ impl App {
     /// # Errors
     /// What the system says of the first one that it refuses.
     pub async fn save(&self) -> std::io::Result<usize> {
+        // One that is being unloaded writes what it keeps by itself.
+        self.models().rest().await;
         let mut saved = 0;
         for slot in self.models().slots() {
             if let Some(model) = slot.peek() {
@@ -152,9 +154,11 @@ impl App {
         Loaded::new(self.hold(self.slot(name, "text")?).await?)
     }
 
-    /// Takes hold of a model, which is loaded where it is not.
+    /// Takes hold of a model, which is loaded where it is not; in the time that a request has.
     pub(crate) async fn hold(&self, slot: &Arc<Slot>) -> Result<Held, ApiError> {
-        self.models().hold(slot).await
+        let held = self.models().hold(slot);
+        let held = tokio::time::timeout(self.options().request_timeout, held).await;
+        held.map_err(|_elapsed| ApiError::too_slow("the model was not loaded in time"))?
     }
 
     /// The model that a request names, if it does what `kind` says.
@@ -213,56 +217,4 @@ impl App {
         }
         Ok(tickets)
     }
-}
-
-/// How often the server looks for models that nobody asks for: a small part of the time after which they go.
-const LOOKS: u32 = 8;
-/// Bounds of that.
-const LOOK_MS: std::ops::RangeInclusive<u64> = 10..=10_000;
-
-/// How often the server looks whether its certificate was renewed.
-const RENEW: Duration = Duration::from_secs(60);
-
-/// Unloads models that nobody asks for, looks for new certificates, and writes what models keep, as the options say; it never ends.
-pub(crate) async fn keep(app: App) {
-    let look = async {
-        let Some(idle) = app.options().idle_unload else {
-            return std::future::pending().await;
-        };
-        let (least, most) = (*LOOK_MS.start(), *LOOK_MS.end());
-        let pause = (idle / LOOKS).clamp(Duration::from_millis(least), Duration::from_millis(most));
-        loop {
-            tokio::time::sleep(pause).await;
-            app.models().unload_idle(idle).await;
-        }
-    };
-    let save = async {
-        let Some(pause) = app.options().save_every else {
-            return std::future::pending().await;
-        };
-        loop {
-            tokio::time::sleep(pause).await;
-            let event = match app.save().await {
-                Ok(0) => continue,
-                Ok(saved) => ServeEvent::Saved(saved),
-                Err(error) => ServeEvent::Warning(format!(
-                    "what was kept of texts could not be written: {error}"
-                )),
-            };
-            (app.options().sink)(event);
-        }
-    };
-    let renew = async {
-        let Some(tls) = &app.options().tls else {
-            return std::future::pending().await;
-        };
-        loop {
-            tokio::time::sleep(RENEW).await;
-            if let Err(error) = tls.renew() {
-                let warning = format!("the certificate stays the old one: {error}");
-                (app.options().sink)(ServeEvent::Warning(warning));
-            }
-        }
-    };
-    tokio::join!(look, save, renew);
 }

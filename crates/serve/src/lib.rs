@@ -11,6 +11,7 @@ mod counters;
 mod event;
 mod http;
 mod id;
+mod keep;
 mod models;
 mod options;
 mod wire;

@@ -59,14 +59,13 @@ fn run_with(args: &ServeArgs, stop: &Stop, screen: &Screen) -> anyhow::Result<()
     let runtime = runtime.worker_threads(THREADS).enable_all().build()?;
     let entries = entries(args)?;
     let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    let at_once = args.at_once(&entries);
     let served = async {
         // The address first: what is wrong with it can be said before a large model is read.
         let bound = bind::bind(args).await?;
         let app = App::new(entries, options);
-        if !args.lazy {
-            for name in &names {
-                app.load(name).await?;
-            }
+        for name in &at_once {
+            app.load(name).await?;
         }
         stop.hold();
         screen.ready(&bound.url, &names, app.memory());
@@ -257,6 +256,25 @@ fn memory_of_texts(model: &Model, native: &NativeOptions) -> ModelMemory {
 }
 
 impl ServeArgs {
+    /// The models that are loaded at the start: as many of the first as there is room for. One that never has room is
+    /// among them, so that it is said before anybody asks.
+    fn at_once(&self, entries: &[ModelEntry]) -> Vec<String> {
+        let budget = self.memory_budget.unwrap_or(u64::MAX);
+        let mut taken = 0u64;
+        let fits = |entry: &&ModelEntry| {
+            let need = entry.memory.most_bytes();
+            let fits = taken.saturating_add(need) <= budget;
+            taken = taken.saturating_add(if fits { need } else { 0 });
+            fits || need > budget
+        };
+        let entries = if self.lazy { &[] } else { entries };
+        entries
+            .iter()
+            .filter(fits)
+            .map(|entry| entry.name.clone())
+            .collect()
+    }
+
     /// The keys of the flags, the environment and the file.
     fn keys(&self) -> anyhow::Result<Vec<String>> {
         let mut keys = self.api_key.clone();

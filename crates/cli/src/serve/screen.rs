@@ -54,11 +54,15 @@ impl Screen {
     /// The server takes requests.
     pub(super) fn ready(&self, url: &str, models: &[String], memory: ModelMemory) {
         let models_named = models.join(", ");
-        let words = format!(
-            "lattice: {url}/v1 serves {models_named}, in {} and for texts up to {} more; Ctrl-C stops it",
-            bytes(memory.model_bytes),
-            bytes(memory.cache_bytes),
-        );
+        let taken = match memory.model_bytes {
+            0 => "nothing loaded yet".to_owned(),
+            model => format!(
+                "in {} and for texts up to {} more",
+                bytes(model),
+                bytes(memory.cache_bytes)
+            ),
+        };
+        let words = format!("lattice: {url}/v1 serves {models_named}, {taken}; Ctrl-C stops it");
         let version = env!("CARGO_PKG_VERSION");
         let event = json!({
             "ev": "serve_ready", "url": url, "models": models, "memory_bytes": memory.most_bytes(),

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::{Client, ServerArgs};
 use crate::visible::visible;
 
+/// Tokens that the first prompt of an agent takes with its tools: 8,000 to 26,000 of those that were tried.
+const CONTEXT_LITTLE: u64 = 32_768;
+
 /// `lattice launch`
 #[derive(Debug, Args)]
 pub(crate) struct LaunchArgs {
@@ -50,6 +53,8 @@ struct Recipe {
     /// The package that has it.
     package: &'static str,
     set: Vec<(&'static str, String)>,
+    /// The variable with a file of certificates to believe.
+    ca: &'static str,
     /// Variables that would lead it elsewhere.
     unset: &'static [&'static str],
     args: Vec<String>,
@@ -79,11 +84,18 @@ pub(crate) fn run(args: &LaunchArgs) -> anyhow::Result<ExitCode> {
         model,
         context_tokens,
     };
+    if let Some(words) = short(&known) {
+        writeln!(std::io::stderr(), "{}", visible(&words))?;
+    }
     let mut recipe = match args.agent {
         Agent::Claude => claude(&known),
         Agent::Codex => codex(&known),
         Agent::OpenCode => opencode(&known),
     };
+    if let Some(ca) = &args.server.ca {
+        let ca = std::path::absolute(ca).unwrap_or_else(|_unknown| ca.clone());
+        recipe.set.push((recipe.ca, ca.display().to_string()));
+    }
     recipe.args.extend(args.args.iter().cloned());
     if args.print {
         writeln!(std::io::stdout(), "{}", recipe.in_shell())?;
@@ -103,6 +115,18 @@ pub(crate) fn run(args: &LaunchArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Err(anyhow::Error::new(error).context(format!("cannot run {program}")))
+}
+
+/// Words about a context that agents do not get far with.
+fn short(known: &Known<'_>) -> Option<String> {
+    let tokens = known
+        .context_tokens
+        .filter(|tokens| *tokens < CONTEXT_LITTLE)?;
+    Some(format!(
+        "lattice: {} reads {tokens} tokens here, and the first prompt of an agent alone may take {CONTEXT_LITTLE}; \
+         `lattice serve --context` asks for more, where the model was made for it",
+        known.model
+    ))
 }
 
 /// The name and the context of the model that is asked for, or of the first that writes.
@@ -158,6 +182,7 @@ fn claude(known: &Known<'_>) -> Recipe {
         program: "claude",
         package: "@anthropic-ai/claude-code",
         set,
+        ca: "NODE_EXTRA_CA_CERTS",
         unset: &["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"],
         args: Vec::new(),
     }
@@ -181,6 +206,7 @@ fn codex(known: &Known<'_>) -> Recipe {
         program: "codex",
         package: "@openai/codex",
         set: vec![("LATTICE_API_KEY", known.key.to_owned())],
+        ca: "SSL_CERT_FILE",
         unset: &["OPENAI_BASE_URL"],
         args,
     }
@@ -209,6 +235,7 @@ fn opencode(known: &Known<'_>) -> Recipe {
         program: "opencode",
         package: "opencode-ai",
         set: vec![("OPENCODE_CONFIG_CONTENT", config.to_string())],
+        ca: "NODE_EXTRA_CA_CERTS",
         unset: &[],
         args: Vec::new(),
     }

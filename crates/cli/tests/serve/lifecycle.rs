@@ -210,6 +210,16 @@ fn what_was_read_is_there_after_a_kill_and_a_damaged_file_is_not_believed() {
 }
 
 #[test]
+fn what_an_unloaded_model_had_read_is_there_when_it_comes_back() {
+    let folder = ScratchDir::new().unwrap();
+    let served = Served::start(&["--cache-dir", folder.path().to_str().unwrap()]);
+    assert_eq!(cached(&served, ""), 0);
+    let stop = lattice_any(&["stop", "--url", &served.url, "lattice-tiny"]).output();
+    assert!(stop.unwrap().status.success());
+    assert!(cached(&served, " Then it slept.") > 100);
+}
+
+#[test]
 fn connections_beyond_what_the_system_allows_wait_and_the_server_lives() {
     let script =
         format!("ulimit -n 256; exec {LATTICE} serve --port 0 --json --lazy --context 512");

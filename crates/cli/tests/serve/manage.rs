@@ -87,6 +87,52 @@ fn a_model_that_is_larger_than_all_may_be_is_refused_with_numbers() {
         event(&mut served.events).unwrap()["error"],
         "insufficient_memory"
     );
+    // Without --lazy that is said at once.
+    let refused = crate::lattice(&["--port", "0", "--memory-budget", "1000000"]).output();
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        words(&refused).contains("the budget is 1000000 bytes"),
+        "{}",
+        words(&refused)
+    );
+}
+
+#[test]
+fn what_does_not_fit_at_the_start_is_loaded_when_it_is_asked_for() {
+    let folder = lattice_testkit::ScratchDir::new().unwrap();
+    let other = folder.path().join("other");
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/lattice-tiny");
+    std::fs::create_dir(&other).unwrap();
+    for file in std::fs::read_dir(tiny).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), other.join(file.file_name())).unwrap();
+    }
+    // The states that each may keep are most of it.
+    let budget = [
+        "--cache-bytes",
+        "1000000000",
+        "--memory-budget",
+        "1500000000",
+    ];
+    let args = [&["lattice-tiny", other.to_str().unwrap()], &budget[..]].concat();
+    let served = Served::start(&args);
+    let states = |served: &Served| {
+        let listed: Value = serde_json::from_str(&out(&asked(served, &["ps", "--json"]))).unwrap();
+        let models = listed["models"].as_array().unwrap();
+        let states = models
+            .iter()
+            .map(|model| model["state"].as_str().unwrap().to_owned());
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(states(&served), ["loaded", "unloaded"]);
+    let body = CHAT.replacen('{', "{\"model\":\"other\",", 1);
+    assert!(
+        served
+            .ask("POST /v1/chat/completions", &body)
+            .starts_with("HTTP/1.1 200")
+    );
+    assert_eq!(states(&served), ["unloaded", "loaded"]);
 }
 
 #[cfg(unix)]
@@ -139,7 +185,9 @@ fn agents_are_told_by_their_own_means() {
     ] {
         assert!(codex.contains(part), "{part}\n{codex}");
     }
-    let opencode = out(&asked(&served, &["launch", "opencode", "--print"]));
+    let opencode = asked(&served, &["launch", "opencode", "--print"]);
+    assert!(words(&opencode).contains("reads 512 tokens here"));
+    let opencode = out(&opencode);
     let config = opencode.split_once("OPENCODE_CONFIG_CONTENT='").unwrap().1;
     let config: Value = serde_json::from_str(config.split_once('\'').unwrap().0).unwrap();
     assert_eq!(config["model"], "lattice/lattice-tiny");

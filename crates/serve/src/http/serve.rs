@@ -19,8 +19,9 @@ use tokio::task::JoinSet;
 
 use super::io::Patient;
 use super::router;
-use crate::app::{App, keep};
+use crate::app::App;
 use crate::event::ServeEvent;
+use crate::keep::keep;
 
 /// Bytes of the head of a request: what is longer is answered with 431.
 const HEAD_BYTES_MAX: usize = 64 << 10;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use super::{Held, ModelEntry, ModelState, Slot};
 use crate::event::{ModelReport, ServeEvent};
@@ -19,8 +19,15 @@ pub(crate) struct Registry {
     slots: Vec<Arc<Slot>>,
     /// Held by who loads and unloads.
     turn: Arc<Mutex<()>>,
+    /// Places of requests that wait for a model.
+    waiting: Semaphore,
     options: Arc<ServeOptions>,
 }
+
+/// How long those wait who want nothing to be loaded or unloaded meanwhile.
+const REST: Duration = Duration::from_secs(10);
+/// Requests that wait for models to be loaded; more are refused.
+const WAITING_MAX: usize = 1024;
 
 /// Why a model is unloaded.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +80,7 @@ impl Registry {
         Registry {
             slots: entries.into_iter().map(slot).collect(),
             turn: Arc::default(),
+            waiting: Semaphore::new(WAITING_MAX),
             options,
         }
     }
@@ -118,11 +126,13 @@ impl Registry {
     /// Takes hold of a model, which is loaded where it is not.
     ///
     /// # Errors
-    /// 503 where it cannot be loaded, or there is no room for it and none will be.
+    /// 503 where it cannot be loaded, or there is no room for it and none will be; 429 where too many wait.
     pub(crate) async fn hold(&self, slot: &Arc<Slot>) -> Result<Held, ApiError> {
         if let Some(held) = slot.hold() {
             return Ok(held);
         }
+        let place = self.waiting.try_acquire();
+        let _place = place.map_err(|_none_free| ApiError::queue_full())?;
         let turn = Arc::clone(&self.turn).lock_owned().await;
         // Others may have loaded it meanwhile.
         if let Some(held) = slot.hold() {
@@ -167,13 +177,22 @@ impl Registry {
         if !self.slots.iter().any(is_idle) {
             return 0;
         }
-        let _turn = self.turn.lock().await;
-        let leaving = Leaving::new(self.loaded(is_idle));
-        // One may have been held once more before it was closed.
-        leaving.free().await;
-        let count = leaving.0.len();
-        unload(leaving, Why::Idle, &self.options).await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let idle = self.loaded(is_idle).into_iter();
+        let leaving = Leaving(idle.filter(|slot| slot.close_free()).collect());
+        let (count, options) = (leaving.0.len(), Arc::clone(&self.options));
+        let work = tokio::spawn(async move {
+            unload(leaving, Why::Idle, &options).await;
+            drop::<OwnedMutexGuard<()>>(turn);
+        });
+        // A panic in there leaves them as they are.
+        let _ = work.await;
         count
+    }
+
+    /// Waits until nothing is being loaded or unloaded, but not for ever.
+    pub(crate) async fn rest(&self) {
+        let _ = tokio::time::timeout(REST, self.turn.lock()).await;
     }
 
     fn loaded(&self, which: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Slot>> {

@@ -145,6 +145,16 @@ impl Slot {
         self.change(ModelState::Loaded, ModelState::Unloading);
     }
 
+    /// As [`Self::close`], where it is loaded and nobody holds it now; whether that is so.
+    pub(super) fn close_free(&self) -> bool {
+        let mut inside = self.inside();
+        let free = inside.state == ModelState::Loaded && inside.at_work == 0;
+        if free {
+            inside.state = ModelState::Unloading;
+        }
+        free
+    }
+
     /// Takes [`Self::close`] back.
     pub(super) fn reopen(&self) {
         self.change(ModelState::Unloading, ModelState::Loaded);

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use lattice_inference::backend::LoadOptions;
@@ -218,4 +219,23 @@ async fn who_asks_for_its_end_waits_for_those_at_work() {
     drop(held);
     end.await.unwrap();
     assert_eq!(models.state("a"), ModelState::Unloaded);
+}
+
+#[tokio::test]
+async fn no_more_wait_for_a_model_than_may() {
+    let models = Models::new(&["a", "b"], Some(40));
+    let held = models.hold("a").await.unwrap();
+    let mut waiting: Vec<_> = (0..1024).map(|_| models.hold("b")).collect();
+    for one in &mut waiting {
+        assert!(
+            std::future::poll_fn(|context| Poll::Ready(one.as_mut().poll(context).is_pending()))
+                .await
+        );
+    }
+    let refused = models.hold("b").await.map(drop).unwrap_err();
+    assert_eq!(refused.status.as_u16(), 429);
+    // Who asks for what is there waits for nobody, once those who waited are gone.
+    drop(waiting);
+    models.hold("a").await.map(drop).unwrap();
+    drop(held);
 }
