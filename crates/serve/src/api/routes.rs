@@ -389,7 +389,7 @@ fn others() -> Vec<Route> {
 fn lifecycle() -> Vec<Route> {
     let json = Answer::Json;
     let model = || {
-        let example = json!({"model": "a model"});
+        let example = json!({"model": "lattice-tiny"});
         body(models::name, &["model"], example, json!({}))
     };
     let none = json!({});
