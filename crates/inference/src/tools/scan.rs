@@ -1,5 +1,7 @@
 //! Where a JSON value ends, found as its text arrives.
 
+use std::ops::Range;
+
 /// Follows one JSON object byte by byte: brackets and strings, nothing more.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ObjectScan {
@@ -28,6 +30,43 @@ impl ObjectScan {
             }
             if self.depth == 0 {
                 return Some(at + 1);
+            }
+        }
+        None
+    }
+}
+
+/// Follows the members of one JSON object, whose opening bracket was read before.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MemberScan {
+    /// Where the member under way begins.
+    start: usize,
+    read: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl MemberScan {
+    /// The next member in `text`, which has grown since, once what ends it is there; whether that is the object's bracket.
+    pub(super) fn next(&mut self, text: &str) -> Option<(Range<usize>, bool)> {
+        for (at, byte) in text.bytes().enumerate().skip(self.read) {
+            self.read = at + 1;
+            if self.in_string {
+                self.in_string = self.escaped || byte != b'"';
+                self.escaped = !self.escaped && byte == b'\\';
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b',' if self.depth == 0 => {
+                    let member = self.start..at;
+                    self.start = at + 1;
+                    return Some((member, byte == b'}'));
+                }
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
             }
         }
         None

@@ -86,7 +86,7 @@ fn counters(counts: &Counts, out: &mut String) {
 }
 
 fn gauges(app: &App, out: &mut String) {
-    let mut rows: [(&str, &str, Vec<String>); 6] = [
+    let mut rows: [(&str, &str, Vec<String>); 8] = [
         ("model_ready", "Whether a model is loaded.", Vec::new()),
         ("running", "Requests that hold a place.", Vec::new()),
         ("waiting", "Requests that wait for one.", Vec::new()),
@@ -101,6 +101,12 @@ fn gauges(app: &App, out: &mut String) {
             Vec::new(),
         ),
         ("steps", "Batches run so far.", Vec::new()),
+        ("grammars", "Compiled grammars kept for reuse.", Vec::new()),
+        (
+            "grammar_bytes",
+            "Bytes of compiled grammars, as far as they can be told.",
+            Vec::new(),
+        ),
     ];
     for slot in app.models().slots() {
         let name = escaped(&slot.entry.name);
@@ -116,6 +122,8 @@ fn gauges(app: &App, out: &mut String) {
             ];
             values.extend(read.map(|gauge| gauge.load(Ordering::Relaxed).to_string()));
             values.push(gauges.steps.load(Ordering::Relaxed).to_string());
+            let (grammars, bytes) = loaded.front.grammars.cached();
+            values.extend([grammars.to_string(), bytes.to_string()]);
         }
         for ((row, _, lines), value) in rows.iter_mut().zip(values) {
             lines.push(format!("lattice_{row}{{model=\"{name}\"}} {value}\n"));

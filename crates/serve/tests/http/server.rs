@@ -73,14 +73,18 @@ fn open(shape: &Shape) -> Result<Opened, lattice_inference::Error> {
     })
 }
 
+/// A text model of this name.
+pub(crate) fn entry(name: &str, shape: Shape) -> ModelEntry {
+    ModelEntry {
+        name: name.to_owned(),
+        aliases: vec!["tiny".to_owned()],
+        kind: ModelKind::Text(Arc::new(move || open(&shape))),
+    }
+}
+
 impl Server {
     pub(crate) fn start(options: ServeOptions, shape: Shape) -> Server {
-        let entry = ModelEntry {
-            name: "lattice-tiny".to_owned(),
-            aliases: vec!["tiny".to_owned()],
-            kind: ModelKind::Text(Arc::new(move || open(&shape))),
-        };
-        Server::with(vec![entry], options)
+        Server::with(vec![entry("lattice-tiny", shape)], options)
     }
 
     /// A server for these models.
