@@ -203,6 +203,11 @@ fn what_is_no_call_is_text_with_a_note() {
         ),
         (
             ToolFormat::Hermes,
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1]}\n</tool_call>",
+            1,
+        ),
+        (
+            ToolFormat::Hermes,
             "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"c\": 1}\n</tool_call>",
             1,
         ),

@@ -38,7 +38,7 @@ enum At {
 #[derive(Debug)]
 struct Arguments {
     index: usize,
-    /// Where they begin, behind the bracket.
+    /// Where they begin, with the bracket.
     start: usize,
     members: MemberScan,
     keys: Vec<String>,
@@ -68,7 +68,7 @@ impl Call {
                     let index = reader.calls;
                     reader.calls += 1;
                     out.push(ToolEvent::Begin { index, name });
-                    At::Arguments(Arguments::new(index, start + bytes))
+                    At::Arguments(Arguments::new(index, start + bytes - 1))
                 }
                 Head::Known { .. } | Head::Other => At::Whole,
             };
@@ -134,6 +134,9 @@ impl Arguments {
                 return Found::More;
             };
             let end = self.start + member.end;
+            if last && !text[end..].starts_with('}') {
+                return nothing(end, "its arguments are no JSON");
+            }
             let empty = last && self.keys.is_empty();
             let member = &text[self.start..][member];
             if !(empty && member.trim().is_empty()) {
