@@ -205,8 +205,7 @@ impl Slot {
         match &self.entry.kind {
             ModelKind::Text(open_it) => {
                 let (name, open_it) = (self.entry.name.clone(), Arc::clone(open_it));
-                let opened = tokio::task::spawn_blocking(move || open(name, &open_it)).await;
-                let opened = opened.unwrap_or_else(|_| Err("the loader panicked".to_owned()))?;
+                let opened = in_thread(move || open(name, &open_it)).await??;
                 Ok(Some(Arc::new(opened)))
             }
             ModelKind::Vectors(service, model) => {
@@ -226,7 +225,7 @@ impl Slot {
     /// turn calls this, after [`Self::close`] and [`Self::free`].
     ///
     /// # Errors
-    /// What was kept could not be written; the memory is given back all the same.
+    /// What was kept could not be written, and the memory is given back all the same; or no thread could do that.
     pub(super) async fn unload(&self) -> std::io::Result<()> {
         let text = self.inside().text.take();
         let saved = match &text {
@@ -241,10 +240,27 @@ impl Slot {
             (ModelKind::Text(_), None) => {}
         };
         // A panic in there is that of a thread that is gone with its memory.
-        let _ = tokio::task::spawn_blocking(give_back).await;
+        let given = in_thread(give_back).await;
         self.inside().state = ModelState::Unloaded;
-        saved
+        saved.and(given.map_err(std::io::Error::other))
     }
+}
+
+/// Does work that blocks on a thread of its own: where the system has none left that is an error, while tokio's pool
+/// panics.
+async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("lattice-load".to_owned());
+    thread
+        .spawn(move || {
+            // Nobody listens any more: then nobody needs it.
+            let _ = tell.send(work());
+        })
+        .map_err(|error| format!("no thread to load with: {error}"))?;
+    told.await
+        .map_err(|_gone| "the thread that loads panicked".to_owned())
 }
 
 fn open(name: String, open_it: &Opener) -> Result<TextModel, String> {
