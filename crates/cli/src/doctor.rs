@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use lattice_inference::checkpoint::ModelFiles;
+use lattice_inference::facts::{Device, memory_available_bytes};
 use lattice_inference::{Engine, Model, Purpose};
-use lattice_kernels::{Bf16Isa, IntIsa, Isa};
+use lattice_kernels::Isa;
 use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;
@@ -50,9 +51,7 @@ struct Report {
 
 impl Report {
     fn of(args: &DoctorArgs) -> Self {
-        let isa = args.run.on.isa.unwrap_or_else(Isa::detect);
-        let int_isa = args.run.on.int_isa.unwrap_or_else(|| IntIsa::beside(isa));
-        let bf16_isa = args.run.on.bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
+        let device = Device::of(&args.run.load_options(1));
         let store = args.model.source.store.store();
         let mut report = Self {
             processor: processor(),
@@ -60,9 +59,9 @@ impl Report {
                 .iter()
                 .map(|f| (f.name, f.present))
                 .collect(),
-            isa: isa.to_string(),
-            int_isa: int_isa.to_string(),
-            bf16_isa: bf16_isa.to_string(),
+            isa: device.isa,
+            int_isa: device.int_isa,
+            bf16_isa: device.bf16_isa,
             threads: 0,
             memory_available_bytes: memory_available_bytes(),
             model_dir: store.root.display().to_string(),
@@ -245,16 +244,4 @@ pub(crate) fn processor() -> String {
         (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
         _ => name,
     }
-}
-
-/// Memory that programs may still take (Linux): the system's, or the control group's limit where that is less.
-pub(crate) fn memory_available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let group = group.and_then(|text| text.trim().parse::<u64>().ok());
-    Some(group.map_or(kib * 1024, |limit| limit.min(kib * 1024)))
 }

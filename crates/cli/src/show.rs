@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use lattice_inference::backend::LoadOptions;
 use lattice_inference::checkpoint::GenerationDefaults;
 use lattice_inference::encoder::EncoderSettings;
-use lattice_inference::plan::Footprint;
+use lattice_inference::facts::Memory;
 use lattice_inference::{Model, Purpose, tokenizer_source, tool_format};
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let model = Model::open(&files, &args.model.source.open_options())?;
     let defaults = GenerationDefaults::open(&files)?;
     let options = args.run.load_options(1);
-    let memory = args.memory.then(|| Memory::of(&model, &options));
+    let memory = args.memory.then(|| model.memory(&options, 1));
     // A model without a tokenizer can still be looked at.
     let tokenizer = tokenizer_source(&files);
     let mut out = std::io::stdout().lock();
@@ -47,7 +46,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         Ok(None) | Err(_) => writeln!(out, "tool calls  none")?,
     }
     if let Some(memory) = memory {
-        memory.print(&mut out)?;
+        print_memory(&mut out, &memory)?;
     }
     if args.tensors {
         for tensor in model.checkpoint.tensors() {
@@ -65,21 +64,16 @@ fn print(
     defaults: &GenerationDefaults,
 ) -> std::io::Result<()> {
     let plan = &model.plan;
-    let cost = plan.cost_per_token();
+    let facts = model.facts();
     writeln!(out, "model       {name}")?;
-    writeln!(
-        out,
-        "family      {} ({})",
-        model.family.name,
-        model.config.model_type()
-    )?;
-    writeln!(out, "parameters  {}", count(plan.parameters()))?;
+    writeln!(out, "family      {} ({})", facts.family, facts.model_type)?;
+    writeln!(out, "parameters  {}", count(facts.parameters))?;
     writeln!(
         out,
         "weights     {} in {}, {:.2} bits each",
-        bytes(model.checkpoint.weight_bytes()),
-        forms(model),
-        bits_per_weight(model)
+        bytes(facts.weights_bytes),
+        facts.forms.join(" and "),
+        facts.bits_per_weight
     )?;
     writeln!(out, "vocabulary  {}", plan.vocab)?;
     writeln!(
@@ -91,9 +85,9 @@ fn print(
     writeln!(
         out,
         "per token   {} weights read, {} FLOP, and {} FLOP for each key",
-        count(cost.weight_values),
-        count(cost.flops),
-        count(cost.flops_per_key),
+        count(facts.weight_values_per_token),
+        count(facts.flops_per_token),
+        count(facts.flops_per_key),
     )?;
     match &model.purpose {
         Purpose::Text => writeln!(out, "sampler     {}", sampler(defaults))?,
@@ -106,7 +100,7 @@ fn print(
             visible(&settings.labels.join(", ")),
         )?,
     }
-    for note in model.all_notes() {
+    for note in &facts.notes {
         writeln!(out, "note        {}", visible(note))?;
     }
     if !defaults.unread.is_empty() {
@@ -170,76 +164,36 @@ fn purpose_json(purpose: &Purpose) -> Value {
     }
 }
 
-/// Memory at one context length.
-struct Memory {
-    footprint: Footprint,
-    context_tokens: usize,
-    kv: &'static str,
-}
-
-impl Memory {
-    fn of(model: &Model, options: &LoadOptions) -> Self {
-        let context_tokens = options
-            .context_tokens_max
-            .min(model.plan.context_tokens_max);
-        let kv = model.kv_format(options).name();
-        Self {
-            footprint: model.footprint(options),
-            context_tokens,
-            kv,
-        }
-    }
-
-    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let Self {
-            footprint,
-            context_tokens,
-            kv,
-        } = self;
-        let all = footprint.kv_bytes_per_token * *context_tokens as u64;
-        writeln!(
-            out,
-            "\nmemory at a context of {context_tokens} tokens, one sequence:"
-        )?;
-        writeln!(
-            out,
-            "  weights          {:>12}",
-            bytes(footprint.weights_bytes)
-        )?;
-        writeln!(
-            out,
-            "  keys and values  {:>12}  {} per token in {kv}; taken as the context fills",
-            bytes(all),
-            bytes(footprint.kv_bytes_per_token),
-        )?;
-        writeln!(
-            out,
-            "  recurrent state  {:>12}",
-            bytes(footprint.state_bytes)
-        )?;
-        writeln!(
-            out,
-            "  scratch          {:>12}",
-            bytes(footprint.scratch_bytes)
-        )?;
-        writeln!(
-            out,
-            "  in all           {:>12}",
-            bytes(footprint.total_bytes(*context_tokens))
-        )
-    }
-
-    fn as_json(&self) -> Value {
-        json!({
-            "context_tokens": self.context_tokens,
-            "weights_bytes": self.footprint.weights_bytes,
-            "kv_format": self.kv,
-            "kv_bytes_per_token": self.footprint.kv_bytes_per_token,
-            "state_bytes": self.footprint.state_bytes,
-            "scratch_bytes": self.footprint.scratch_bytes,
-            "total_bytes": self.footprint.total_bytes(self.context_tokens),
-        })
-    }
+fn print_memory(out: &mut impl Write, memory: &Memory) -> std::io::Result<()> {
+    let Memory {
+        context_tokens,
+        kv_bytes_per_token,
+        ..
+    } = memory;
+    let all = kv_bytes_per_token * *context_tokens as u64;
+    writeln!(
+        out,
+        "\nmemory at a context of {context_tokens} tokens, one sequence:"
+    )?;
+    writeln!(
+        out,
+        "  weights          {:>12}",
+        bytes(memory.weights_bytes)
+    )?;
+    writeln!(
+        out,
+        "  keys and values  {:>12}  {} per token in {}; taken as the context fills",
+        bytes(all),
+        bytes(*kv_bytes_per_token),
+        memory.kv_format,
+    )?;
+    writeln!(out, "  recurrent state  {:>12}", bytes(memory.state_bytes))?;
+    writeln!(
+        out,
+        "  scratch          {:>12}",
+        bytes(memory.scratch_bytes)
+    )?;
+    writeln!(out, "  in all           {:>12}", bytes(memory.total_bytes))
 }
 
 fn as_json(
@@ -249,26 +203,15 @@ fn as_json(
     memory: Option<&Memory>,
     tensors: bool,
 ) -> Value {
-    let cost = model.plan.cost_per_token();
     let tensors = tensors.then(|| -> Vec<Value> {
         let tensors = model.checkpoint.tensors();
         tensors
             .map(|t| json!({"name": t.name, "dtype": t.form.to_string(), "shape": t.shape, "bytes": t.stored_bytes}))
             .collect()
     });
-    json!({
+    let mut all = json!({
         "model": name,
-        "family": model.family.name,
-        "model_type": model.config.model_type(),
         "purpose": purpose_json(&model.purpose),
-        "parameters": model.plan.parameters(),
-        "weights_bytes": model.checkpoint.weight_bytes(),
-        "bits_per_weight": bits_per_weight(model),
-        "vocab": model.plan.vocab,
-        "context_tokens_max": model.plan.context_tokens_max,
-        "weight_values_per_token": cost.weight_values,
-        "flops_per_token": cost.flops,
-        "flops_per_key": cost.flops_per_key,
         "sampler": {
             "temperature": defaults.temperature,
             "top_k": defaults.top_k,
@@ -277,10 +220,13 @@ fn as_json(
             "repetition_penalty": defaults.repetition_penalty,
         },
         "stop_ids": defaults.eos_token_ids,
-        "notes": model.all_notes().collect::<Vec<_>>(),
-        "memory": memory.map(Memory::as_json),
+        "memory": memory,
         "tensors": tensors,
-    })
+    });
+    if let (Value::Object(all), Value::Object(facts)) = (&mut all, json!(model.facts())) {
+        all.extend(facts);
+    }
+    all
 }
 
 /// The sampler as generation_config.json asks for it.
@@ -301,29 +247,6 @@ fn sampler(defaults: &GenerationDefaults) -> String {
     } else {
         set.join(", ")
     }
-}
-
-/// The types and packed schemes its tensors are stored in.
-fn forms(model: &Model) -> String {
-    let mut names: Vec<String> = model
-        .checkpoint
-        .tensors()
-        .map(|t| t.form.to_string())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.join(" and ")
-}
-
-/// Bits of a value with its share of the scales, without what fills packed tensors up to whole pages.
-fn bits_per_weight(model: &Model) -> f64 {
-    let (mut values, mut bytes) = (0, 0);
-    for tensor in model.checkpoint.tensors() {
-        let packed = tensor.form.packed();
-        bytes += packed.map_or(tensor.stored_bytes, |shape| shape.bytes());
-        values += tensor.count();
-    }
-    bytes as f64 * 8.0 / values.max(1) as f64
 }
 
 /// 1234567 as "1.23 M".

@@ -16,8 +16,8 @@ use crate::pipeline::{Texts, ahead, tokenise};
 use crate::prompts::Prompts;
 use crate::window::{Budget, batches};
 use crate::{
-    Done, EmbedError, EmbedOptions, EmbeddingModel, Embeddings, Facts, OnLong, Role, Truncated,
-    Values, Watch,
+    AsInput, Done, EmbedError, EmbedOptions, EmbeddingModel, Embeddings, Facts, OnLong, Role,
+    Truncated, Values, Watch,
 };
 
 /// Texts that are tokenised and sorted at a time, unless they come to more bytes than [`WINDOW_BYTES`].
@@ -210,7 +210,7 @@ impl Embedder {
     /// # Errors
     /// A text that is too long, unless that is cut; dimensions or a prompt that the model does not have; what the runner
     /// refuses.
-    pub fn embed<T: AsRef<str> + Sync>(
+    pub fn embed<T: AsInput + Sync>(
         &mut self,
         texts: &[T],
         options: &EmbedOptions,
@@ -222,7 +222,7 @@ impl Embedder {
     ///
     /// # Errors
     /// As [`Self::embed`], and [`EmbedError::Stopped`].
-    pub fn embed_watched<T: AsRef<str> + Sync>(
+    pub fn embed_watched<T: AsInput + Sync>(
         &mut self,
         texts: &[T],
         options: &EmbedOptions,
@@ -231,7 +231,7 @@ impl Embedder {
         let dims = self.dims(options.dims)?;
         let prompt = self.prompt(&options.role)?.to_owned();
         let ends = crate::window::windows(
-            texts.iter().map(|text| text.as_ref().len()),
+            texts.iter().map(|text| text.as_input().bytes()),
             WINDOW_TEXTS,
             WINDOW_BYTES,
         );

@@ -32,7 +32,9 @@ pub use model::{EmbeddingModel, Facts};
 pub use output::{
     Embeddings, Encoding, Int8Ranges, Truncated, Values, binary_bytes, bits_from_f32, i8_from_f32,
 };
-pub use request::{CancelToken, Done, EmbedOptions, OnLong, Request, Role, Watch};
+pub use request::{
+    AsInput, CancelToken, Done, EmbedOptions, Input, InputRef, OnLong, Request, Role, Watch,
+};
 pub use rerank::{Ranked, Reranker, Scores};
 pub use service::{
     Download, EmbeddingService, NativeEmbeddingService, NativeOptions, NativeRerankService,

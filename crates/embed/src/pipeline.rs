@@ -9,7 +9,7 @@ use std::thread::Builder;
 
 use lattice_inference::encoder::{EncodedText, TextSide};
 
-use crate::EmbedError;
+use crate::{AsInput, EmbedError, InputRef};
 
 /// Texts, and what they become ids with.
 pub(crate) struct Texts<'a, T> {
@@ -19,7 +19,7 @@ pub(crate) struct Texts<'a, T> {
 }
 
 /// The ids of some of the texts, by so many threads, this one among them.
-pub(crate) fn tokenise<T: AsRef<str> + Sync>(
+pub(crate) fn tokenise<T: AsInput + Sync>(
     source: &Texts<'_, T>,
     range: Range<usize>,
     threads: usize,
@@ -45,13 +45,16 @@ pub(crate) fn tokenise<T: AsRef<str> + Sync>(
     })
 }
 
-fn rows<T: AsRef<str>>(source: &Texts<'_, T>, texts: &[T]) -> Result<Vec<EncodedText>, EmbedError> {
-    let row = |text: &T| source.side.tokenise_after(source.prompt, text.as_ref());
+fn rows<T: AsInput>(source: &Texts<'_, T>, texts: &[T]) -> Result<Vec<EncodedText>, EmbedError> {
+    let row = |text: &T| match text.as_input() {
+        InputRef::Text(text) => source.side.tokenise_after(source.prompt, text),
+        InputRef::Ids(ids) => source.side.row_from_ids(source.prompt, ids),
+    };
     Ok(texts.iter().map(row).collect::<Result<_, _>>()?)
 }
 
 /// Gives the windows to `take` in their order, each tokenised by `threads` while the one before is taken. The first error ends it.
-pub(crate) fn ahead<T: AsRef<str> + Sync>(
+pub(crate) fn ahead<T: AsInput + Sync>(
     source: &Texts<'_, T>,
     ends: &[usize],
     threads: usize,

@@ -73,11 +73,85 @@ impl CancelToken {
     }
 }
 
+/// A text to make a vector of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// As it is written.
+    Text(String),
+    /// As ids of the model's own vocabulary. The model's special tokens are put around them, unless they stand there: the
+    /// vector is that of the text that these are the ids of. They go with [`Role::Plain`] and no other prompt.
+    Ids(Vec<u32>),
+}
+
+/// A look at an [`Input`], or at a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputRef<'a> {
+    /// As [`Input::Text`].
+    Text(&'a str),
+    /// As [`Input::Ids`].
+    Ids(&'a [u32]),
+}
+
+/// What vectors are made of: texts of any type, and [`Input`].
+pub trait AsInput {
+    /// A look at it.
+    fn as_input(&self) -> InputRef<'_>;
+}
+
+impl<T: AsRef<str>> AsInput for T {
+    fn as_input(&self) -> InputRef<'_> {
+        InputRef::Text(self.as_ref())
+    }
+}
+
+impl AsInput for Input {
+    fn as_input(&self) -> InputRef<'_> {
+        match self {
+            Self::Text(text) => InputRef::Text(text),
+            Self::Ids(ids) => InputRef::Ids(ids),
+        }
+    }
+}
+
+impl AsInput for InputRef<'_> {
+    fn as_input(&self) -> InputRef<'_> {
+        *self
+    }
+}
+
+impl InputRef<'_> {
+    /// Its size, to cut work by.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Ids(ids) => size_of_val(ids),
+        }
+    }
+}
+
+impl From<String> for Input {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&String> for Input {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
 /// Texts to make vectors of, and how.
 #[derive(Clone)]
 pub struct Request {
     /// The texts.
-    pub texts: Vec<String>,
+    pub texts: Vec<Input>,
     /// The model.
     pub model: ModelConfig,
     /// What the texts are for.
@@ -94,7 +168,7 @@ pub struct Request {
 
 impl Request {
     /// Plain vectors of texts.
-    pub fn new<T: Into<String>>(
+    pub fn new<T: Into<Input>>(
         texts: impl IntoIterator<Item = T>,
         model: impl Into<ModelConfig>,
     ) -> Self {

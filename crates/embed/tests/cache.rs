@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use common::{local, native, texts};
 use lattice_embed::{
     CacheOptions, CachedEmbeddingService, EmbedError, EmbeddingModel, EmbeddingService, Embeddings,
-    Encoding, ModelConfig, NativeEmbeddingService, OnLong, Request, Role, Truncated, Values,
+    Encoding, Input, ModelConfig, NativeEmbeddingService, OnLong, Request, Role, Truncated, Values,
 };
 use lattice_testkit::ScratchDir;
 use pollster::block_on;
@@ -31,13 +31,21 @@ struct Letters {
     together: Option<std::sync::Barrier>,
 }
 
+fn words(input: &Input) -> String {
+    match input {
+        Input::Text(text) => text.clone(),
+        Input::Ids(ids) => format!("{ids:?}"),
+    }
+}
+
 #[async_trait]
 impl EmbeddingService for Letters {
     async fn answer(&self, request: Request) -> Result<Embeddings, EmbedError> {
         if let Some(together) = &self.together {
             together.wait();
         }
-        self.asked.lock().unwrap().extend(request.texts.clone());
+        let words: Vec<String> = request.texts.iter().map(words).collect();
+        self.asked.lock().unwrap().extend(words.clone());
         if self.calls.fetch_add(1, Ordering::SeqCst) < self.fails {
             return Err(EmbedError::Stopped);
         }
@@ -52,7 +60,7 @@ impl EmbeddingService for Letters {
             0.0
         };
         let mut values = Vec::new();
-        for (text, words) in request.texts.iter().enumerate() {
+        for (text, words) in words.iter().enumerate() {
             let (tokens, kept) = (words.len(), words.len().min(TOKENS_MAX));
             if tokens > kept {
                 match request.on_long {

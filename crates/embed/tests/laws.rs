@@ -7,7 +7,10 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{bits, open, options, texts};
-use lattice_embed::{Done, EmbedError, EmbedOptions, Embeddings, Encoding, OnLong, Role, Values};
+use lattice_embed::{
+    Done, EmbedError, EmbedOptions, Embeddings, Encoding, Input, OnLong, Role, Values,
+};
+use lattice_inference::tokenizer::Tokenizer as _;
 use lattice_testkit::{encoder, encoders, max_abs_error};
 
 fn plain() -> EmbedOptions {
@@ -45,6 +48,44 @@ fn vectors_are_those_of_sentence_transformers() {
             let found = answer.text_tokens.iter().map(|tokens| *tokens as usize);
             assert_eq!(found.collect::<Vec<_>>(), tokens, "{}", golden.name);
         }
+    }
+}
+
+#[test]
+fn ids_have_the_vector_of_their_text() {
+    let texts = texts(40);
+    for golden in encoders() {
+        let mut embedder = open(&golden.dir, &options(2, 64));
+        let name = &golden.name;
+        let prompted = embedder
+            .prompt(&Role::Plain)
+            .is_ok_and(|prompt| !prompt.is_empty());
+        let expected = embedder.embed(&texts, &plain()).unwrap();
+        let side = std::sync::Arc::clone(&embedder.encoder().text);
+        let lower = embedder.settings().lower_case;
+        let bare = |text: &String| {
+            let text = if lower {
+                text.to_lowercase()
+            } else {
+                text.clone()
+            };
+            Input::Ids(side.tokenizer().ids_from_text(&text).unwrap())
+        };
+        let bare: Vec<Input> = texts.iter().map(bare).collect();
+        // Cut ones too: what is left of them stands between the special tokens already.
+        let framed = texts.iter().map(|text| side.tokenise(text).unwrap().ids);
+        let framed: Vec<Input> = framed.map(Input::Ids).collect();
+        for inputs in [&bare, &framed] {
+            let found = embedder.embed(inputs, &plain());
+            if prompted {
+                assert!(found.unwrap_err().to_string().contains("prompt"), "{name}");
+                continue;
+            }
+            assert_eq!(bits(rows(&found.unwrap())), bits(rows(&expected)), "{name}");
+        }
+        let unknown = [Input::Ids(vec![1, u32::MAX])];
+        let error = embedder.embed(&unknown, &plain()).unwrap_err().to_string();
+        assert!(prompted || error.contains("4294967295"), "{error}");
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Front {
     pub defaults: GenerationDefaults,
     /// The grammars that answers may be held to.
     pub grammars: Grammars,
+    /// What the runner was loaded with.
+    pub load: LoadOptions,
     template: Option<ChatTemplate>,
     stop_ids: Vec<u32>,
 }
@@ -101,6 +103,7 @@ impl Engine {
         let generator = Generator::with_options(runner, shared, options.generator);
         let front = Arc::new(Front {
             grammars,
+            load: options.load.clone(),
             model,
             tokenizer,
             defaults,

@@ -32,6 +32,7 @@ mod deep;
 pub mod encoder;
 mod engine;
 mod error;
+pub mod facts;
 pub mod generate;
 pub mod grammar;
 mod model;

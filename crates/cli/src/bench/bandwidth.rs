@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lattice_kernels::Cpu;
 
-use crate::doctor::memory_available_bytes;
+use lattice_inference::facts::memory_available_bytes;
 
 /// Words of one task: 1 MiB.
 const TASK_WORDS: usize = 128 * 1024;

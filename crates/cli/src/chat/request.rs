@@ -4,10 +4,10 @@
 //! the field that is wrong.
 
 use lattice_inference::tokenizer::{ChatMessage, Role};
+use lattice_inference::tools::Form;
 use serde_json::{Map, Value};
 
 use super::choices::{ChoiceError, Choices};
-use super::form::Form;
 use super::session::Ask;
 
 /// A request that was understood.
@@ -31,7 +31,8 @@ pub(crate) fn parse(line: &[u8], choices: &Choices, system: Option<&str>) -> Res
         return Err("not a JSON object".to_owned());
     };
     let ask = ask(&mut fields, system)?;
-    let form = Form::from_fields(&mut fields)?;
+    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());
+    let form = Form::from_fields(&mut take).map_err(|error| error.to_string())?;
     let (mut choices, mut ignored) = (choices.clone(), Vec::new());
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
         match choices.set(&name, &value) {

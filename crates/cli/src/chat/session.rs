@@ -9,12 +9,12 @@ use lattice_inference::generate::{
     Event, Failure, Request, RequestError, RequestId, StopReason, Usage,
 };
 use lattice_inference::tokenizer::{ChatMessage, ChatOptions, Function, Role, ToolCall};
-use lattice_inference::tools::{ToolChoice, ToolEvent, ToolStream};
+use lattice_inference::tools::{Form, ToolEvent, ToolStream};
 use lattice_inference::{AnswerReader, Engine, Error, Piece};
 use serde_json::Value;
 
 use super::choices::Choices;
-use super::form::Form;
+use super::form;
 use super::interrupt::Interrupt;
 use crate::args::ChatArgs;
 
@@ -95,7 +95,7 @@ impl Session {
         sequences_max: usize,
     ) -> anyhow::Result<Self> {
         // Before a large model is read.
-        let form = Form::from_args(&args.form)?;
+        let form = form::from_args(&args.form)?;
         let files = args.source.resolve(args.model.as_deref())?;
         let name = files.name();
         let options = args.run.engine_options(&args.source, sequences_max);
@@ -173,11 +173,7 @@ impl Session {
         if let Some(grammar) = &form.grammar {
             self.engine.hold(request, grammar, choices.think)?;
         }
-        let Some(tools) = form
-            .tools
-            .as_ref()
-            .filter(|tools| tools.choice != ToolChoice::None)
-        else {
+        let Some(tools) = &form.tools else {
             return Ok(None);
         };
         let grammar = self
@@ -200,11 +196,7 @@ impl Session {
             Ask::Chat(messages) => {
                 let options = ChatOptions {
                     enable_thinking: Some(choices.think),
-                    tools: form
-                        .tools
-                        .as_ref()
-                        .filter(|tools| tools.choice != ToolChoice::None)
-                        .map(|tools| tools.values.clone()),
+                    tools: form.tools.as_ref().map(|tools| tools.values.clone()),
                     ..ChatOptions::default()
                 };
                 let chat = self.engine.chat(&messages, &options)?;

@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use lattice_hub::{Choice, Event, Hub, HubError, Listing, ModelName, Pull, Record, Taken};
 use lattice_inference::checkpoint::{Installed, ModelFiles};
+use lattice_inference::facts::memory_available_bytes;
 
 pub(crate) use args::PullArgs;
 use screen::Screen;
 
-use crate::doctor::memory_available_bytes;
 use crate::stop::Stop;
 
 pub(crate) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {

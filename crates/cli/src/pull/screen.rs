@@ -5,12 +5,12 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use lattice_hub::{Event, Pull, Record, RemoteFile, Room};
+use lattice_inference::facts::memory_available_bytes;
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
 use crate::bar::Bar;
 use crate::chat::events;
-use crate::doctor::memory_available_bytes;
 use crate::show::bytes;
 use crate::visible::visible;
 

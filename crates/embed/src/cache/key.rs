@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::Role;
+use crate::{InputRef, Role};
 
 /// SHA-256 over everything that a vector depends on. It needs no second look at the text: two texts with one key are not
 /// found by anybody, on purpose or not.
@@ -35,9 +35,16 @@ impl KeyMaker {
         Self(hash)
     }
 
-    pub(super) fn key(&self, text: &str) -> Key {
+    pub(super) fn key(&self, text: InputRef<'_>) -> Key {
         let mut hash = self.0.clone();
-        hash.update(text.as_bytes());
+        match text {
+            InputRef::Text(text) => hash.update(text.as_bytes()),
+            InputRef::Ids(ids) => {
+                // No text begins with this byte.
+                hash.update([0xff]);
+                ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            }
+        }
         Key(hash.finalize().into())
     }
 }
@@ -49,7 +56,7 @@ mod tests {
     #[test]
     fn every_part_counts() {
         let of = |identity: &str, dims, role: Role, text: &str| {
-            KeyMaker::new(identity, dims, &role).key(text)
+            KeyMaker::new(identity, dims, &role).key(InputRef::Text(text))
         };
         let named = |name: &str| Role::Named(name.to_owned());
         let keys = [
@@ -67,5 +74,8 @@ mod tests {
             assert!(keys[..at].iter().all(|other| other != key), "{at}");
         }
         assert_eq!(keys[0], of("m", None, Role::Plain, "t"));
+        let maker = KeyMaker::new("m", None, &Role::Plain);
+        let ids = |ids: &[u32]| maker.key(InputRef::Ids(ids));
+        assert!(ids(&[]) != maker.key(InputRef::Text("")) && ids(&[1]) != ids(&[1, 0]));
     }
 }

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::{
-    EmbedError, EmbeddingModel, EmbeddingService, Embeddings, Encoding, ModelConfig, OnLong,
-    Request, Truncated, Values,
+    AsInput as _, EmbedError, EmbeddingModel, EmbeddingService, Embeddings, Encoding, ModelConfig,
+    OnLong, Request, Truncated, Values,
 };
 use disk::{Disk, DiskFill};
 use key::{Key, KeyMaker};
@@ -273,7 +273,11 @@ impl<S: EmbeddingService> EmbeddingService for CachedEmbeddingService<S> {
     async fn answer(&self, request: Request) -> Result<Embeddings, EmbedError> {
         let identity = self.inner.identity(&request.model).await?;
         let maker = KeyMaker::new(&identity, request.model.dims(), &request.role);
-        let keys: Vec<Key> = request.texts.iter().map(|text| maker.key(text)).collect();
+        let keys: Vec<Key> = request
+            .texts
+            .iter()
+            .map(|text| maker.key(text.as_input()))
+            .collect();
         let mut found: Vec<Option<Arc<Entry>>> = vec![None; keys.len()];
         let (mut mine, mut theirs, mut claims) = (Vec::new(), Vec::new(), Vec::new());
         for (text, key) in keys.iter().enumerate() {

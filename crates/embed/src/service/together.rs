@@ -4,7 +4,10 @@
 
 use super::native::{embed as embed_alone, is_wanted};
 use super::pool::Answer;
-use crate::{EmbedError, EmbedOptions, Embedder, Embeddings, Encoding, OnLong, Request, Role};
+use crate::{
+    AsInput, EmbedError, EmbedOptions, Embedder, Embeddings, Encoding, InputRef, OnLong, Request,
+    Role,
+};
 
 type Waiting = (Box<Request>, Answer<Embeddings>);
 
@@ -27,9 +30,9 @@ pub(super) fn embed(embedder: &mut Embedder, waiting: Vec<Waiting>) {
 }
 
 fn embed_group(embedder: &mut Embedder, group: Vec<Waiting>, role: Role, dims: Option<usize>) {
-    let texts: Vec<&str> = group
+    let texts: Vec<InputRef<'_>> = group
         .iter()
-        .flat_map(|(request, _)| request.texts.iter().map(String::as_str))
+        .flat_map(|(request, _)| request.texts.iter().map(AsInput::as_input))
         .collect();
     let options = EmbedOptions {
         role,

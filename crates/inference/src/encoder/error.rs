@@ -29,6 +29,18 @@ pub enum EncoderError {
         /// The limit.
         tokens_max: usize,
     },
+    /// An id that is none of the vocabulary's.
+    #[error("no token has the id {id}")]
+    UnknownId {
+        /// The id.
+        id: u32,
+    },
+    /// Ids of a text before which a prompt is to stand.
+    #[error(
+        "a prompt stands before the text, and cannot be put before token ids: its end and the beginning of the text may be \
+         one token; the text itself can be sent"
+    )]
+    IdsAfterPrompt,
     /// Texts are to end with a token that the tokenizer does not have.
     #[error("an end token is asked for, and the tokenizer has none")]
     NoEnd,

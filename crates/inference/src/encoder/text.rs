@@ -10,7 +10,7 @@ use super::EncoderError;
 use super::cross::CrossSettings;
 use super::settings::EncoderSettings;
 use crate::Error;
-use crate::tokenizer::{HfTokenizer, Tokenizer as _};
+use crate::tokenizer::{HfTokenizer, TokenRow, Tokenizer as _};
 
 /// A text as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,10 +132,32 @@ impl TextSide {
         Ok(ids.len() - usize::from(ends))
     }
 
+    /// A text that is ids of this model's vocabulary already, as [`Self::tokenise_after`] would have made them of it: the
+    /// special tokens are put around them, unless they stand there. With the ids of the same text the row is the same.
+    ///
+    /// # Errors
+    /// An id that no token has; there is a prompt, whose end and whose text may be one token.
+    pub fn row_from_ids(&self, prompt: &str, ids: &[u32]) -> Result<EncodedText, Error> {
+        if !prompt.is_empty() {
+            return Err(EncoderError::IdsAfterPrompt.into());
+        }
+        let unknown = |id: &&u32| self.tokenizer.bytes_from_id(**id).is_none();
+        if let Some(id) = ids.iter().find(unknown) {
+            return Err(EncoderError::UnknownId { id: *id }.into());
+        }
+        let row = self.tokenizer.row_from_ids_within(ids, self.max_tokens)?;
+        Ok(self.ended(row))
+    }
+
     /// The ids of a text as the tokenizer gets it.
     fn whole(&self, text: &str) -> Result<EncodedText, Error> {
+        let row = self.tokenizer.row_from_text_within(text, self.max_tokens)?;
+        Ok(self.ended(row))
+    }
+
+    /// A row with the token that ends a text, where there is one; and the tokens that there were before it was cut.
+    fn ended(&self, (row, tokens_before): (TokenRow, usize)) -> EncodedText {
         let room = self.max_tokens;
-        let (row, tokens_before) = self.tokenizer.row_from_text_within(text, room)?;
         let mut encoded = EncodedText {
             ids: row.ids,
             type_ids: Vec::new(),
@@ -149,7 +171,7 @@ impl TextSide {
             encoded.ids.truncate(room.saturating_sub(1));
             encoded.ids.push(eos);
         }
-        Ok(encoded)
+        encoded
     }
 
     /// The ids and type ids of a pair of texts; of the longer one as much is cut as the greatest length asks for.

@@ -72,6 +72,7 @@ struct Machine {
 /// A grammar ready for any number of requests.
 pub struct Compiled {
     start: Matcher,
+    empty_only: bool,
     vocabulary: TokEnv,
     masks: Arc<MaskThread>,
     no_space: Option<Arc<TokenMask>>,
@@ -150,9 +151,14 @@ impl Grammars {
             let reason = format!("no stack to compile it on: {error}");
             GrammarError::Refused { kind, reason }
         })?;
-        let (start, lexer_bytes) = start?;
+        let Start {
+            matcher: start,
+            lexer_bytes,
+            empty_only,
+        } = start?;
         Ok(Compiled {
             start,
+            empty_only,
             vocabulary: Arc::clone(&machine.vocabulary),
             masks: Arc::clone(&machine.masks),
             no_space: machine.no_space.clone(),
@@ -184,7 +190,11 @@ impl Compiled {
         // A copy of its own: what one request makes of the grammar must not show in another.
         let matcher = Box::new(self.start.deep_clone());
         let no_space = self.no_space.clone();
-        GrammarGuide::new(matcher, Arc::clone(&self.masks), stop_ids, no_space)
+        let guide = GrammarGuide::new(matcher, Arc::clone(&self.masks), stop_ids, no_space);
+        match self.empty_only {
+            true => guide.ended(),
+            false => guide,
+        }
     }
 
     /// Whether the grammar has this text, whole.
@@ -335,17 +345,29 @@ fn factory(vocabulary: &TokEnv, limits: &GrammarLimits) -> Result<ParserFactory,
     Ok(factory)
 }
 
-/// A matcher at the start of a text, and the bytes of its lexer. That there is a text at all is seen by a first mask.
-fn started(kind: &'static str, parser: TokenParser) -> Result<(Matcher, usize), GrammarError> {
+/// The start of a text.
+struct Start {
+    matcher: Matcher,
+    lexer_bytes: usize,
+    /// The text may be empty, and nothing else.
+    empty_only: bool,
+}
+
+/// The start of a text. That there is a text at all is seen by a first mask.
+fn started(kind: &'static str, parser: TokenParser) -> Result<Start, GrammarError> {
     let lexer_bytes = parser.parser.lexer_stats().num_bytes;
     let matcher = Matcher::new(Ok(parser));
     let mut trial = matcher.deep_clone();
-    let empty_only = trial
+    let accepting = trial
         .is_accepting()
         .map_err(|error| refusal(kind, &error))?;
     match trial.compute_mask() {
-        Err(error) if !empty_only => Err(refusal(kind, &error)),
-        _ => Ok((matcher, lexer_bytes)),
+        Err(error) if !accepting => Err(refusal(kind, &error)),
+        mask => Ok(Start {
+            matcher,
+            lexer_bytes,
+            empty_only: mask.is_err(),
+        }),
     }
 }
 

@@ -57,6 +57,12 @@ impl GrammarGuide {
         guide
     }
 
+    /// The same guide, whose text has come to its end.
+    pub(super) fn ended(mut self) -> GrammarGuide {
+        self.ended = true;
+        self
+    }
+
     /// The matcher, waited for where it is away.
     fn matcher(&mut self) -> Option<&mut Matcher> {
         if let Place::Away(answer) = &self.matcher {

@@ -52,7 +52,7 @@ impl Plan {
     }
 
     /// Bytes of weights that a step reads for one token.
-    fn bytes_read(&self, step: &Step, weight_bytes: &impl Fn(&Weight) -> u64) -> u64 {
+    pub(crate) fn bytes_read(&self, step: &Step, weight_bytes: &impl Fn(&Weight) -> u64) -> u64 {
         let ids = step.op.weights();
         let Some(widest) = ids.iter().max_by_key(|id| self.weight(**id).len()) else {
             return 0;

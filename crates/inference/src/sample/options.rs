@@ -77,6 +77,19 @@ impl SamplerOptions {
     /// Alternatives that `logprobs` may ask for.
     pub const LOGPROBS_MAX: u32 = 20;
 
+    /// The range of a field that is one number.
+    #[must_use]
+    pub fn range(field: &str) -> Option<RangeInclusive<f32>> {
+        Some(match field {
+            "temperature" => 0.0..=100.0,
+            "top_p" | "min_p" => 0.0..=1.0,
+            "repetition_penalty" => 0.01..=100.0,
+            "presence_penalty" | "frequency_penalty" => -2.0..=2.0,
+            "logit_bias" => -100.0..=100.0,
+            _ => return None,
+        })
+    }
+
     /// Options that always take the best token.
     #[must_use]
     pub fn greedy() -> SamplerOptions {
@@ -91,12 +104,12 @@ impl SamplerOptions {
     /// # Errors
     /// The first field outside of its range; NaN and infinities always are.
     pub fn validate(&self, vocab: usize) -> Result<(), FieldError> {
-        number("temperature", self.temperature, 0.0..=100.0)?;
-        number("top_p", self.top_p, 0.0..=1.0)?;
-        number("min_p", self.min_p, 0.0..=1.0)?;
-        number("repetition_penalty", self.repetition_penalty, 0.01..=100.0)?;
-        number("presence_penalty", self.presence_penalty, -2.0..=2.0)?;
-        number("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?;
+        number("temperature", self.temperature)?;
+        number("top_p", self.top_p)?;
+        number("min_p", self.min_p)?;
+        number("repetition_penalty", self.repetition_penalty)?;
+        number("presence_penalty", self.presence_penalty)?;
+        number("frequency_penalty", self.frequency_penalty)?;
         self.validate_bias(vocab)?;
         match self.logprobs {
             Some(top) if top > Self::LOGPROBS_MAX => Err(FieldError::new(
@@ -127,7 +140,7 @@ impl SamplerOptions {
                     allowed,
                 ));
             }
-            number("logit_bias", bias, -100.0..=100.0)?;
+            number("logit_bias", bias)?;
         }
         Ok(())
     }
@@ -145,14 +158,13 @@ impl SamplerOptions {
     }
 }
 
-fn number(field: &'static str, value: f32, allowed: RangeInclusive<f32>) -> Result<(), FieldError> {
-    // NaN is in no range.
-    if allowed.contains(&value) {
-        return Ok(());
+fn number(field: &'static str, value: f32) -> Result<(), FieldError> {
+    match SamplerOptions::range(field) {
+        // NaN is in no range.
+        Some(allowed) if !allowed.contains(&value) => {
+            let allowed = format!("{} to {}", allowed.start(), allowed.end());
+            Err(FieldError::new(field, value, allowed))
+        }
+        _ => Ok(()),
     }
-    Err(FieldError::new(
-        field,
-        value,
-        format!("{} to {}", allowed.start(), allowed.end()),
-    ))
 }

@@ -186,6 +186,31 @@ impl HfTokenizer {
         Ok((self.row(text, None)?, tokens + around))
     }
 
+    /// [`Self::row_from_text_within`] of a text that is ids already. The special tokens are put around them, unless they
+    /// stand there. Whether there are such tokens is not looked at.
+    ///
+    /// # Errors
+    /// The special tokens alone are more than `tokens_max`.
+    pub fn row_from_ids_within(
+        &self,
+        ids: &[u32],
+        tokens_max: usize,
+    ) -> Result<(TokenRow, usize), TextError> {
+        let (room, around) = self.room(tokens_max, false)?;
+        // What stands around a text shows around an id that no token has.
+        let frame = self.row(encoding_from_ids(&[u32::MAX]), None)?.ids;
+        let mut frame = frame.split(|id| *id == u32::MAX);
+        let (before, after) = (frame.next(), frame.next());
+        let inner = ids.strip_prefix(before.unwrap_or_default());
+        let inner = inner.and_then(|rest| rest.strip_suffix(after.unwrap_or_default()));
+        let inner = inner.unwrap_or(ids);
+        let kept = &inner[..inner.len().min(room)];
+        Ok((
+            self.row(encoding_from_ids(kept), None)?,
+            inner.len() + around,
+        ))
+    }
+
     /// [`Self::row_from_pair`] of at most `tokens_max` ids: the longer text is cut first, the second of equal ones. Beside
     /// it, the tokens of the whole row.
     ///
@@ -442,4 +467,10 @@ fn cut(part: &NormalizedString, pieces: Vec<Piece>) -> tokenizers::Result<Vec<Sp
         splits.push((slice, tokens));
     }
     Ok(splits)
+}
+
+/// The library's form of ids without a text.
+fn encoding_from_ids(ids: &[u32]) -> Encoding {
+    let token = |id: &u32| Token::new(*id, String::new(), (0, 0));
+    Encoding::from_tokens(ids.iter().map(token).collect(), 0)
 }

@@ -60,8 +60,9 @@ impl ToolChoice {
     }
 }
 
-/// The grammar that holds an answer to a choice; `None` where nothing needs to be held: the choice is open and no tool
-/// is strict. `is_token` says whether a tag is a control token of the vocabulary; `parallel`, whether there may be
+/// The grammar that holds an answer to a choice; `None` where nothing needs to be held: the choice is open, no tool is
+/// strict, and the form's calls are only told when they are whole. Where calls are told as they are written, one that
+/// has begun is held to the form, so that it cannot turn out to be none. `is_token` says whether a tag is a control token of the vocabulary; `parallel`, whether there may be
 /// several calls.
 ///
 /// # Errors
@@ -75,8 +76,13 @@ pub fn grammar_from_tools(
 ) -> Result<Option<Grammar>, ToolError> {
     let open = match choice {
         ToolChoice::None => return Ok(None),
-        ToolChoice::Auto if !tools.iter().any(|tool| tool.strict) => return Ok(None),
-        ToolChoice::Auto => true,
+        ToolChoice::Auto => {
+            let strict = tools.iter().any(|tool| tool.strict);
+            if tools.is_empty() || !strict && format != ToolFormat::QwenXml {
+                return Ok(None);
+            }
+            true
+        }
         ToolChoice::Required | ToolChoice::Named(_) => false,
     };
     let chosen = |tool: &&Tool| match choice {
@@ -90,7 +96,7 @@ pub fn grammar_from_tools(
     };
     writer.start(open, parallel);
     let tools: Vec<&Tool> = tools.iter().filter(chosen).collect();
-    writer.functions(&tools)?;
+    writer.functions(&tools, open)?;
     Ok(Some(Grammar::Lark(writer.text)))
 }
 
@@ -159,17 +165,34 @@ impl Writer<'_> {
         }
     }
 
-    fn functions(&mut self, tools: &[&Tool]) -> Result<(), ToolError> {
+    fn functions(&mut self, tools: &[&Tool], open: bool) -> Result<(), ToolError> {
         let names: Vec<String> = (0..tools.len()).map(|at| format!("f{at}")).collect();
         self.line(&format!("one: {}", names.join(" | ")));
         for (at, tool) in tools.iter().enumerate() {
             match self.format {
+                ToolFormat::QwenXml if open && !tool.strict => self.any_xml(at, tool),
                 ToolFormat::QwenXml => self.xml(at, tool)?,
                 ToolFormat::Hermes => self.object(at, tool, "arguments"),
                 ToolFormat::Llama3 => self.object(at, tool, "parameters"),
             }
         }
+        if tools.iter().any(|tool| open && !tool.strict) && self.format == ToolFormat::QwenXml {
+            let end = literal(PARAMETER_END);
+            self.line(&format!(
+                "any: {} KEY {} ANY",
+                literal("<parameter="),
+                literal(">\n")
+            ));
+            self.line(r"KEY: /[^<>\n]{1,128}/");
+            self.line(&format!("ANY: ANY-TEXT {end}\nANY-TEXT: {VALUE_TEXT}"));
+        }
         Ok(())
+    }
+
+    /// A call with whatever parameters, each a text.
+    fn any_xml(&mut self, at: usize, tool: &Tool) {
+        let open = literal(&format!("<function={}>\n", tool.name));
+        self.line(&format!("f{at}: {open} any* {}", literal("</function>")));
     }
 
     fn object(&mut self, at: usize, tool: &Tool, arguments: &str) {
@@ -213,9 +236,14 @@ impl Writer<'_> {
     }
 }
 
+/// What ends a parameter.
+const PARAMETER_END: &str = "\n</parameter>\n";
+/// The text of a parameter's value.
+const VALUE_TEXT: &str = r"/(?s:.*)/ & ~/(?s:.*)<\/parameter>(?s:.*)/";
+
 /// The rule of one parameter's value, with the tag behind it.
 fn parameter(rule: &str, schema: &Value, tool: &Tool) -> Result<String, ToolError> {
-    const END: &str = "\n</parameter>\n";
+    const END: &str = PARAMETER_END;
     let types = types(schema, &tool.parameters);
     let whole = schema;
     let schema = referred(schema, &tool.parameters);
@@ -240,7 +268,7 @@ fn parameter(rule: &str, schema: &Value, tool: &Tool) -> Result<String, ToolErro
         return Ok(format!("{rule}: {}\n", options.join(" | ")));
     }
     let token = rule.to_uppercase();
-    let mut text = r"/(?s:.*)/ & ~/(?s:.*)<\/parameter>(?s:.*)/".to_owned();
+    let mut text = VALUE_TEXT.to_owned();
     let (least, most) = (schema["minLength"].as_u64(), schema["maxLength"].as_u64());
     if least.is_some() || most.is_some() {
         let most = most.map_or_else(String::new, |most| most.to_string());

@@ -1,7 +1,8 @@
 //! Calls of tools: what a model writes to make one, read as it streams, and held to by a grammar.
 //!
 //! In: the tools of a request as OpenAI writes them, the pieces of an answer. Out: text, calls whose arguments are JSON,
-//! notes about what was no call after all; a [`Grammar`](crate::grammar::Grammar) where calls are demanded.
+//! notes about what was no call after all; a [`Grammar`](crate::grammar::Grammar) where calls are demanded. [`Form`] is all
+//! that a request may hold its answer to.
 //! Which form a model writes is read off its chat template. It does not know: tokens, sampling, who runs a tool.
 //!
 //! ```
@@ -26,6 +27,7 @@
 //! # }
 //! ```
 
+mod form;
 mod grammar;
 mod hermes;
 mod llama;
@@ -36,6 +38,7 @@ mod xml;
 
 use serde_json::{Map, Value};
 
+pub use form::{Form, Tools};
 pub use grammar::{ToolChoice, grammar_from_tools};
 pub use stream::{ToolEvent, ToolStream};
 
@@ -104,7 +107,7 @@ pub struct Tool {
     pub strict: bool,
 }
 
-/// What is wrong with the tools of a request.
+/// What is wrong with the tools of a request, or with another field that says what its answer is held to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct ToolError {

@@ -36,7 +36,7 @@ pub enum ToolEvent {
         /// Which call.
         index: usize,
     },
-    /// Something to know about the text that follows.
+    /// Something to know about the text that follows, or about the call under way.
     Note(String),
 }
 

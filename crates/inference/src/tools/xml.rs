@@ -1,7 +1,7 @@
 //! Qwen3.5's calls: `<tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n</function>\n</tool_call>`.
 //!
 //! A parameter comes out when it is whole. A value is text up to the next `</parameter>`, less one line break on each
-//! side; its type is the schema's.
+//! side; its type is the schema's. Of a parameter that is given twice the first value counts.
 
 use serde_json::Value;
 
@@ -141,13 +141,6 @@ impl Call {
             Look::More => Look::More,
             Look::Wrong(reason) => Look::Wrong(reason),
             Look::Is(key) => {
-                let known = self
-                    .begun
-                    .as_ref()
-                    .is_some_and(|call| call.keys.contains(&key));
-                if known {
-                    return Look::Wrong(format!("parameter {key:?} is given twice"));
-                }
                 self.tag = TagScan::default();
                 self.next = Next::Value { key };
                 Look::Is(false)
@@ -165,7 +158,12 @@ impl Call {
         let value = value.strip_prefix('\n').unwrap_or(value);
         let value = value.strip_suffix('\n').unwrap_or(value);
         self.read += bytes + END.len();
-        if let (Next::Value { key }, Some(begun)) = (&self.next, &mut self.begun) {
+        if let (Next::Value { key }, Some(begun)) = (&self.next, &mut self.begun)
+            && begun.keys.contains(key)
+        {
+            let note = format!("parameter {key:?} is given twice: the first value counts");
+            out.push(ToolEvent::Note(note));
+        } else if let (Next::Value { key }, Some(begun)) = (&self.next, &mut self.begun) {
             let json = value_from_text(value, key, &begun.parameters);
             let sign = if begun.keys.is_empty() { '{' } else { ',' };
             out.push(ToolEvent::Arguments {

@@ -131,9 +131,58 @@ fn nothing_is_held_where_nothing_is_demanded() {
     for format in FORMATS {
         for choice in [ToolChoice::Auto, ToolChoice::None] {
             let grammar = grammar_from_tools(format, &tools, &choice, true, &plain);
-            assert_eq!(grammar.unwrap(), None);
+            let told_as_written = format == ToolFormat::QwenXml && choice == ToolChoice::Auto;
+            assert_eq!(grammar.unwrap().is_some(), told_as_written);
         }
     }
+}
+
+/// What is told as it is written cannot be taken back: no answer can begin such a call and not go on with it.
+#[test]
+fn a_call_that_has_begun_keeps_its_form() {
+    let plain = |_: &str| false;
+    let mut tools = tools();
+    tools[0].strict = false;
+    let grammar = grammar_from_tools(ToolFormat::QwenXml, &tools, &ToolChoice::Auto, true, &plain);
+    let compiled = grammars().compile(&grammar.unwrap().unwrap()).unwrap();
+    let call = |inside: &str| format!("<tool_call>\n{inside}\n</tool_call>");
+    let twice = "<parameter=days>\n3\n</parameter>\n<parameter=days>\n4\n</parameter>\n";
+    for (text, fits) in [
+        ("Just words, and a < b.".to_owned(), true),
+        (call("<function=stop>\n</function>"), true),
+        (
+            format!("Let me see.\n\n{}", call("<function=stop>\n</function>")),
+            true,
+        ),
+        // Whatever a tool that is not strict is given, in any order.
+        (
+            call(
+                "<function=weather>\n<parameter=days>\nmany\n</parameter>\n<parameter=x y>\n\n</parameter>\n</function>",
+            ),
+            true,
+        ),
+        (
+            call(&format!("<function=weather>\n{twice}</function>")),
+            true,
+        ),
+        (call("<function=nobody>\n</function>"), false),
+        (call("<function=stop>\nwords\n</function>"), false),
+        (call("what?"), false),
+        ("<tool_call>".to_owned(), false),
+        ("<function=stop>".to_owned(), false),
+    ] {
+        assert_eq!(compiled.matches(&text).unwrap(), fits, "{text}");
+        let (_, calls, _) = read(ToolFormat::QwenXml, &text);
+        assert!(
+            !fits || calls.len() == usize::from(text.contains("<tool_call>")),
+            "{text}"
+        );
+    }
+    let (_, calls, notes) = read(
+        ToolFormat::QwenXml,
+        &call(&format!("<function=weather>\n{twice}</function>")),
+    );
+    assert_eq!((calls[0].1.clone(), notes), (json!({"days": 3}), 1));
 }
 
 /// The bundled model knows nothing of tools; the grammar makes calls of what it writes.

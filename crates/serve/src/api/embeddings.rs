@@ -6,13 +6,12 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lattice_embed::{Embeddings, ModelConfig, OnLong, Role};
+use lattice_embed::{Embeddings, Input, ModelConfig, OnLong, Role};
 use serde_json::{Value, json};
 
-use super::{on_long, with_ignored};
+use super::{asked, on_long, token_ids, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::models::ModelKind;
 use crate::wire::{ApiError, Fields, json_response};
 
@@ -21,9 +20,10 @@ const TEXTS_MAX: usize = 2048;
 /// Columns that may be asked for; a model has fewer.
 const DIMENSIONS_MAX: u64 = 65_536;
 
-struct Ask {
+/// A request that was understood.
+pub(crate) struct EmbeddingsAsk {
     model: Option<String>,
-    texts: Vec<String>,
+    texts: Vec<Input>,
     dimensions: Option<usize>,
     base64: bool,
     role: Role,
@@ -31,13 +31,12 @@ struct Ask {
     ignored: Vec<String>,
 }
 
-impl Ask {
-    fn from_body(bytes: &[u8]) -> Result<Ask, ApiError> {
-        let mut fields = Fields::from_body(bytes)?;
+impl EmbeddingsAsk {
+    pub(crate) fn take(mut fields: Fields) -> Result<EmbeddingsAsk, ApiError> {
         let model = fields.text("model")?;
         let texts = texts(&mut fields)?;
         let base64 = fields.word("encoding_format", &["float", "base64"])? == Some("base64");
-        Ok(Ask {
+        Ok(EmbeddingsAsk {
             model,
             texts,
             dimensions: fields.count("dimensions", 1..=DIMENSIONS_MAX)?,
@@ -55,8 +54,7 @@ pub(crate) async fn embed(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let ask = app.prepare(move || Ask::from_body(&bytes)).await?;
+    let ask = asked(&app, request, EmbeddingsAsk::take).await?;
     let slot = app.slot(ask.model.as_deref(), "embedding")?;
     let ModelKind::Vectors(service, model) = &slot.entry.kind else {
         return Err(ApiError::internal());
@@ -92,29 +90,45 @@ fn rows(vectors: &Embeddings, base64: bool) -> Result<Vec<Value>, ApiError> {
     Ok(rows.enumerate().map(row).collect())
 }
 
-/// `input`: a text or a list of texts. Tokens are those of another model's tokenizer, mostly without the client knowing.
-fn texts(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+/// `input`: a text, a list of texts, a list of token ids, or a list of such lists. Ids are the model's own, as `/tokenize` or
+/// the model's tokenizer gives them, with its special tokens or without.
+fn texts(fields: &mut Fields) -> Result<Vec<Input>, ApiError> {
     let Some(value) = fields.value("input") else {
         return Err(fields.error("input", "missing"));
     };
     let texts = match value {
-        Value::String(text) => Some(vec![text]),
-        Value::Array(items) => {
-            let text = |item: Value| match item {
-                Value::String(text) => Some(text),
-                _ => None,
-            };
-            items.into_iter().map(text).collect()
+        Value::String(text) => Some(vec![Input::Text(text)]),
+        Value::Array(items) if items.first().is_some_and(Value::is_number) => {
+            ids(&items).map(|ids| vec![ids])
         }
+        Value::Array(items) => items.into_iter().map(input).collect(),
         _ => None,
     };
-    let reason = "expected a text or a list of texts; token ids are not taken";
+    let reason = "expected a text, a list of texts, a list of token ids, or a list of such lists";
     let texts = texts.ok_or_else(|| fields.error("input", reason))?;
     if texts.is_empty() || texts.len() > TEXTS_MAX {
         let reason = format!("{} texts, allowed is 1 to {TEXTS_MAX}", texts.len());
         return Err(fields.error("input", reason));
     }
+    if let Some(at) = texts
+        .iter()
+        .position(|text| *text == Input::Ids(Vec::new()))
+    {
+        return Err(fields.error("input", format!("text {at} has no tokens")));
+    }
     Ok(texts)
+}
+
+fn input(item: Value) -> Option<Input> {
+    match item {
+        Value::String(text) => Some(Input::Text(text)),
+        Value::Array(items) => ids(&items),
+        _ => None,
+    }
+}
+
+fn ids(items: &[Value]) -> Option<Input> {
+    token_ids(items).map(Input::Ids)
 }
 
 /// `input_type`: which prompt the model wants before the texts.

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use lattice_inference::generate::Request;
+use lattice_inference::grammar::GrammarError;
 use lattice_inference::tokenizer::{ChatMessage, ChatOptions, Role};
+use lattice_inference::tools::{Form, ToolChoice, Tools};
 use lattice_inference::{AnswerReader, Front};
 use serde_json::{Map, Value};
 
-use crate::wire::form::Form;
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Fields};
 
@@ -137,24 +138,59 @@ impl Conversation {
 
     /// Holds a request to the form; the reader of its answer.
     fn hold(&self, front: &Front, request: &mut Request) -> Result<AnswerReader, ApiError> {
-        let may_think = self.thinking.enable == Some(true);
-        if let Some(grammar) = &self.form.grammar {
-            front.hold(request, grammar, may_think)?;
-        }
+        hold(
+            front,
+            request,
+            &self.form,
+            self.thinking.enable == Some(true),
+        )?;
         let Some(tools) = &self.form.tools else {
             return Ok(AnswerReader::new(None));
         };
-        let in_tools = |error: lattice_inference::Error| match error {
-            lattice_inference::Error::Grammar(error) => ApiError::field("tools", error),
-            other => other.into(),
-        };
-        let grammar = front.tool_grammar(&tools.list, &tools.choice, tools.parallel)?;
-        if let Some(grammar) = grammar {
-            front.hold(request, &grammar, may_think).map_err(in_tools)?;
-        }
+        hold_calls(front, request, tools, self.thinking.enable)?;
         Ok(AnswerReader::new(Some(
             front.tool_stream(tools.list.clone())?,
         )))
+    }
+}
+
+/// Holds a request to the grammar of a form, if there is one.
+pub(crate) fn hold(
+    front: &Front,
+    request: &mut Request,
+    form: &Form,
+    may_think: bool,
+) -> Result<(), ApiError> {
+    let Some(grammar) = &form.grammar else {
+        return Ok(());
+    };
+    let held = front.hold(request, grammar, may_think);
+    held.map_err(|error| ApiError::from(error).renamed("response_format", form.grammar_field))
+}
+
+/// Holds the calls of an answer to their form.
+fn hold_calls(
+    front: &Front,
+    request: &mut Request,
+    tools: &Tools,
+    think: Option<bool>,
+) -> Result<(), ApiError> {
+    let grammar = front.tool_grammar(&tools.list, &tools.choice, tools.parallel)?;
+    let Some(grammar) = grammar else {
+        return Ok(());
+    };
+    // Where nothing is demanded, a model that thinks unasked still may.
+    let open = tools.choice == ToolChoice::Auto;
+    let may_think = think == Some(true) || open && think.is_none();
+    match front.hold(request, &grammar, may_think) {
+        // No grammar can be held to with this vocabulary: an open choice goes without.
+        Err(lattice_inference::Error::Grammar(GrammarError::Vocabulary(_)))
+            if open && !tools.list.iter().any(|tool| tool.strict) =>
+        {
+            Ok(())
+        }
+        Err(lattice_inference::Error::Grammar(error)) => Err(ApiError::field("tools", error)),
+        held => Ok(held?),
     }
 }
 

@@ -7,10 +7,9 @@ use axum::http::Response;
 use lattice_embed::{OnLong, RerankRequest};
 use serde_json::{Value, json};
 
-use super::{on_long, with_ignored};
+use super::{asked, on_long, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::id::fresh;
 use crate::models::ModelKind;
 use crate::wire::{ApiError, Fields, json_response};
@@ -18,7 +17,8 @@ use crate::wire::{ApiError, Fields, json_response};
 /// Documents of one request.
 const DOCUMENTS_MAX: usize = 10_000;
 
-struct Ask {
+/// A request that was understood.
+pub(crate) struct RerankAsk {
     model: Option<String>,
     query: String,
     documents: Vec<String>,
@@ -28,14 +28,13 @@ struct Ask {
     ignored: Vec<String>,
 }
 
-impl Ask {
-    fn from_body(bytes: &[u8]) -> Result<Ask, ApiError> {
-        let mut fields = Fields::from_body(bytes)?;
+impl RerankAsk {
+    pub(crate) fn take(mut fields: Fields) -> Result<RerankAsk, ApiError> {
         let model = fields.text("model")?;
         let query = fields.text("query")?;
         let query = query.ok_or_else(|| fields.error("query", "missing"))?;
         let documents = documents(&mut fields)?;
-        Ok(Ask {
+        Ok(RerankAsk {
             model,
             query,
             documents,
@@ -53,8 +52,7 @@ pub(crate) async fn rank(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let ask = app.prepare(move || Ask::from_body(&bytes)).await?;
+    let ask = asked(&app, request, RerankAsk::take).await?;
     let slot = app.slot(ask.model.as_deref(), "rerank")?;
     let ModelKind::Scores(service, model) = &slot.entry.kind else {
         return Err(ApiError::internal());

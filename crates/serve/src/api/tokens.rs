@@ -12,22 +12,92 @@ use serde_json::{Value, json};
 use super::chat::ask::{continues, messages, template_values};
 use super::logprobs::spelling;
 use super::prepare::{Conversation, ThinkingAsked};
-use super::with_ignored;
+use super::{asked, with_ignored};
 use crate::app::App;
-use crate::http::read_body;
 use crate::models::Loaded;
-use crate::wire::form::Form;
+use crate::wire::form::form;
 use crate::wire::{ApiError, Fields, json_response};
 
-/// What an endpoint makes of its fields; and the fields that it did not take.
-type Made = Result<(Value, Vec<String>), ApiError>;
+/// What is to be made tokens, or text; for which model; the fields without effect.
+#[derive(Debug)]
+pub(crate) struct TokensAsk {
+    model: Option<String>,
+    what: What,
+    ignored: Vec<String>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A text, with the special tokens around it or without.
+    Text {
+        text: String,
+        specials: bool,
+    },
+    Conversation(Box<Conversation>),
+    /// Ids of tokens.
+    Ids(Vec<Value>),
+    /// What is to be made tokens, and each of them spelled.
+    Spelled(Box<What>),
+}
+
+impl TokensAsk {
+    /// The fields of `/tokenize`.
+    pub(crate) fn tokenize(mut fields: Fields) -> Result<TokensAsk, ApiError> {
+        let model = fields.text("model")?;
+        let spelled = fields.truth("return_token_strs")?.unwrap_or(false);
+        let specials = fields.truth("add_special_tokens")?.unwrap_or(true);
+        let (text, content) = (fields.text("prompt")?, fields.text("content")?);
+        let (what, mut ignored) = match text.or(content) {
+            Some(text) => (What::Text { text, specials }, Vec::new()),
+            None => conversation(&mut fields)?,
+        };
+        let what = match spelled {
+            true => What::Spelled(Box::new(what)),
+            false => what,
+        };
+        ignored.extend(fields.ignored());
+        Ok(TokensAsk {
+            model,
+            what,
+            ignored,
+        })
+    }
+
+    /// The fields of `/detokenize`.
+    pub(crate) fn detokenize(mut fields: Fields) -> Result<TokensAsk, ApiError> {
+        let model = fields.text("model")?;
+        let tokens = fields.list("tokens")?;
+        Ok(TokensAsk {
+            model,
+            what: What::Ids(fields.needed("tokens", tokens)?),
+            ignored: fields.ignored(),
+        })
+    }
+
+    /// The fields of `/apply-template`.
+    pub(crate) fn template(mut fields: Fields) -> Result<TokensAsk, ApiError> {
+        let model = fields.text("model")?;
+        let (what, mut ignored) = conversation(&mut fields)?;
+        ignored.extend(fields.ignored());
+        Ok(TokensAsk {
+            model,
+            what,
+            ignored,
+        })
+    }
+}
 
 /// Texts or conversations to tokens.
 pub(crate) async fn tokenize(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    answer(&app, request, tokens).await
+    answer(
+        &app,
+        asked(&app, request, TokensAsk::tokenize).await?,
+        tokens,
+    )
+    .await
 }
 
 /// Tokens to text.
@@ -35,7 +105,12 @@ pub(crate) async fn detokenize(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    answer(&app, request, |fields, model| text(fields, &model.front)).await
+    answer(
+        &app,
+        asked(&app, request, TokensAsk::detokenize).await?,
+        text,
+    )
+    .await
 }
 
 /// A conversation as its template writes it.
@@ -43,70 +118,59 @@ pub(crate) async fn apply_template(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    answer(&app, request, |mut fields, model| {
-        let (conversation, mut ignored) = conversation(&mut fields)?;
-        ignored.extend(fields.ignored());
-        let rendered = model
-            .front
-            .render(&conversation.messages, &conversation.options()?)?;
-        let prompt = rendered.prompt.display();
-        Ok((json!({"prompt": prompt, "notes": rendered.notes}), ignored))
-    })
+    answer(
+        &app,
+        asked(&app, request, TokensAsk::template).await?,
+        prompt,
+    )
     .await
 }
 
 async fn answer(
     app: &App,
-    request: Request,
-    make: impl FnOnce(Fields, &Loaded) -> Made + Send + 'static,
+    ask: TokensAsk,
+    make: fn(What, &Loaded) -> Result<Value, ApiError>,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let read = move || {
-        let mut fields = Fields::from_body(&bytes)?;
-        Ok((fields.text("model")?, fields))
-    };
-    let (model, fields) = app.prepare(read).await?;
-    let model = app.model(model.as_deref()).await?;
-    let (value, ignored) = app.prepare(move || make(fields, &model)).await?;
-    Ok(with_ignored(json_response(&value), &ignored))
+    let model = app.model(ask.model.as_deref()).await?;
+    let value = app.prepare(move || make(ask.what, &model)).await?;
+    Ok(with_ignored(json_response(&value), &ask.ignored))
 }
 
 /// The conversation of a request that is not answered.
-fn conversation(fields: &mut Fields) -> Result<(Conversation, Vec<String>), ApiError> {
+fn conversation(fields: &mut Fields) -> Result<(What, Vec<String>), ApiError> {
     let (messages, ignored) = messages(fields)?;
     let conversation = Conversation {
         messages,
-        form: Form::take(fields)?,
+        form: form(fields)?,
         thinking: ThinkingAsked::take(fields)?,
         template_values: template_values(fields)?,
         continue_final_message: continues(fields)?,
         ..Conversation::default()
     };
-    Ok((conversation, ignored))
+    Ok((What::Conversation(Box::new(conversation)), ignored))
 }
 
-fn tokens(mut fields: Fields, model: &Loaded) -> Made {
+fn tokens(what: What, model: &Loaded) -> Result<Value, ApiError> {
     let front: &Arc<Front> = &model.front;
-    let spelled = fields.truth("return_token_strs")?.unwrap_or(false);
-    let specials = fields.truth("add_special_tokens")?.unwrap_or(true);
-    let text = match fields.text("prompt")? {
-        Some(text) => Some(text),
-        None => fields.text("content")?,
+    let (what, spelled) = match what {
+        What::Spelled(what) => (*what, true),
+        what => (what, false),
     };
-    let (ids, mut ignored) = match text {
-        Some(text) if specials => {
-            let ids = front.tokenizer.ids_with_specials_from_text(&text)?;
-            (ids, Vec::new())
+    let prompt = |error: ApiError| error.renamed("messages", "prompt");
+    let ids = match what {
+        What::Text { text, specials } => {
+            let ids = match specials {
+                true => front.tokenizer.ids_with_specials_from_text(&text),
+                false => front.tokenizer.ids_from_text(&text),
+            };
+            ids.map_err(|error| prompt(error.into()))?
         }
-        Some(text) => (front.tokenizer.ids_from_text(&text)?, Vec::new()),
-        None => {
-            let (conversation, ignored) = conversation(&mut fields)?;
+        What::Conversation(conversation) => {
             let options = conversation.options()?;
-            let chat = front.chat(&conversation.messages, &options)?;
-            (chat.request.prompt, ignored)
+            front.chat(&conversation.messages, &options)?.request.prompt
         }
+        What::Ids(_) | What::Spelled(_) => return Err(ApiError::internal()),
     };
-    ignored.extend(fields.ignored());
     let mut value = json!({
         "count": ids.len(),
         "max_model_len": model.worker.limits().context_tokens_max,
@@ -116,28 +180,34 @@ fn tokens(mut fields: Fields, model: &Loaded) -> Made {
         let words = ids.iter().map(|&id| spelling(&front.tokenizer, id));
         value["token_strs"] = words.collect();
     }
-    Ok((value, ignored))
+    Ok(value)
 }
 
-fn text(mut fields: Fields, front: &Front) -> Made {
-    let Some(values) = fields.list("tokens")? else {
-        return Err(fields.error("tokens", "missing"));
+fn text(what: What, model: &Loaded) -> Result<Value, ApiError> {
+    let What::Ids(values) = what else {
+        return Err(ApiError::internal());
     };
-    let id = |value: &Value| {
-        let id = u32::try_from(value.as_u64()?).ok()?;
-        front.tokenizer.bytes_from_id(id).map(|_| id)
+    let tokenizer = &model.front.tokenizer;
+    let id = |(index, value): (usize, &Value)| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let known = id.filter(|id| tokenizer.bytes_from_id(*id).is_some());
+        let unknown = || format!("no token has the id {value}");
+        known.ok_or_else(|| ApiError::field(format!("tokens[{index}]"), unknown()))
     };
-    let mut ids = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        let known = id(value);
-        let known = known.ok_or_else(|| {
-            fields.error(
-                &format!("tokens[{index}]"),
-                format!("no token has the id {value}"),
-            )
-        });
-        ids.push(known?);
-    }
-    let text = front.tokenizer.text_from_ids(&ids);
-    Ok((json!({"prompt": text, "content": text}), fields.ignored()))
+    let ids: Vec<u32> = values
+        .iter()
+        .enumerate()
+        .map(id)
+        .collect::<Result<_, _>>()?;
+    let text = tokenizer.text_from_ids(&ids);
+    Ok(json!({"prompt": text, "content": text}))
+}
+
+fn prompt(what: What, model: &Loaded) -> Result<Value, ApiError> {
+    let What::Conversation(conversation) = what else {
+        return Err(ApiError::internal());
+    };
+    let options = conversation.options()?;
+    let rendered = model.front.render(&conversation.messages, &options)?;
+    Ok(json!({"prompt": rendered.prompt.display(), "notes": rendered.notes}))
 }

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::options::ServeOptions;
 use crate::wire::ApiError;
 
-/// Paths that tell nothing but that the server is there.
-const OPEN_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
+/// Paths that tell nothing but that the server is there, and what every server of this version takes.
+const OPEN_PATHS: [&str; 5] = ["/health", "/livez", "/readyz", "/openapi.json", "/docs"];
 
 /// What becomes of a request.
 pub(super) enum Admission {

@@ -4,39 +4,19 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware;
-use axum::routing::{get, post};
 
 use super::entry;
-use crate::api;
+use crate::api::routes::routes;
 use crate::app::App;
 use crate::wire::ApiError;
 
 /// All paths, behind the checks that every request passes.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/livez", get(api::health::live))
-        .route("/readyz", get(api::health::ready))
-        .route("/health", get(api::health::ready))
-        .route("/metrics", get(api::metrics::metrics))
-        .route("/v1/models", get(api::models::list))
-        .route("/v1/models/load", post(api::models::load))
-        .route("/v1/models/unload", post(api::models::unload))
-        .route("/v1/models/{*id}", get(api::models::one))
-        .route("/v1/shutdown", post(api::shutdown::shutdown))
-        .route("/v1/chat/completions", post(api::chat::complete))
-        .route("/v1/completions", post(api::completions::complete))
-        .route("/v1/embeddings", post(api::embeddings::embed))
-        .route("/v1/rerank", post(api::rerank::rank))
-        .route("/v1/messages", post(api::messages::create))
-        .route("/v1/messages/count_tokens", post(api::messages::count))
-        .route("/v1/responses", post(api::responses::create))
-        .route(
-            "/v1/responses/{id}",
-            get(api::responses::read).delete(api::responses::delete),
-        )
-        .route("/tokenize", post(api::tokens::tokenize))
-        .route("/detokenize", post(api::tokens::detokenize))
-        .route("/apply-template", post(api::tokens::apply_template))
+    let all = routes(app.options().choices_max).into_iter();
+    let routes = all.fold(Router::new(), |routes, one| {
+        routes.route(one.path, one.handler)
+    });
+    routes
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), entry::entry))

@@ -9,8 +9,10 @@ use axum::response::IntoResponse;
 use lattice_embed::EmbedError;
 use lattice_inference::Error;
 use lattice_inference::backend::RunError;
+use lattice_inference::encoder::EncoderError;
 use lattice_inference::generate::{Failure, RequestError};
 use lattice_inference::grammar::GrammarError;
+use lattice_inference::sample::SampleError;
 use lattice_inference::tokenizer::TextError;
 use serde_json::{Value, json};
 
@@ -268,10 +270,10 @@ impl From<Failure> for ApiError {
                 "insufficient_memory",
                 "there is no memory left for this context",
             ),
-            Failure::Sample(error) => ApiError {
-                message: format!("no token could be chosen: {error}"),
-                ..ApiError::internal().code("no_token")
-            },
+            // What rules out all tokens, a grammar or a bias, is the request's.
+            Failure::Sample(error @ (SampleError::DeadEnd { .. } | SampleError::Guide { .. })) => {
+                ApiError::bad_request(error.to_string()).code("no_token")
+            }
             _ => ApiError::internal(),
         }
     }
@@ -300,6 +302,12 @@ impl From<EmbedError> for ApiError {
             }
             EmbedError::Prompt { .. } => ApiError::field("input_type", error),
             EmbedError::Labels { .. } => ApiError::field("model", error),
+            EmbedError::Model(Error::Encoder(
+                EncoderError::UnknownId { .. } | EncoderError::IdsAfterPrompt,
+            )) => ApiError::field("input", error),
+            EmbedError::Model(Error::Text(TextError::TooLong { .. } | TextError::Encode(_))) => {
+                ApiError::field("input", error)
+            }
             EmbedError::NotHere { .. } | EmbedError::NoHome | EmbedError::Hub(_) => {
                 ApiError::unavailable("model_not_loaded", "the model's files are not here")
             }

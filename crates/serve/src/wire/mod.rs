@@ -15,7 +15,7 @@ use axum::http::{HeaderValue, Response, header};
 use serde::Serialize;
 
 pub use error::ApiError;
-pub(crate) use fields::{Content, Fields};
+pub(crate) use fields::{Asked, Content, Fields, Heard};
 
 /// A body of JSON, with status 200.
 pub(crate) fn json_response(value: &impl Serialize) -> Response<Body> {

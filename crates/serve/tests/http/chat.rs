@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, chat, with};
+use crate::client::{Reply, chat, post, with};
 use crate::server::{CONTEXT, Server, Shape, shared};
 
 /// A greedy request for one message.
@@ -151,6 +151,25 @@ fn prompts_up_to_the_context_are_read() {
             (400, json!("context_length_exceeded"))
         );
     }
+    // By the name that each interface has for it.
+    let text = of(2 * CONTEXT);
+    for (path, body, param) in [
+        ("/v1/chat/completions", say(&text, json!({})), "messages"),
+        ("/v1/completions", json!({"prompt": text}), "prompt"),
+        (
+            "/v1/completions",
+            json!({"prompt": vec![5; 2 * CONTEXT]}),
+            "prompt",
+        ),
+        ("/v1/responses", json!({"input": text}), "input"),
+    ] {
+        let reply = post(address, path, &body);
+        assert_eq!(
+            (reply.status, reply.error()["param"].clone()),
+            (400, json!(param)),
+            "{path}"
+        );
+    }
     let message = chat(address, &say(&of(fits + 1), json!({}))).error()["message"].clone();
     let message = message.as_str().unwrap();
     assert!(message.contains(&CONTEXT.to_string()), "{message}");
@@ -251,6 +270,24 @@ fn a_format_that_cannot_be_held_is_400() {
     ] {
         let reply = chat(address, &say("hi", json!({"grammar": grammar})));
         assert_eq!(reply.status, 400, "{grammar}: {}", reply.json());
+        assert_eq!(reply.error()["param"], "grammar");
+        let body = json!({"prompt": "hi", "grammar": grammar});
+        let reply = post(address, "/v1/completions", &body);
+        assert_eq!(
+            (reply.status, reply.error()["param"].clone()),
+            (400, json!("grammar"))
+        );
+    }
+    // Nothing at all may be said, and is.
+    for grammar in [
+        json!({"gbnf": "root ::= "}),
+        json!({"gbnf": "root ::= \"\""}),
+        json!({"regex": ""}),
+        json!({"lark": "start: \"\""}),
+    ] {
+        let reply = good(chat(address, &say("hi", json!({"grammar": grammar}))));
+        assert_eq!(text(&reply), "", "{grammar}");
+        assert_eq!(reply["choices"][0]["finish_reason"], "stop");
     }
     let both = json!({"response_format": schema(), "tools": tools()});
     assert_eq!(chat(address, &say("hi", both)).status, 400);

@@ -10,6 +10,8 @@ mod errors;
 mod guard;
 mod lifecycle;
 mod messages;
+mod openapi;
+mod plan;
 mod responses;
 mod server;
 mod stream;

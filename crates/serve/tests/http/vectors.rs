@@ -101,6 +101,36 @@ fn vectors_are_those_of_the_service() {
 }
 
 #[test]
+fn ids_have_the_vectors_of_their_texts() {
+    let address = server().address;
+    let model = EmbeddingModel::Local(encoder("bert_mean").dir);
+    let EmbeddingModel::Local(dir) = &model else {
+        unreachable!()
+    };
+    let files = lattice_inference::checkpoint::ModelFiles::open(dir).unwrap();
+    let options = lattice_embed::EmbedderOptions::default();
+    let embedder =
+        lattice_embed::Embedder::open(&files, &lattice_inference::backend::cpu::Cpu, &options);
+    let side = std::sync::Arc::clone(&embedder.unwrap().encoder().text);
+    let texts = ["hello world", "a b c, hello"];
+    let framed: Vec<Vec<u32>> = texts
+        .iter()
+        .map(|text| side.tokenise(text).unwrap().ids)
+        .collect();
+    let bare: Vec<&[u32]> = framed.iter().map(|ids| &ids[1..ids.len() - 1]).collect();
+    let vectors = |input: Value| {
+        let body = json!({"model": "vec", "input": input});
+        good(post(address, "/v1/embeddings", &body))
+    };
+    let expected = vectors(json!(texts));
+    // All that comes is the same, the count of tokens too.
+    assert_eq!(vectors(json!(framed)), expected);
+    assert_eq!(vectors(json!(bare)), expected);
+    assert_eq!(vectors(json!([texts[0], bare[1]])), expected);
+    assert_eq!(vectors(json!(bare[0]))["data"][0], expected["data"][0]);
+}
+
+#[test]
 fn ranks_come_best_first() {
     let body = json!({"model": "rank", "query": "hello", "documents": ["world", {"text": "hello"}, "a b c"], "return_documents": true});
     let reply = good(post(server().address, "/v1/rerank", &body));
@@ -125,7 +155,14 @@ fn what_is_wrong_is_named() {
     for (body, param) in [
         (json!({}), "input"),
         (json!({"input": []}), "input"),
-        (json!({"input": [1, 2]}), "input"),
+        (json!({"input": [1, "a"]}), "input"),
+        (json!({"input": [-1]}), "input"),
+        (json!({"input": [1.5]}), "input"),
+        (json!({"input": [99_999_999]}), "input"),
+        (json!({"input": [4_294_967_296u64]}), "input"),
+        (json!({"input": [["a"]]}), "input"),
+        (json!({"input": [[5], []]}), "input"),
+        (json!({"input": vec![5; 5000]}), "input"),
         (json!({"input": "a", "dimensions": 0}), "dimensions"),
         (json!({"input": "a", "dimensions": 60000}), "dimensions"),
         (

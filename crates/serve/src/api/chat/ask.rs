@@ -5,7 +5,7 @@ use lattice_inference::tokenizer::ChatMessage;
 use serde_json::{Map, Value};
 
 use crate::api::prepare::{Conversation, ThinkingAsked};
-use crate::wire::form::Form;
+use crate::wire::form::form;
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Fields};
 
@@ -40,12 +40,11 @@ pub(crate) struct ChatAsk {
 }
 
 impl ChatAsk {
-    /// Reads a body.
+    /// Reads the fields of a body.
     ///
     /// # Errors
     /// 400, which names the field.
-    pub(crate) fn from_body(bytes: &[u8], choices_max: usize) -> Result<ChatAsk, ApiError> {
-        let mut fields = Fields::from_body(bytes)?;
+    pub(crate) fn take(mut fields: Fields, choices_max: usize) -> Result<ChatAsk, ApiError> {
         let model = fields.text("model")?;
         let (messages, mut ignored) = messages(&mut fields)?;
         let style = Style::take(&mut fields)?;
@@ -55,7 +54,7 @@ impl ChatAsk {
         sampling.max_tokens = newer.or(older);
         let top_logprobs = top_logprobs(&mut fields, style.logprobs)?;
         let choices = fields.count("n", 1..=choices_max as u64)?.unwrap_or(1);
-        let form = Form::take(&mut fields)?;
+        let form = form(&mut fields)?;
         let mut thinking = ThinkingAsked::take(&mut fields)?;
         let mut template_values = template_values(&mut fields)?;
         if let Some(Value::Bool(enable)) = template_values.get("enable_thinking") {

@@ -11,10 +11,9 @@ use axum::http::Response;
 
 use super::answers::Answers;
 use super::head::Head;
-use super::with_ignored;
+use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::wire::{ApiError, json_response, sse};
 use ask::ChatAsk;
 use reply::collected;
@@ -26,11 +25,9 @@ pub(crate) async fn complete(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
     let choices_max = app.options().choices_max;
-    let ask = app
-        .prepare(move || ChatAsk::from_body(&bytes, choices_max))
-        .await?;
+    let take = move |fields| ChatAsk::take(fields, choices_max);
+    let ask = asked(&app, request, take).await?;
     let model = app.model(ask.model.as_deref()).await?;
     let ChatAsk {
         conversation,

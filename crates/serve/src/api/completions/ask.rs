@@ -1,14 +1,15 @@
 //! What a completion request asks for.
 
 use lattice_inference::generate::Request;
-use lattice_inference::grammar::Grammar;
 use lattice_inference::sample::SamplerOptions;
 use lattice_inference::tokenizer::Tokenizer as _;
+use lattice_inference::tools::Form;
 use lattice_inference::{AnswerReader, Front};
 use serde_json::Value;
 
 use crate::api::chat::ask::include_usage;
-use crate::api::prepare::copied;
+use crate::api::prepare::{copied, hold};
+use crate::api::token_ids;
 use crate::wire::form::grammar;
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Fields};
@@ -41,7 +42,7 @@ pub(crate) struct CompletionAsk {
     /// Choices for each prompt.
     pub(crate) per_prompt: usize,
     sampling: Sampling,
-    grammar: Option<Grammar>,
+    form: Form,
     top_logprobs: Option<u32>,
     pub(crate) style: Style,
     pub(crate) ignored: Vec<String>,
@@ -55,12 +56,11 @@ pub(crate) struct Prepared {
 }
 
 impl CompletionAsk {
-    /// Reads a body.
+    /// Reads the fields of a body.
     ///
     /// # Errors
     /// 400, which names the field.
-    pub(crate) fn from_body(bytes: &[u8], choices_max: usize) -> Result<CompletionAsk, ApiError> {
-        let mut fields = Fields::from_body(bytes)?;
+    pub(crate) fn take(mut fields: Fields, choices_max: usize) -> Result<CompletionAsk, ApiError> {
         let model = fields.text("model")?;
         let prompts = prompts(&mut fields)?;
         let most = u64::from(SamplerOptions::LOGPROBS_MAX);
@@ -82,7 +82,7 @@ impl CompletionAsk {
             prompts,
             per_prompt,
             sampling,
-            grammar: grammar(&mut fields)?,
+            form: grammar(&mut fields)?,
             top_logprobs,
             style,
             ignored: fields.ignored(),
@@ -107,9 +107,7 @@ impl CompletionAsk {
                 let mut request = copied(&base);
                 self.sampling.apply(&mut request, index);
                 request.sampler.logprobs = self.top_logprobs;
-                if let Some(grammar) = &self.grammar {
-                    front.hold(&mut request, grammar, false)?;
-                }
+                hold(front, &mut request, &self.form, false)?;
                 prepared.requests.push(request);
                 prepared.readers.push(AnswerReader::new(None));
                 prepared.prompts.push(base.prompt.clone());
@@ -117,6 +115,11 @@ impl CompletionAsk {
         }
         Ok(prepared)
     }
+}
+
+/// An error about a conversation, by the name that its text has here.
+pub(super) fn renamed(error: ApiError) -> ApiError {
+    error.renamed("messages", "prompt")
 }
 
 fn ids(prompt: &Prompt, front: &Front) -> Result<Vec<u32>, ApiError> {
@@ -169,12 +172,7 @@ fn prompt(value: &Value) -> Option<Prompt> {
 }
 
 fn tokens(items: &[Value]) -> Option<Prompt> {
-    let id = |item: &Value| u32::try_from(item.as_u64()?).ok();
-    items
-        .iter()
-        .map(id)
-        .collect::<Option<_>>()
-        .map(Prompt::Tokens)
+    token_ids(items).map(Prompt::Tokens)
 }
 
 /// `n`, and `best_of`, which may only say the same.

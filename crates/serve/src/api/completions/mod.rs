@@ -11,12 +11,12 @@ use axum::http::Response;
 
 use super::answers::Answers;
 use super::head::Head;
-use super::with_ignored;
+use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::wire::{ApiError, json_response, sse};
-use ask::CompletionAsk;
+pub(crate) use ask::CompletionAsk;
+use ask::renamed;
 use reply::{CompletionStream, collected};
 
 /// Goes on with texts.
@@ -25,17 +25,17 @@ pub(crate) async fn complete(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
     let choices_max = app.options().choices_max;
-    let ask = app
-        .prepare(move || CompletionAsk::from_body(&bytes, choices_max))
-        .await?;
+    let take = move |fields| CompletionAsk::take(fields, choices_max);
+    let ask = asked(&app, request, take).await?;
     let model = app.model(ask.model.as_deref()).await?;
     record.note(|report| report.model = Some(model.name.clone()));
     let front = std::sync::Arc::clone(&model.front);
     let (style, ignored, per_prompt) = (ask.style, ask.ignored.clone(), ask.per_prompt);
-    let prepared = app.prepare(move || ask.prepare(&front)).await?;
-    let tickets = app.submit(&model, prepared.requests).await?;
+    let prepared = app.prepare(move || ask.prepare(&front)).await;
+    let prepared = prepared.map_err(renamed)?;
+    let tickets = app.submit(&model, prepared.requests).await;
+    let tickets = tickets.map_err(renamed)?;
     let answers = Answers::new(&app, record, tickets, prepared.readers, per_prompt);
     let head = Head::new("cmpl-", &model);
     let response = if style.stream {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::turns::{system, turns};
 use crate::api::prepare::{Conversation, ThinkingAsked};
-use crate::wire::form::{Form, function_tool};
+use crate::wire::form::{form, function_tool};
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Fields};
 
@@ -19,15 +19,15 @@ pub(crate) struct MessagesAsk {
 }
 
 impl MessagesAsk {
-    /// Reads a body.
+    /// Reads the fields of a body.
     ///
     /// # Errors
     /// 400, which names the field.
-    pub(crate) fn from_body(bytes: &[u8]) -> Result<MessagesAsk, ApiError> {
-        MessagesAsk::take(Fields::from_body(bytes)?).map_err(renamed)
+    pub(crate) fn take(fields: Fields) -> Result<MessagesAsk, ApiError> {
+        MessagesAsk::read(fields).map_err(renamed)
     }
 
-    fn take(mut fields: Fields) -> Result<MessagesAsk, ApiError> {
+    fn read(mut fields: Fields) -> Result<MessagesAsk, ApiError> {
         let mut ignored = Vec::new();
         let model = fields.text("model")?;
         let mut messages = system(&mut fields, &mut ignored)?;
@@ -41,7 +41,7 @@ impl MessagesAsk {
         tools(&mut fields, &mut ignored)?;
         tool_choice(&mut fields, &mut ignored)?;
         let thinking = thinking(&mut fields, &mut ignored)?;
-        let form = Form::take(&mut fields)?;
+        let form = form(&mut fields)?;
         let sampling = sampling(&mut fields)?;
         let stream = fields.truth("stream")?.unwrap_or(false);
         // Everything that was read before is used again, wherever it is marked.
@@ -73,11 +73,7 @@ pub(super) fn renamed(error: ApiError) -> ApiError {
 }
 
 fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
-    if let Some(temperature) = fields.number("temperature")? {
-        if !(0.0..=1.0).contains(&temperature) {
-            let reason = format!("{temperature}, allowed is 0 to 1");
-            return Err(fields.error("temperature", reason));
-        }
+    if let Some(temperature) = fields.number_within("temperature", 0.0..=1.0)? {
         fields.put("temperature", temperature);
     }
     let max_tokens = fields.count("max_tokens", 1..=TOKENS_MAX)?;

@@ -15,12 +15,11 @@ use serde_json::json;
 use super::answers::Answers;
 use super::blocks::Speech;
 use super::head::Head;
-use super::with_ignored;
+use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::wire::{ApiError, json_response, sse};
-use ask::MessagesAsk;
+pub(crate) use ask::MessagesAsk;
 use reply::{MessageStream, Writer};
 
 /// Answers a conversation, at once or piece by piece.
@@ -29,8 +28,7 @@ pub(crate) async fn create(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let ask = app.prepare(move || MessagesAsk::from_body(&bytes)).await?;
+    let ask = asked(&app, request, MessagesAsk::take).await?;
     let model = app.model(ask.model.as_deref()).await?;
     let MessagesAsk {
         conversation,
@@ -56,8 +54,7 @@ pub(crate) async fn count(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let ask = app.prepare(move || MessagesAsk::from_body(&bytes)).await?;
+    let ask = asked(&app, request, MessagesAsk::take).await?;
     let model = app.model(ask.model.as_deref()).await?;
     let front = Arc::clone(&model.front);
     let MessagesAsk {

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::items::messages;
 use crate::api::prepare::{Conversation, ThinkingAsked};
-use crate::wire::form::{Form, function_tool};
+use crate::id::fresh;
+use crate::wire::form::{form, function_tool};
 use crate::wire::sampling::{Sampling, TOKENS_MAX};
 use crate::wire::{ApiError, Content, Fields};
 
@@ -39,22 +40,24 @@ pub(crate) struct ResponsesAsk {
     pub(crate) store: bool,
     /// What the response repeats of the request.
     pub(crate) echo: Map<String, Value>,
+    /// What the request brought, item by item.
+    pub(crate) items: Vec<Value>,
     /// Fields without effect.
     pub(crate) ignored: Vec<String>,
 }
 
 impl ResponsesAsk {
-    /// Reads a body. The conversation has only what is new.
+    /// Reads the fields of a body. The conversation has only what is new.
     ///
     /// # Errors
     /// 400, which names the field.
-    pub(crate) fn from_body(bytes: &[u8]) -> Result<ResponsesAsk, ApiError> {
-        ResponsesAsk::take(Fields::from_body(bytes)?).map_err(renamed)
+    pub(crate) fn take(fields: Fields) -> Result<ResponsesAsk, ApiError> {
+        ResponsesAsk::read(fields).map_err(renamed)
     }
 
-    fn take(mut fields: Fields) -> Result<ResponsesAsk, ApiError> {
+    fn read(mut fields: Fields) -> Result<ResponsesAsk, ApiError> {
         refuse(&mut fields)?;
-        let echo = echo(&fields);
+        let (echo, items) = (echo(&fields), input_items(fields.peek("input")));
         let mut ignored = Vec::new();
         let model = fields.text("model")?;
         let instructions = fields.text("instructions")?;
@@ -63,7 +66,7 @@ impl ResponsesAsk {
         tool_choice(&mut fields)?;
         text(&mut fields, &mut ignored)?;
         let thinking = thinking(&mut fields, &mut ignored)?;
-        let form = Form::take(&mut fields)?;
+        let form = form(&mut fields)?;
         let max_tokens = fields.count("max_output_tokens", 1..=TOKENS_MAX)?;
         let mut sampling = Sampling::take(&mut fields)?;
         sampling.max_tokens = max_tokens;
@@ -91,6 +94,7 @@ impl ResponsesAsk {
             stream,
             store,
             echo,
+            items,
             ignored,
         })
     }
@@ -117,6 +121,7 @@ pub(super) fn renamed(error: ApiError) -> ApiError {
         .renamed(".function", "")
         .renamed("response_format", "text.format")
         .renamed("reasoning_effort", "reasoning.effort")
+        .renamed("messages", "input")
 }
 
 /// What would change the answer beyond doubt, and is not done.
@@ -142,6 +147,29 @@ fn echo(fields: &Fields) -> Map<String, Value> {
         (name.to_owned(), value)
     };
     ECHOED.into_iter().map(one).collect()
+}
+
+/// The items of a request, each with an id.
+fn input_items(input: Value) -> Vec<Value> {
+    let items = match input {
+        Value::String(text) => {
+            let content = json!([{"type": "input_text", "text": text}]);
+            vec![json!({"type": "message", "role": "user", "content": content})]
+        }
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    };
+    let with_id = |mut item: Value| {
+        if let Value::Object(fields) = &mut item {
+            let id = fields.entry("id").or_insert(Value::Null);
+            if id.is_null() {
+                *id = fresh("item_").into();
+            }
+            fields.entry("type").or_insert_with(|| json!("message"));
+        }
+        item
+    };
+    items.into_iter().map(with_id).collect()
 }
 
 fn input(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<Vec<ChatMessage>, ApiError> {

@@ -11,17 +11,17 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answers::Answers;
 use super::blocks::Speech;
 use super::head::Head;
-use super::with_ignored;
+use super::{asked, with_ignored};
 use crate::app::App;
 use crate::event::Record;
-use crate::http::read_body;
 use crate::wire::{ApiError, json_response, sse};
-use ask::{ResponsesAsk, renamed};
+pub(crate) use ask::ResponsesAsk;
+use ask::renamed;
 use reply::Writer;
 pub(crate) use store::Store;
 use stream::{Keeper, ResponseStream, collected};
@@ -32,8 +32,7 @@ pub(crate) async fn create(
     Extension(record): Extension<Record>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = read_body(request, app.options()).await?;
-    let mut ask = app.prepare(move || ResponsesAsk::from_body(&bytes)).await?;
+    let mut ask = asked(&app, request, ResponsesAsk::take).await?;
     let before = match &ask.previous {
         None => None,
         Some(id) => {
@@ -46,7 +45,7 @@ pub(crate) async fn create(
     let answers = Answers::ask(&app, record, &model, ask.conversation, &mut ask.ignored);
     let answers = answers.await.map_err(renamed)?;
     let writer = Writer::new(Head::new("resp_", &model), ask.echo);
-    let keeper = ask.store.then(|| Keeper::new(app.clone(), said));
+    let keeper = ask.store.then(|| Keeper::new(app.clone(), ask.items, said));
     let speech = Speech::new(answers);
     let response = if ask.stream {
         let source = ResponseStream::new(speech, writer, keeper);
@@ -65,6 +64,23 @@ pub(crate) async fn read(
     let response = app.responses().response(&id);
     let response = response.ok_or_else(|| ApiError::unknown_response(&id))?;
     Ok(json_response(&*response))
+}
+
+/// What the request of a kept response brought.
+pub(crate) async fn items(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, ApiError> {
+    let items = app.responses().input(&id);
+    let items = items.ok_or_else(|| ApiError::unknown_response(&id))?;
+    let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
+    Ok(json_response(&json!({
+        "object": "list",
+        "data": &*items,
+        "first_id": id(items.first()),
+        "last_id": id(items.last()),
+        "has_more": false,
+    })))
 }
 
 /// Forgets a response.

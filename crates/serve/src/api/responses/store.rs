@@ -25,6 +25,8 @@ struct Kept {
 
 struct Entry {
     response: Arc<Value>,
+    /// What the request brought.
+    input: Arc<[Value]>,
     /// All that was said up to its end, without instructions.
     conversation: Arc<[ChatMessage]>,
     bytes: usize,
@@ -41,8 +43,15 @@ impl Store {
     }
 
     /// Keeps a response. One that is larger than all may be is not kept.
-    pub(crate) fn keep(&self, id: &str, response: Value, conversation: Vec<ChatMessage>) {
-        let bytes = id.len() + json_bytes(&response) + json_bytes(&conversation);
+    pub(crate) fn keep(
+        &self,
+        id: &str,
+        response: Value,
+        input: Vec<Value>,
+        conversation: Vec<ChatMessage>,
+    ) {
+        let said = json_bytes(&input) + json_bytes(&conversation);
+        let bytes = id.len() + json_bytes(&response) + said;
         if self.entries_max == 0 || bytes > self.bytes_max {
             return;
         }
@@ -59,6 +68,7 @@ impl Store {
         kept.bytes += bytes;
         let entry = Entry {
             response: Arc::new(response),
+            input: input.into(),
             conversation: conversation.into(),
             bytes,
             age,
@@ -70,6 +80,12 @@ impl Store {
     pub(crate) fn response(&self, id: &str) -> Option<Arc<Value>> {
         let mut kept = self.lock();
         kept.asked_for(id).map(|entry| Arc::clone(&entry.response))
+    }
+
+    /// What the request of a response brought.
+    pub(crate) fn input(&self, id: &str) -> Option<Arc<[Value]>> {
+        let mut kept = self.lock();
+        kept.asked_for(id).map(|entry| Arc::clone(&entry.input))
     }
 
     /// What was said up to the end of a response.
@@ -129,7 +145,8 @@ mod tests {
     fn what_was_longest_not_asked_for_goes_first() {
         let store = Store::new(3, 1000);
         let keep = |id: &str, text: &str| {
-            store.keep(id, json!(id), vec![ChatMessage::new(Role::User, text)]);
+            let said = vec![ChatMessage::new(Role::User, text)];
+            store.keep(id, json!(id), Vec::new(), said);
         };
         for id in ["a", "b", "c"] {
             keep(id, "hi");
@@ -138,11 +155,11 @@ mod tests {
         keep("d", "hi");
         assert!(store.conversation("b").is_none() && store.conversation("a").is_some());
         // One large one puts out the others; one that is too large is not taken, and puts out nothing.
-        keep("large", &"x".repeat(940));
+        keep("large", &"x".repeat(930));
         assert!(store.response("a").is_none() && store.response("large").is_some());
         keep("larger", &"x".repeat(2000));
         assert!(store.response("larger").is_none());
-        assert_eq!(store.conversation("large").unwrap()[0].text().len(), 940);
+        assert_eq!(store.conversation("large").unwrap()[0].text().len(), 930);
         // The same id again takes the place of the first, and bytes are given back.
         keep("large", "hi");
         assert!(store.remove("large") && !store.remove("large"));
@@ -150,7 +167,7 @@ mod tests {
         assert_eq!((kept.bytes, kept.entries.len(), kept.ages.len()), (0, 0, 0));
         drop(kept);
         let none = Store::new(0, 1000);
-        none.keep("a", json!(1), Vec::new());
+        none.keep("a", json!(1), Vec::new(), Vec::new());
         assert!(none.response("a").is_none());
     }
 }

@@ -14,18 +14,21 @@ use crate::wire::sse::{Source, named};
 /// Keeps a response when it has ended.
 pub(super) struct Keeper {
     app: App,
+    /// What the request brought.
+    input: Vec<Value>,
     /// What was said before it.
     said: Vec<ChatMessage>,
 }
 
 impl Keeper {
-    pub(super) fn new(app: App, said: Vec<ChatMessage>) -> Keeper {
-        Keeper { app, said }
+    pub(super) fn new(app: App, input: Vec<Value>, said: Vec<ChatMessage>) -> Keeper {
+        Keeper { app, input, said }
     }
 
     fn keep(mut self, id: &str, response: Value, answer: ChatMessage) {
         self.said.push(answer);
-        self.app.responses().keep(id, response, self.said);
+        let kept = self.app.responses();
+        kept.keep(id, response, self.input, self.said);
     }
 }
 
