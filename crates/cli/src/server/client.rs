@@ -24,6 +24,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes of an answer.
 const ANSWER_MAX: usize = 64 << 20;
 
+/// Where a server is asked to stop.
+pub(super) const SHUTDOWN: &str = "/v1/shutdown";
+
 /// A server and how it is reached.
 pub(crate) struct Client {
     place: Place,
@@ -118,6 +121,10 @@ impl Client {
             .header(header::HOST, host);
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        if path == SHUTDOWN {
+            // It is meant.
+            request = request.header("x-lattice-shutdown", "now");
         }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
+use super::client::SHUTDOWN;
 use super::{Client, ServerArgs};
 use crate::visible::visible;
 
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
             format!("{model}: {}", state["state"].as_str().unwrap_or("?"))
         }
         None => {
-            client.post("/v1/shutdown", &json!({}))?;
+            client.post(SHUTDOWN, &json!({}))?;
             wait(&client)?;
             let url = client.url();
             format!("{url} takes no requests any more; answers under way are finished")

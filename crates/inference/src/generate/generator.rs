@@ -258,7 +258,19 @@ impl Generator {
     /// # Errors
     /// What the system says; the rest is not written.
     pub fn save(&mut self) -> std::io::Result<usize> {
-        self.prefixes.save(&*self.runner)
+        let mut saved = 0;
+        while self.save_next()? {
+            saved += 1;
+        }
+        Ok(saved)
+    }
+
+    /// Writes one beginning that [`Self::save`] would, so that steps may run in between; false where there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn save_next(&mut self) -> std::io::Result<bool> {
+        self.prefixes.save_next(&*self.runner)
     }
 
     /// Lets go of all beginnings that no request holds.

@@ -75,31 +75,29 @@ impl PrefixCache {
         self.files = Some(files);
     }
 
-    /// Writes what is kept and was not written yet, the last used at last, as far as there is room for files. How many were
-    /// written.
+    /// Writes one of those that are kept and not written yet, the one used longest ago; false where there is none. One that
+    /// the runner does not export counts as written.
     ///
     /// # Errors
-    /// What the system says; the rest is not written.
-    pub(super) fn save(&mut self, runner: &dyn Runner) -> std::io::Result<usize> {
+    /// What the system says.
+    pub(super) fn save_next(&mut self, runner: &dyn Runner) -> std::io::Result<bool> {
         let Some(files) = &mut self.files else {
-            return Ok(0);
+            return Ok(false);
         };
-        self.kept.sort_unstable_by_key(|kept| kept.used);
-        let mut written = 0;
-        for kept in self.kept.iter_mut().filter(|kept| !kept.in_file) {
-            let Ok(memory) = runner.export(kept.prefix) else {
-                continue;
-            };
+        let new = self.kept.iter_mut().filter(|kept| !kept.in_file);
+        let Some(kept) = new.min_by_key(|kept| kept.used) else {
+            return Ok(false);
+        };
+        if let Ok(memory) = runner.export(kept.prefix) {
             files.write(&Stored {
                 ids: kept.ids.clone(),
                 snapshots: kept.snapshots.clone(),
                 memory,
             })?;
             files.trim()?;
-            kept.in_file = true;
-            written += 1;
         }
-        Ok(written)
+        kept.in_file = true;
+        Ok(true)
     }
 
     /// Takes in the file that a request with these ids begins with, where that saves it much. A runner that refuses costs

@@ -11,6 +11,19 @@ use crate::id::unix_seconds;
 use crate::models::Slot;
 use crate::wire::{ApiError, Fields, json_response};
 
+/// Which model is to be loaded or unloaded.
+pub(crate) struct ModelAsk {
+    model: String,
+}
+
+impl ModelAsk {
+    pub(crate) fn take(mut fields: Fields) -> Result<ModelAsk, ApiError> {
+        let model = fields.text("model")?;
+        let model = model.ok_or_else(|| fields.error("model", "missing"))?;
+        Ok(ModelAsk { model })
+    }
+}
+
 /// All models.
 pub(crate) async fn list(State(app): State<App>) -> Response<Body> {
     let models: Vec<_> = app
@@ -54,13 +67,7 @@ pub(crate) async fn unload(
 
 async fn named(app: &App, request: Request) -> Result<String, ApiError> {
     let bytes = read_body(request, app.options()).await?;
-    name(Fields::from_body(&bytes)?)
-}
-
-/// The one field of these requests.
-pub(crate) fn name(mut fields: Fields) -> Result<String, ApiError> {
-    let name = fields.text("model")?;
-    name.ok_or_else(|| fields.error("model", "missing"))
+    Ok(ModelAsk::take(Fields::from_body(&bytes)?)?.model)
 }
 
 /// `requests` hold it now; `last_used` is a time of day, for people: `idle_s` is by a clock that is never set.

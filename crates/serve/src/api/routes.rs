@@ -9,6 +9,7 @@ use super::chat::ask::ChatAsk;
 use super::completions::CompletionAsk;
 use super::embeddings::EmbeddingsAsk;
 use super::messages::MessagesAsk;
+use super::models::ModelAsk;
 use super::plan::PlanAsk;
 use super::rerank::RerankAsk;
 use super::responses::ResponsesAsk;
@@ -107,9 +108,9 @@ fn body<T: 'static>(
 pub(crate) fn routes(choices_max: usize) -> Vec<Route> {
     let mut all = readers();
     all.extend(kept());
+    all.extend(managing());
     all.extend(conversations(choices_max));
     all.extend(others());
-    all.extend(lifecycle());
     all
 }
 
@@ -203,6 +204,40 @@ fn kept() -> Vec<Route> {
             json("ItemList"),
             "What the request of a kept response brought.",
         ),
+    ]
+}
+
+/// What comes and goes: models, and the server.
+fn managing() -> Vec<Route> {
+    let json = Answer::Json;
+    let name = || {
+        let example = json!({"model": "qwen3.5-0.8b"});
+        body(ModelAsk::take, &["model"], example, json!({}))
+    };
+    vec![
+        ask(
+            "/v1/models/load",
+            post(models::load),
+            json("Model"),
+            "Loads a model before anybody asks for it.",
+            name(),
+        ),
+        ask(
+            "/v1/models/unload",
+            post(models::unload),
+            json("Model"),
+            "Gives the memory of a model back, once its requests are answered.",
+            name(),
+        ),
+        Route {
+            method: "post",
+            ..read(
+                "/v1/shutdown",
+                post(shutdown::shutdown),
+                json("Status"),
+                "Ends the server, for programs on the same machine that send x-lattice-shutdown: now.",
+            )
+        },
     ]
 }
 
@@ -382,38 +417,6 @@ fn others() -> Vec<Route> {
                 json!({"messages": user}),
                 none(),
             ),
-        ),
-    ]
-}
-
-fn lifecycle() -> Vec<Route> {
-    let json = Answer::Json;
-    let model = || {
-        let example = json!({"model": "lattice-tiny"});
-        body(models::name, &["model"], example, json!({}))
-    };
-    let none = json!({});
-    vec![
-        ask(
-            "/v1/models/load",
-            post(models::load),
-            json("Model"),
-            "Loads a model, so that its first request need not wait for that.",
-            model(),
-        ),
-        ask(
-            "/v1/models/unload",
-            post(models::unload),
-            json("Model"),
-            "Unloads a model when its requests are answered.",
-            model(),
-        ),
-        ask(
-            "/v1/shutdown",
-            post(shutdown::shutdown),
-            json("Status"),
-            "Stops the server, for programs on the same machine.",
-            body(|_| Ok(()), &[], none.clone(), none),
         ),
     ]
 }

@@ -266,8 +266,7 @@ async fn unload(leaving: Leaving, why: Why, options: &ServeOptions) {
         let began = Instant::now();
         if let Err(error) = slot.unload().await {
             let name = &slot.entry.name;
-            let warning =
-                format!("{name}: unloaded, but not all of it was kept or given back: {error}");
+            let warning = format!("{name}: what it kept of texts could not be written: {error}");
             (options.sink)(ServeEvent::Warning(warning));
         }
         report(slot, "unloaded", why.word(), began, options);

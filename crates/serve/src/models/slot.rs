@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lattice_embed::ModelConfig;
 use lattice_inference::Engine;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{ModelEntry, ModelKind, ModelState, Opener, TextModel};
 use crate::id::unix_seconds;
@@ -205,8 +205,8 @@ impl Slot {
         match &self.entry.kind {
             ModelKind::Text(open_it) => {
                 let (name, open_it) = (self.entry.name.clone(), Arc::clone(open_it));
-                let opened = in_thread(move || open(name, &open_it)).await??;
-                Ok(Some(Arc::new(opened)))
+                let opened = on_thread("load", move || open(name, &open_it)).await;
+                Ok(Some(Arc::new(opened??)))
             }
             ModelKind::Vectors(service, model) => {
                 let config = ModelConfig::try_new(model.clone(), None);
@@ -225,7 +225,7 @@ impl Slot {
     /// turn calls this, after [`Self::close`] and [`Self::free`].
     ///
     /// # Errors
-    /// What was kept could not be written, and the memory is given back all the same; or no thread could do that.
+    /// What was kept could not be written; the memory is given back all the same.
     pub(super) async fn unload(&self) -> std::io::Result<()> {
         let text = self.inside().text.take();
         let saved = match &text {
@@ -239,28 +239,27 @@ impl Slot {
             (ModelKind::Text(_), Some(text)) => text.worker.end(),
             (ModelKind::Text(_), None) => {}
         };
-        // A panic in there is that of a thread that is gone with its memory.
-        let given = in_thread(give_back).await;
+        // Without a thread to wait on, the model's own ends when it hears that nobody has it any more.
+        let _ = on_thread("unload", give_back).await;
         self.inside().state = ModelState::Unloaded;
-        saved.and(given.map_err(std::io::Error::other))
+        saved
     }
 }
 
-/// Does work that blocks on a thread of its own: where the system has none left that is an error, while tokio's pool
-/// panics.
-async fn in_thread<T: Send + 'static>(
+/// Does work that blocks on a thread of its own. The runtime has threads for that, but where the system gives no more it
+/// lets the work wait for one of those that never end.
+async fn on_thread<T: Send + 'static>(
+    name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("lattice-load".to_owned());
-    thread
-        .spawn(move || {
-            // Nobody listens any more: then nobody needs it.
-            let _ = tell.send(work());
-        })
-        .map_err(|error| format!("no thread to load with: {error}"))?;
-    told.await
-        .map_err(|_gone| "the thread that loads panicked".to_owned())
+    let (tell, done) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let started = thread.spawn(move || {
+        let _ = tell.send(work());
+    });
+    started.map_err(|error| format!("there is no thread for it: {error}"))?;
+    done.await
+        .map_err(|_panicked| format!("the thread that was to {name} it panicked"))
 }
 
 fn open(name: String, open_it: &Opener) -> Result<TextModel, String> {

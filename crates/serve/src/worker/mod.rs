@@ -30,6 +30,9 @@ use crate::wire::ApiError;
 /// Requests on their way to the thread; those that wait for a place are the generator's.
 const HANDED_OVER_MAX: usize = 256;
 
+/// Beginnings that are written one after the other; on a server at work something is new all the time.
+const SAVED_MAX: usize = 4096;
+
 /// A request and who hears of it.
 struct Submit {
     request: Admitted,
@@ -40,8 +43,8 @@ struct Submit {
 /// What the thread is asked for.
 enum Command {
     Submit(Box<Submit>),
-    /// Write what is kept for reuse into files, and say how much of it.
-    Save(oneshot::Sender<std::io::Result<usize>>),
+    /// Write one more of what is kept for reuse into a file, and say whether there was one.
+    Save(oneshot::Sender<std::io::Result<bool>>),
     /// End, whatever is under way.
     End,
 }
@@ -119,16 +122,24 @@ impl Worker {
         }
     }
 
-    /// Writes what is kept for reuse into files, where the generator has a folder for them; how many beginnings.
+    /// Writes what is kept for reuse and not written yet into files, where the generator has a folder for them, one by one,
+    /// so that answers go on in between; how many.
     ///
     /// # Errors
     /// What the system says; the thread is gone or has no ear for it.
     pub(crate) async fn save(&self) -> std::io::Result<usize> {
-        let (answer, saved) = oneshot::channel();
         let gone = || std::io::Error::other("the model's thread does not answer");
-        let asked = self.commands.try_send(Command::Save(answer));
-        asked.map_err(|_full| gone())?;
-        saved.await.map_err(|_gone| gone())?
+        let mut saved = 0;
+        while saved < SAVED_MAX {
+            let (answer, written) = oneshot::channel();
+            let asked = self.commands.try_send(Command::Save(answer));
+            asked.map_err(|_full| gone())?;
+            if !written.await.map_err(|_gone| gone())?? {
+                break;
+            }
+            saved += 1;
+        }
+        Ok(saved)
     }
 
     /// Ends the thread, and waits until its memory is given back. Requests that are under way hear no more.

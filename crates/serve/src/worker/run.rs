@@ -62,7 +62,7 @@ impl Loop {
         match command {
             Command::Submit(submit) => self.take(*submit),
             Command::Save(answer) => {
-                let _ = answer.send(self.generator.save());
+                let _ = answer.send(self.generator.save_next());
             }
             Command::End => return ControlFlow::Break(()),
         }

@@ -108,14 +108,12 @@ fn only_programs_of_this_machine_stop_the_server() {
         "X-Forwarded-For: 1.2.3.4",
         "Via: 1.1 p",
     ] {
-        assert_eq!(
-            stop(&format!("x-api-key: k\r\n{of_others}\r\n")),
-            403,
-            "{of_others}"
-        );
+        let headers = format!("x-api-key: k\r\nx-lattice-shutdown: now\r\n{of_others}\r\n");
+        assert_eq!(stop(&headers), 403, "{of_others}");
     }
+    assert_eq!(stop("x-api-key: k\r\n"), 403);
     assert!(!asked.load(Ordering::Relaxed));
-    assert_eq!(stop("x-api-key: k\r\n"), 200);
+    assert_eq!(stop("x-api-key: k\r\nx-lattice-shutdown: now\r\n"), 200);
     assert!(asked.load(Ordering::Relaxed));
     // One that is not to be stopped so says that.
     assert_eq!(

@@ -44,6 +44,10 @@ fn text_or_null() -> Value {
     json!({"type": ["string", "null"]})
 }
 
+fn or_null(schema: Value) -> Value {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
+
 fn to(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
@@ -159,7 +163,10 @@ fn models() -> Value {
         "Document": object(json!({"openapi": text(), "info": {"type": "object"}, "paths": {"type": "object"}})),
         "Model": object(json!({
             "id": text(), "object": {"const": "model"}, "created": count(), "owned_by": text(), "aliases": list(text()),
-            "state": text(), "kind": {"enum": ["text", "embedding", "rerank"]},
+            "state": {"enum": ["unloaded", "loading", "loaded", "unloading", "failed"]},
+            "kind": {"enum": ["text", "embedding", "rerank"]}, "requests": count(), "loads": count(),
+            "last_used": or_null(count()), "idle_s": or_null(count()),
+            "memory_bytes": count(), "model_bytes": count(), "cache_bytes": count(),
         })),
         "ModelList": object(json!({"object": {"const": "list"}, "data": list(to("Model"))})),
         "Plan": plan,
