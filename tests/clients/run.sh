@@ -31,20 +31,9 @@ if ! cmp -s node/package-lock.json "$work/node/package-lock.json"; then
 fi
 cp node/*.mjs "$work/node/"
 
-export LATTICE_KEY=a-key-for-tests LATTICE_MODEL_CACHE=$work/cache
-export LATTICE_CHAT_MODEL=lattice-tiny LATTICE_EMBED_MODEL=bert_mean
-"$lattice" serve lattice-tiny "$root/crates/testkit/goldens/encoders/bert_mean" --port 0 --api-key "$LATTICE_KEY" \
-    --json >"$work/events.jsonl" 2>"$work/server.log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
-for _ in $(seq 600); do
-    LATTICE_URL=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$work/events.jsonl" | head -1)
-    [ -n "$LATTICE_URL" ] && break
-    kill -0 "$server" || { cat "$work/server.log"; exit 1; }
-    sleep 0.1
-done
-[ -n "$LATTICE_URL" ] || { echo "the server did not say where it listens"; exit 1; }
-export LATTICE_URL NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_TELEMETRY=False
+export LATTICE_MODEL_CACHE=$work/cache LATTICE_CHAT_MODEL=lattice-tiny LATTICE_EMBED_MODEL=bert_mean
+. ./server.sh lattice-tiny "$root/crates/testkit/goldens/encoders/bert_mean"
+export LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_TELEMETRY=False
 
 failed=0
 sessions=("$@")

@@ -253,7 +253,8 @@ fn requests_do_not_override_what_a_template_gets() {
             ..as_reference()
         };
         let error = render("{{ messages }}", hi(), &options);
-        assert!(matches!(error, Err(TextError::Conversation { field, .. }) if field == name));
+        let named = format!("chat_template_kwargs.{name}");
+        assert!(matches!(error, Err(TextError::Conversation { field, .. }) if field == named));
     }
     let extra = json!({"mood": "fine"}).as_object().unwrap().clone();
     let options = ChatOptions {

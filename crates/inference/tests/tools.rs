@@ -129,6 +129,12 @@ fn several_calls_and_text_beside_them() {
             ("g".to_owned(), json!({"n": 2}))
         ]
     );
+    // In another order it comes when it is whole.
+    let turned = r#"<tool_call>{"arguments": {"a": {"b": [1, "]}"]}}, "name": "g"}</tool_call>"#;
+    assert_eq!(
+        calls(ToolFormat::Hermes, turned),
+        [("g".to_owned(), json!({"a": {"b": [1, "]}"]}}))]
+    );
     let bare = r#"{"name": "g", "parameters": {"s": "a;}{"}}"#;
     let made = calls(ToolFormat::Llama3, &format!("<|python_tag|>{bare}; {bare}"));
     assert_eq!(made.len(), 2);
@@ -188,7 +194,22 @@ fn what_is_no_call_is_text_with_a_note() {
         (
             ToolFormat::Hermes,
             "<tool_call>\n{\"name\": \"f\", \"arguments\": {",
-            0,
+            1,
+        ),
+        (
+            ToolFormat::Hermes,
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1, \"b\": x}}\n</tool_call>",
+            1,
+        ),
+        (
+            ToolFormat::Hermes,
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1]}\n</tool_call>",
+            1,
+        ),
+        (
+            ToolFormat::Hermes,
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"c\": 1}\n</tool_call>",
+            1,
         ),
         (ToolFormat::Hermes, "<tool_call>no</tool_call>", 0),
         (ToolFormat::Llama3, "<|python_tag|>print(1)", 0),
@@ -212,6 +233,51 @@ fn what_is_no_call_is_text_with_a_note() {
         let read = read(ToolFormat::Llama3, &[text]);
         assert_eq!((read.text.as_str(), read.notes.len()), (text, 0));
     }
+}
+
+/// Each argument is told when it is whole, not when the call is.
+#[test]
+fn arguments_are_told_one_by_one() {
+    let json =
+        r#"{"name": "f", "arguments": {"text": "a, b}", "list": [1, {"c": 2}], "flag": true}}"#;
+    let hermes = format!("<tool_call>\n{json}\n</tool_call>");
+    let parameters = [
+        ("text", "a, b}"),
+        ("list", r#"[1, {"c": 2}]"#),
+        ("flag", "true"),
+    ];
+    for (format, text) in [
+        (ToolFormat::Hermes, hermes),
+        (ToolFormat::QwenXml, xml(&parameters)),
+    ] {
+        let mut stream = ToolStream::new(format, tools());
+        let (mut events, mut told) = (Vec::new(), Vec::new());
+        for sign in text.chars() {
+            stream.push(&sign.to_string(), &mut events);
+            told.extend(events.drain(..).filter_map(|event| match event {
+                ToolEvent::Arguments { json, .. } => Some(json),
+                _ => None,
+            }));
+            let open = told.concat();
+            let whole = if open.ends_with('}') && told.len() > 3 {
+                open
+            } else {
+                format!("{open}}}")
+            };
+            assert!(
+                told.is_empty() || serde_json::from_str::<Value>(&whole).is_ok(),
+                "{whole}"
+            );
+        }
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!(told[1], r#","list":[1,{"c":2}]"#);
+    }
+    let twice = r#"<tool_call>{"name": "g", "arguments": {"a": 1, "a": 2}}</tool_call>"#;
+    let read = read(ToolFormat::Hermes, &[twice]);
+    assert_eq!(
+        (read.calls[0].1.as_str(), read.notes.len()),
+        (r#"{"a":1}"#, 1)
+    );
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl ChatTemplate {
             let special = self.special.contains_key(name) || name.ends_with("_token");
             if thinking || special || RESERVED.contains(&name.as_str()) {
                 return Err(TextError::field(
-                    name,
+                    format!("chat_template_kwargs.{name}"),
                     "a template variable that a request may not set",
                 ));
             }

@@ -23,7 +23,7 @@ pub struct Form {
 pub struct Tools {
     /// As they were written, for the template.
     pub values: Vec<Value>,
-    /// As they were understood.
+    /// Those that may be called, as they were understood.
     pub list: Vec<Tool>,
     /// Which of them are called; never [`ToolChoice::None`].
     pub choice: ToolChoice,
@@ -80,13 +80,15 @@ impl Form {
 }
 
 impl Tools {
-    /// The tools of a request; `None` where there are none, or none is to be called: the model is not shown them.
+    /// The tools of a request; `None` where there are none, or none is to be called: the model is not shown them. A choice
+    /// of `allowed_tools` leaves some of those that are shown.
     ///
     /// # Errors
     /// The field that is wrong, and how.
     pub fn new(values: Value, choice: &Value, parallel: bool) -> Result<Option<Tools>, ToolError> {
-        let list = Tool::list_from_json(&values)?;
-        let choice = ToolChoice::from_json(choice, &list)?;
+        let mut list = Tool::list_from_json(&values)?;
+        let mode = allowed(choice, &mut list)?;
+        let choice = ToolChoice::from_json(mode, &list)?;
         let (Value::Array(values), false) = (values, list.is_empty()) else {
             return Ok(None);
         };
@@ -97,6 +99,38 @@ impl Tools {
             parallel,
         }))
     }
+}
+
+/// Leaves the tools that a choice of `allowed_tools` names, as OpenAI writes it: `{"type": "allowed_tools", "allowed_tools":
+/// {"mode": "auto" or "required", "tools": [...]}}`. What is to be done with them.
+fn allowed<'a>(choice: &'a Value, list: &mut Vec<Tool>) -> Result<&'a Value, ToolError> {
+    if choice["type"] != "allowed_tools" {
+        return Ok(choice);
+    }
+    let wrong = |field: &str, reason: String| {
+        ToolError::new(format!("tool_choice.allowed_tools.{field}"), reason)
+    };
+    let (mode, tools) = (
+        &choice["allowed_tools"]["mode"],
+        &choice["allowed_tools"]["tools"],
+    );
+    if mode != "auto" && mode != "required" {
+        let reason = format!("{mode}, allowed is auto or required");
+        return Err(wrong("mode", reason));
+    }
+    let tools = tools.as_array().filter(|tools| !tools.is_empty());
+    let tools = tools.ok_or_else(|| wrong("tools", "not a list, or empty".to_owned()))?;
+    let mut names = Vec::with_capacity(tools.len());
+    for (at, tool) in tools.iter().enumerate() {
+        let name = tool["function"]["name"].as_str().unwrap_or_default();
+        if !list.iter().any(|known| known.name == name) {
+            let reason = format!("there is no tool {name:?}");
+            return Err(wrong(&format!("tools[{at}]"), reason));
+        }
+        names.push(name);
+    }
+    list.retain(|tool| names.contains(&tool.name.as_str()));
+    Ok(mode)
 }
 
 fn grammar_from_fields(
@@ -166,6 +200,27 @@ mod tests {
         };
         assert_eq!(choice(&named), Some(ToolChoice::Named("f".to_owned())));
         assert_eq!(choice(&json!("none")), None);
+        let two = json!([{"function": {"name": "f"}}, {"function": {"name": "g"}}]);
+        let of = |mode: &str, name: &str| {
+            let tools = json!([{"type": "function", "function": {"name": name}}]);
+            let allowed = json!({"mode": mode, "tools": tools});
+            json!({"type": "allowed_tools", "allowed_tools": allowed})
+        };
+        let form = read(json!({"tools": two, "tool_choice": of("required", "g")}));
+        let tools = form.unwrap().unwrap().tools.unwrap();
+        assert_eq!((tools.values.len(), tools.list.len()), (2, 1));
+        assert_eq!(
+            (tools.list[0].name.as_str(), tools.choice),
+            ("g", ToolChoice::Required)
+        );
+        for (choice, field) in [
+            (of("none", "g"), "mode"),
+            (of("auto", "h"), "tools[0]"),
+            (json!({"type": "allowed_tools"}), "mode"),
+        ] {
+            let error = read(json!({"tools": two, "tool_choice": choice})).unwrap_err();
+            assert_eq!(error.field, format!("tool_choice.allowed_tools.{field}"));
+        }
         assert_eq!(read(json!({"tools": []})).unwrap().unwrap().tools, None);
     }
 

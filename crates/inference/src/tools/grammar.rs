@@ -78,7 +78,7 @@ pub fn grammar_from_tools(
         ToolChoice::None => return Ok(None),
         ToolChoice::Auto => {
             let strict = tools.iter().any(|tool| tool.strict);
-            if tools.is_empty() || !strict && format != ToolFormat::QwenXml {
+            if tools.is_empty() || !strict && format == ToolFormat::Llama3 {
                 return Ok(None);
             }
             true
@@ -141,15 +141,22 @@ impl Writer<'_> {
                 self.line(r"TEXT: /([^{\s](?s:.*))?/");
             }
             // The token is no text, so that text ends where it stands.
-            (true, _) if is_token => {
+            (true, format) if is_token => {
                 self.line(&format!("start: TEXT? | TEXT? call {more}"));
-                self.line(r"TEXT: /(?s:.+)/ & ~/(?s:.*)<function=(?s:.*)/");
+                self.line(match format {
+                    ToolFormat::QwenXml => r"TEXT: /(?s:.+)/ & ~/(?s:.*)<function=(?s:.*)/",
+                    _ => r"TEXT: /(?s:.+)/",
+                });
             }
-            (true, _) => {
+            (true, format) => {
+                let tag = match format {
+                    ToolFormat::QwenXml => "<(tool_call>|function=)",
+                    _ => "<tool_call>",
+                };
                 self.line(&format!("start: TEXT? | LEAD rest {more}"));
-                self.line(r"TEXT: /(?s:.+)/ & ~/(?s:.*)<(tool_call>|function=)(?s:.*)/");
+                self.line(&format!(r"TEXT: /(?s:.+)/ & ~/(?s:.*){tag}(?s:.*)/"));
                 self.line(r"LEAD: BEFORE /<tool_call>/");
-                self.line(r"BEFORE: /(?s:.*)/ & ~/(?s:.*)<(tool_call>|function=)(?s:.*)/");
+                self.line(&format!(r"BEFORE: /(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/"));
             }
         }
         if self.format != ToolFormat::Llama3 {
@@ -172,8 +179,17 @@ impl Writer<'_> {
             match self.format {
                 ToolFormat::QwenXml if open && !tool.strict => self.any_xml(at, tool),
                 ToolFormat::QwenXml => self.xml(at, tool)?,
-                ToolFormat::Hermes => self.object(at, tool, "arguments"),
-                ToolFormat::Llama3 => self.object(at, tool, "parameters"),
+                ToolFormat::Hermes if open && !tool.strict => {
+                    let any = serde_json::json!({"type": "object"});
+                    let any = crate::grammar::bounded_white_space(any);
+                    self.object(at, tool, "arguments", &any);
+                }
+                ToolFormat::Hermes => {
+                    self.object(at, tool, "arguments", &argument_schema(tool));
+                }
+                ToolFormat::Llama3 => {
+                    self.object(at, tool, "parameters", &argument_schema(tool));
+                }
             }
         }
         if tools.iter().any(|tool| open && !tool.strict) && self.format == ToolFormat::QwenXml {
@@ -195,10 +211,9 @@ impl Writer<'_> {
         self.line(&format!("f{at}: {open} any* {}", literal("</function>")));
     }
 
-    fn object(&mut self, at: usize, tool: &Tool, arguments: &str) {
+    fn object(&mut self, at: usize, tool: &Tool, arguments: &str, schema: &Value) {
         let name = Value::from(tool.name.as_str());
         let head = literal(&format!("{{\"name\": {name}, \"{arguments}\": "));
-        let schema = argument_schema(tool);
         self.line(&format!("f{at}: {head} %json {schema} {}", literal("}")));
     }
 

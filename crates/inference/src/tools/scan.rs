@@ -1,33 +1,80 @@
 //! Where a JSON value ends, found as its text arrives.
 
-/// Follows one JSON object byte by byte: brackets and strings, nothing more.
+use std::ops::Range;
+
+/// Brackets and strings of JSON, byte by byte, nothing more.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ObjectScan {
+struct Nesting {
+    /// Bytes that were read.
     read: usize,
     depth: usize,
     in_string: bool,
     escaped: bool,
 }
 
-impl ObjectScan {
-    /// Reads on in `text`, which begins with the object's `{` and has grown since; the length of the object, once it
-    /// is whole.
-    pub(super) fn read(&mut self, text: &str) -> Option<usize> {
-        for (at, byte) in text.bytes().enumerate().skip(self.read) {
-            self.read = at + 1;
+impl Nesting {
+    /// Reads on in `text`, which has grown since, to the next byte that is no part of a string: its place, and how deep it
+    /// stands, brackets counted outside of themselves.
+    fn next(&mut self, text: &str) -> Option<(usize, u8, usize)> {
+        while let Some(&byte) = text.as_bytes().get(self.read) {
+            let at = self.read;
+            self.read += 1;
             if self.in_string {
                 self.in_string = self.escaped || byte != b'"';
                 self.escaped = !self.escaped && byte == b'\\';
                 continue;
             }
+            let outside = self.depth;
             match byte {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    return Some((at, byte, self.depth));
+                }
                 _ => {}
             }
-            if self.depth == 0 {
+            return Some((at, byte, outside));
+        }
+        None
+    }
+}
+
+/// Follows one JSON object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ObjectScan(Nesting);
+
+impl ObjectScan {
+    /// Reads on in `text`, which begins with the object's `{` and has grown since; the length of the object, once it
+    /// is whole.
+    pub(super) fn read(&mut self, text: &str) -> Option<usize> {
+        while let Some((at, byte, depth)) = self.0.next(text) {
+            if depth == 0 && matches!(byte, b'}' | b']') {
                 return Some(at + 1);
+            }
+        }
+        None
+    }
+}
+
+/// Follows the members of one JSON object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MemberScan {
+    nesting: Nesting,
+    /// Where the member under way begins.
+    start: usize,
+}
+
+impl MemberScan {
+    /// The next member in `text`, which begins with the object's `{` and has grown since, once what ends it is there;
+    /// whether that is the object's bracket.
+    pub(super) fn next(&mut self, text: &str) -> Option<(Range<usize>, bool)> {
+        while let Some((at, byte, depth)) = self.nesting.next(text) {
+            let last = depth == 0 && matches!(byte, b'}' | b']');
+            if last || depth == 1 && byte == b',' {
+                let member = self.start.max(1)..at;
+                self.start = at + 1;
+                return Some((member, last));
             }
         }
         None

@@ -182,7 +182,8 @@ impl ToolStream {
     fn give_up(&mut self, bytes: usize, reason: Option<String>, out: &mut Vec<ToolEvent>) {
         let begun = match std::mem::replace(&mut self.state, State::Text) {
             State::Xml(call) => call.close(out),
-            State::Text | State::Hermes(_) | State::Llama(_) => None,
+            State::Hermes(call) => call.close(out),
+            State::Text | State::Llama(_) => None,
         };
         if let Some(index) = begun {
             out.push(ToolEvent::Broken { index });

@@ -131,7 +131,7 @@ fn nothing_is_held_where_nothing_is_demanded() {
     for format in FORMATS {
         for choice in [ToolChoice::Auto, ToolChoice::None] {
             let grammar = grammar_from_tools(format, &tools, &choice, true, &plain);
-            let told_as_written = format == ToolFormat::QwenXml && choice == ToolChoice::Auto;
+            let told_as_written = format != ToolFormat::Llama3 && choice == ToolChoice::Auto;
             assert_eq!(grammar.unwrap().is_some(), told_as_written);
         }
     }
@@ -173,6 +173,30 @@ fn a_call_that_has_begun_keeps_its_form() {
     ] {
         assert_eq!(compiled.matches(&text).unwrap(), fits, "{text}");
         let (_, calls, _) = read(ToolFormat::QwenXml, &text);
+        assert!(
+            !fits || calls.len() == usize::from(text.contains("<tool_call>")),
+            "{text}"
+        );
+    }
+    let grammar = grammar_from_tools(ToolFormat::Hermes, &tools, &ToolChoice::Auto, true, &plain);
+    let compiled = grammars().compile(&grammar.unwrap().unwrap()).unwrap();
+    for (text, fits) in [
+        ("Just words, <function=stop> too.".to_owned(), true),
+        (call(r#"{"name": "stop", "arguments": {}}"#), true),
+        (
+            call(r#"{"name": "weather", "arguments": {"days": "many", "x": [{"y": null}]}}"#),
+            true,
+        ),
+        (call(r#"{"name": "nobody", "arguments": {}}"#), false),
+        (call(r#"{"name": "stop", "arguments": []}"#), false),
+        (
+            call(r#"{"name": "stop", "arguments": {}, "more": 1}"#),
+            false,
+        ),
+        ("<tool_call>".to_owned(), false),
+    ] {
+        assert_eq!(compiled.matches(&text).unwrap(), fits, "{text}");
+        let (_, calls, _) = read(ToolFormat::Hermes, &text);
         assert!(
             !fits || calls.len() == usize::from(text.contains("<tool_call>")),
             "{text}"

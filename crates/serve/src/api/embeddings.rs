@@ -90,8 +90,8 @@ fn rows(vectors: &Embeddings, base64: bool) -> Result<Vec<Value>, ApiError> {
     Ok(rows.enumerate().map(row).collect())
 }
 
-/// `input`: a text, a list of texts, a list of token ids, or a list of such lists. Ids are the model's own, as `/tokenize` or
-/// the model's tokenizer gives them, with its special tokens or without.
+/// `input`: a text, a list of texts, a list of token ids, or a list of such lists. Ids are the model's own, as
+/// its tokenizer gives them, with its special tokens or without.
 fn texts(fields: &mut Fields) -> Result<Vec<Input>, ApiError> {
     let Some(value) = fields.value("input") else {
         return Err(fields.error("input", "missing"));

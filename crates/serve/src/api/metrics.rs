@@ -86,7 +86,7 @@ fn counters(counts: &Counts, out: &mut String) {
 }
 
 fn gauges(app: &App, out: &mut String) {
-    let mut rows: [(&str, &str, Vec<String>); 8] = [
+    let mut rows: [(&str, &str, Vec<String>); 10] = [
         ("model_ready", "Whether a model is loaded.", Vec::new()),
         ("model_at_work", "Requests that hold a model.", Vec::new()),
         ("model_loads", "How often a model was loaded.", Vec::new()),
@@ -103,6 +103,12 @@ fn gauges(app: &App, out: &mut String) {
             Vec::new(),
         ),
         ("steps", "Batches run so far.", Vec::new()),
+        ("grammars", "Compiled grammars kept for reuse.", Vec::new()),
+        (
+            "grammar_bytes",
+            "Bytes of compiled grammars, as far as they can be told.",
+            Vec::new(),
+        ),
     ];
     for slot in app.models().slots() {
         let name = escaped(&slot.entry.name);
@@ -123,6 +129,8 @@ fn gauges(app: &App, out: &mut String) {
             ];
             values.extend(read.map(|gauge| gauge.load(Ordering::Relaxed).to_string()));
             values.push(gauges.steps.load(Ordering::Relaxed).to_string());
+            let (grammars, bytes) = loaded.front.grammars.cached();
+            values.extend([grammars.to_string(), bytes.to_string()]);
         }
         for ((row, _, lines), value) in rows.iter_mut().zip(values) {
             lines.push(format!("lattice_{row}{{model=\"{name}\"}} {value}\n"));

@@ -157,6 +157,8 @@ fn events_add_up_to_the_response() {
         thinks,
         json!({"tools": tools(), "tool_choice": "required", "max_output_tokens": 200}),
         json!({"tools": tools(), "tool_choice": {"type": "function", "name": "clock"}, "max_output_tokens": 60}),
+        json!({"tools": tools(), "max_output_tokens": 200, "tool_choice": {"type": "allowed_tools", "mode": "required",
+            "tools": [{"type": "function", "name": "clock"}]}}),
     ] {
         let alone = good(more.clone());
         let mut body = more.clone();
@@ -296,6 +298,18 @@ fn what_is_kept_can_be_read_and_forgotten() {
     let first = send(json!({}));
     let second = send(json!({}));
     assert_eq!(at("GET", &first).json(), first);
+    let items = format!(
+        "/v1/responses/{}/input_items",
+        first["id"].as_str().unwrap()
+    );
+    let items = request(server.address, "GET", &items, "").json();
+    assert_eq!(
+        (items["data"].as_array().unwrap().len(), &items["has_more"]),
+        (1, &json!(false))
+    );
+    assert_eq!(items["data"][0]["content"][0]["type"], "input_text");
+    assert_eq!(items["first_id"], items["data"][0]["id"]);
+    assert_eq!(items["first_id"], items["last_id"]);
     // There is room for two: the one that was not asked for goes.
     let third = send(json!({}));
     assert_eq!(at("GET", &second).error()["code"], "response_not_found");
@@ -354,6 +368,10 @@ fn what_is_wrong_is_named() {
         ),
         (json!({"tools": [{"name": "a"}]}), "tools[0].type"),
         (json!({"tool_choice": "required"}), "tool_choice"),
+        (
+            json!({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "x"}]}}),
+            "tool_choice.tools[0]",
+        ),
         (
             json!({"tool_choice": {"type": "file_search"}}),
             "tool_choice",

@@ -71,10 +71,10 @@ fn open(shape: &Shape) -> Result<Engine, lattice_inference::Error> {
     Engine::open(&files, &Cpu, &options)
 }
 
-/// The bundled model.
-pub(crate) fn text_entry(shape: Shape) -> ModelEntry {
+/// A text model of this name.
+pub(crate) fn entry(name: &str, shape: Shape) -> ModelEntry {
     ModelEntry {
-        name: "lattice-tiny".to_owned(),
+        name: name.to_owned(),
         aliases: vec!["tiny".to_owned()],
         kind: ModelKind::Text(Arc::new(move || open(&shape))),
         memory: ModelMemory::default(),
@@ -83,7 +83,7 @@ pub(crate) fn text_entry(shape: Shape) -> ModelEntry {
 
 impl Server {
     pub(crate) fn start(options: ServeOptions, shape: Shape) -> Server {
-        Server::with(vec![text_entry(shape)], options)
+        Server::with(vec![entry("lattice-tiny", shape)], options)
     }
 
     /// A server for these models.

@@ -118,6 +118,7 @@ impl ResponsesAsk {
 /// An error about a field of the chat, by the name that it has here.
 pub(super) fn renamed(error: ApiError) -> ApiError {
     error
+        .renamed("tool_choice.allowed_tools.", "tool_choice.")
         .renamed(".function", "")
         .renamed("response_format", "text.format")
         .renamed("reasoning_effort", "reasoning.effort")
@@ -200,22 +201,29 @@ fn tools(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<(), ApiError>
     Ok(())
 }
 
-/// `{"type": "function", "name": ...}` is the chat's without its wrapper.
+/// `{"type": "function", "name": ...}` is the chat's without its wrapper, and so are the tools of `allowed_tools`.
 fn tool_choice(fields: &mut Fields) -> Result<(), ApiError> {
     let Value::Object(choice) = fields.peek("tool_choice") else {
         return Ok(());
     };
+    let function = |name: &Value| json!({"type": "function", "function": {"name": name}});
+    if choice.get("type") == Some(&json!("allowed_tools")) {
+        let tools = choice.get("tools").and_then(Value::as_array);
+        let tools = tools.map(|tools| tools.iter().map(|tool| function(&tool["name"])).collect());
+        let allowed = json!({"mode": choice.get("mode"), "tools": tools.map(Value::Array)});
+        let choice = json!({"type": "allowed_tools", "allowed_tools": allowed});
+        fields.put("tool_choice", choice);
+        return Ok(());
+    }
     let name = choice
         .get("name")
         .filter(|_| choice.get("type") == Some(&json!("function")));
     let Some(name) = name else {
-        let reason = "allowed is auto, none, required or {\"type\": \"function\", \"name\": ...}";
+        let reason = "allowed is auto, none, required, {\"type\": \"function\", \"name\": ...} or allowed_tools";
         return Err(fields.error("tool_choice", reason));
     };
-    fields.put(
-        "tool_choice",
-        json!({"type": "function", "function": {"name": name}}),
-    );
+    let choice = function(name);
+    fields.put("tool_choice", choice);
     Ok(())
 }
 
