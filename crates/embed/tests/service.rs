@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use common::{bits, local, native, open, options, texts};
 use lattice_embed::{
@@ -64,6 +64,33 @@ fn no_more_models_are_loaded_than_may_be() {
         );
     }
     assert_eq!(service.loaded(), [local("bert_mean"), local("bert_dense")]);
+}
+
+#[test]
+fn a_model_that_was_let_go_of_is_loaded_again_and_answers_alike() {
+    let service = NativeEmbeddingService::new(native(2));
+    let before = block_on(service.embed_one("a", local("bert_mean"))).unwrap();
+    block_on(service.embed_one("a", local("bert_cls"))).unwrap();
+    // What it was asked before is answered.
+    let mut waiting = pin!(service.embed_one("a", local("bert_mean")));
+    let mut context = Context::from_waker(Waker::noop());
+    let early = waiting.as_mut().poll(&mut context);
+    for _ in 0..2 {
+        service.unload(&local("bert_mean"));
+        assert_eq!(service.loaded(), [local("bert_cls")]);
+    }
+    let answer = match early {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => block_on(waiting),
+    };
+    assert_eq!(answer.unwrap(), before);
+    let again = block_on(service.embed_one("a", local("bert_mean"))).unwrap();
+    assert_eq!(again, before);
+    let ranks = NativeRerankService::new(native(1));
+    let model = EmbeddingModel::Local(cross_encoders().remove(0).dir);
+    block_on(ranks.load(&model)).unwrap();
+    ranks.unload(&model);
+    block_on(ranks.load(&model)).unwrap();
 }
 
 #[test]

@@ -155,7 +155,6 @@ const SAID: &[(&str, &str)] = &[
     ),
     ("return_token_strs", "Whether tokens are spelled."),
     ("role", "Who says it."),
-    ("schema", "A JSON schema."),
     (
         "seed",
         "The same seed on the same machine gives the same answer.",
