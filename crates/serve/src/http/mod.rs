@@ -11,5 +11,6 @@ mod router;
 mod serve;
 
 pub(crate) use body::read_body;
+pub(crate) use guard::OPEN_PATHS;
 pub use router::router;
 pub use serve::{Listener, serve};

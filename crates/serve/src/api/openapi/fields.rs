@@ -72,6 +72,10 @@ const SAID: &[(&str, &str)] = &[
     ),
     ("id", "The item's or the call's id."),
     (
+        "include",
+        "message.output_text.logprobs adds log probabilities.",
+    ),
+    (
         "include_usage",
         "Whether the last event but one has the usage.",
     ),
@@ -155,7 +159,6 @@ const SAID: &[(&str, &str)] = &[
     ),
     ("return_token_strs", "Whether tokens are spelled."),
     ("role", "Who says it."),
-    ("schema", "A JSON schema."),
     (
         "seed",
         "The same seed on the same machine gives the same answer.",
