@@ -149,10 +149,7 @@ fn grammar_from_fields(
 }
 
 fn exclusive(field: &str) -> ToolError {
-    ToolError::new(
-        field,
-        "response_format, grammar and tools exclude each other",
-    )
+    ToolError::new(field, "only one of response_format, grammar and tools")
 }
 
 /// The error of a grammar whose kind is called as the field is.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use lattice_inference::Piece;
+use lattice_inference::sample::TokenLogprobs;
 use lattice_inference::tools::ToolEvent;
 
 use super::answers::{Answers, End, Heard};
@@ -24,10 +25,12 @@ pub(crate) enum Kind {
 }
 
 /// Something about the block that comes last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
     /// It begins.
     Begin(Kind),
+    /// Log probabilities of the tokens of the text that comes next, where they were asked for.
+    Logprobs(Vec<TokenLogprobs>),
     /// More of its text.
     More(String),
     /// It ends. One that is not whole was cut; a call of that sort must not be made.
@@ -58,6 +61,8 @@ struct Blocks {
     thoughts: Thoughts,
     /// Blanks that only count if text follows.
     blanks: String,
+    /// Log probabilities of tokens of a text that have not been told.
+    logprobs: Vec<TokenLogprobs>,
 }
 
 impl Speech {
@@ -106,6 +111,7 @@ impl Blocks {
             let text = self.thoughts.push(&piece.text);
             self.grow(Kind::Thinking, text, out);
         } else {
+            self.logprobs.extend(piece.logprobs.clone());
             self.text(&piece.text, out);
         }
         if !calls_first {
@@ -127,9 +133,18 @@ impl Blocks {
             return;
         }
         if self.open.as_ref() != Some(&kind) {
-            self.begin(kind, out);
+            self.begin(kind.clone(), out);
+        }
+        if kind == Kind::Text {
+            self.tell_logprobs(out);
         }
         out.push(Change::More(text));
+    }
+
+    fn tell_logprobs(&mut self, out: &mut Vec<Change>) {
+        if !self.logprobs.is_empty() {
+            out.push(Change::Logprobs(std::mem::take(&mut self.logprobs)));
+        }
     }
 
     fn begin(&mut self, kind: Kind, out: &mut Vec<Change>) {
@@ -139,6 +154,9 @@ impl Blocks {
     }
 
     fn close(&mut self, whole: bool, out: &mut Vec<Change>) {
+        if self.open == Some(Kind::Text) {
+            self.tell_logprobs(out);
+        }
         if self.open.take().is_some() {
             out.push(Change::End { whole });
         }
@@ -209,6 +227,7 @@ mod tests {
             Change::Begin(Kind::Thinking) => "(".to_owned(),
             Change::Begin(Kind::Text) => "[".to_owned(),
             Change::Begin(Kind::Call(name)) => format!("{name}<"),
+            Change::Logprobs(tokens) => "~".repeat(tokens.len()),
             Change::More(text) => text.clone(),
             Change::End { whole } => if *whole { "|" } else { "!" }.to_owned(),
         };

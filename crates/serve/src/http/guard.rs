@@ -13,7 +13,7 @@ use crate::options::ServeOptions;
 use crate::wire::ApiError;
 
 /// Paths that tell nothing but that the server is there, and what every server of this version takes.
-const OPEN_PATHS: [&str; 5] = ["/health", "/livez", "/readyz", "/openapi.json", "/docs"];
+pub(crate) const OPEN_PATHS: [&str; 5] = ["/health", "/livez", "/readyz", "/openapi.json", "/docs"];
 
 /// What becomes of a request.
 pub(super) enum Admission {

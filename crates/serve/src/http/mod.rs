@@ -12,6 +12,7 @@ mod serve;
 mod tls;
 
 pub(crate) use body::read_body;
+pub(crate) use guard::OPEN_PATHS;
 pub use router::router;
 pub(crate) use serve::Peer;
 pub use serve::{Listener, serve};

@@ -266,6 +266,31 @@ fn calls_are_made_and_answered() {
 }
 
 #[test]
+fn log_probabilities_are_those_of_the_chat() {
+    let include = json!(["message.output_text.logprobs"]);
+    let more =
+        json!({"include": include, "top_logprobs": 2, "max_output_tokens": 8, "stream": true});
+    let events = send(more).named_events();
+    let deltas = events
+        .iter()
+        .filter(|event| event["type"] == "response.output_text.delta");
+    let told: Vec<Value> = deltas
+        .flat_map(|event| event["logprobs"].as_array().unwrap().clone())
+        .collect();
+    let whole = &events.last().unwrap()["response"]["output"][0]["content"][0]["logprobs"];
+    assert_eq!(&json!(told), whole);
+    let body = json!({"logprobs": true, "top_logprobs": 2, "max_tokens": 8});
+    let known = chat(shared().address, &say("Tell me about a dog", body)).json();
+    assert_eq!(whole, &known["choices"][0]["logprobs"]["content"]);
+    assert!(told.len() > 3);
+    let reply = send(json!({"top_logprobs": 2}));
+    assert_eq!(
+        (reply.status, reply.error()["param"].clone()),
+        (400, json!("top_logprobs"))
+    );
+}
+
+#[test]
 fn formats_hold() {
     let schema = json!({"type": "object", "properties": {"legs": {"type": "integer", "minimum": 0, "maximum": 8}},
         "required": ["legs"], "additionalProperties": false});
@@ -404,6 +429,6 @@ fn what_is_wrong_is_named() {
         send(json!({"truncation": "auto", "include": ["x"], "text": {"verbosity": "low"}}));
     assert_eq!(
         ignored.headers["x-lattice-ignored"],
-        "text.verbosity, truncation, include"
+        "text.verbosity, include, truncation"
     );
 }

@@ -83,8 +83,11 @@ impl Writer {
         json!({"type": "message_start", "message": message})
     }
 
-    fn change(&mut self, change: Change) -> Value {
-        match change {
+    /// The event of a change, if it is one here.
+    fn change(&mut self, change: Change) -> Option<Value> {
+        Some(match change {
+            // Nobody can ask for them.
+            Change::Logprobs(_) => return None,
             Change::Begin(kind) => {
                 self.open = empty_block(&kind);
                 self.text.clear();
@@ -105,7 +108,7 @@ impl Writer {
                 self.close(whole);
                 json!({"type": "content_block_stop", "index": self.last()})
             }
-        }
+        })
     }
 
     fn last(&self) -> usize {
@@ -199,11 +202,9 @@ impl MessageStream {
             at: At::Begin,
         }
     }
-}
 
-impl Source for MessageStream {
-    async fn next(&mut self) -> Option<Bytes> {
-        let bytes = match self.at {
+    async fn step(&mut self) -> Option<Vec<u8>> {
+        Some(match self.at {
             At::End => return None,
             At::Begin => {
                 self.at = At::Middle;
@@ -211,7 +212,10 @@ impl Source for MessageStream {
                 [named(&self.writer.begin()), named(&ping)].concat()
             }
             At::Middle => match self.speech.next().await? {
-                Step::Change(change) => named(&self.writer.change(change)),
+                Step::Change(change) => {
+                    let event = self.writer.change(change);
+                    event.as_ref().map(named).unwrap_or_default()
+                }
                 Step::End(end) => {
                     self.at = At::End;
                     self.writer.end(&end).map(|event| named(&event)).concat()
@@ -221,7 +225,17 @@ impl Source for MessageStream {
                     named(&error.to_anthropic(&self.writer.request_id))
                 }
             },
-        };
-        Some(bytes.into())
+        })
+    }
+}
+
+impl Source for MessageStream {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let bytes = self.step().await?;
+            if !bytes.is_empty() {
+                return Some(bytes.into());
+            }
+        }
     }
 }

@@ -72,6 +72,10 @@ const SAID: &[(&str, &str)] = &[
     ),
     ("id", "The item's or the call's id."),
     (
+        "include",
+        "message.output_text.logprobs adds log probabilities.",
+    ),
+    (
         "include_usage",
         "Whether the last event but one has the usage.",
     ),

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{Answer, AskBody, Route, routes};
 use crate::app::App;
+use crate::http::OPEN_PATHS;
 use crate::wire::json_response;
 
 /// The document.
@@ -103,7 +104,7 @@ fn responses(route: &Route) -> Value {
         true => "AnthropicError",
         false => "Error",
     };
-    let keyless = ["/livez", "/readyz", "/health", "/openapi.json", "/docs"].contains(&route.path);
+    let keyless = OPEN_PATHS.contains(&route.path);
     let named = route.path.contains('{');
     let statuses = [
         (

@@ -1,5 +1,6 @@
 //! What a request for a response asks for, in the words of the chat.
 
+use lattice_inference::sample::SamplerOptions;
 use lattice_inference::tokenizer::{ChatMessage, Role};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,9 @@ const ECHOED: [(&str, &str); 14] = [
     ("top_p", "null"),
     ("user", "null"),
 ];
+
+/// What asks for log probabilities.
+const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// A request that was understood.
 pub(crate) struct ResponsesAsk {
@@ -70,6 +74,7 @@ impl ResponsesAsk {
         let max_tokens = fields.count("max_output_tokens", 1..=TOKENS_MAX)?;
         let mut sampling = Sampling::take(&mut fields)?;
         sampling.max_tokens = max_tokens;
+        let top_logprobs = top_logprobs(&mut fields, &mut ignored)?;
         let stream = fields.truth("stream")?.unwrap_or(false);
         let store = fields.truth("store")?.unwrap_or(true);
         let previous = fields.text("previous_response_id")?;
@@ -88,6 +93,7 @@ impl ResponsesAsk {
                 form,
                 thinking,
                 sampling,
+                top_logprobs,
                 choices: 1,
                 ..Conversation::default()
             },
@@ -235,6 +241,22 @@ fn text(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<(), ApiError> 
         text.ignored_into(ignored);
     }
     Ok(())
+}
+
+/// Takes `include` and `top_logprobs`: log probabilities are what can be included.
+fn top_logprobs(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<Option<u32>, ApiError> {
+    let included = fields.texts("include")?;
+    let wanted = included.iter().any(|name| name == LOGPROBS);
+    if included.iter().any(|name| name != LOGPROBS) {
+        ignored.push("include".to_owned());
+    }
+    let most = u64::from(SamplerOptions::LOGPROBS_MAX);
+    let top = fields.count("top_logprobs", 0..=most)?;
+    if top.is_some() && !wanted {
+        let reason = format!("only with include: [{LOGPROBS:?}]");
+        return Err(fields.error("top_logprobs", reason));
+    }
+    Ok(wanted.then(|| top.unwrap_or(0) as u32))
 }
 
 /// Takes `reasoning`.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::answers::End;
 use crate::api::blocks::{Change, Kind};
 use crate::api::head::Head;
+use crate::api::logprobs::TokenJson;
 use crate::id::{fresh, unix_seconds};
 use crate::wire::ApiError;
 
@@ -33,6 +34,9 @@ struct Item {
     id: String,
     call_id: String,
     text: String,
+    logprobs: Vec<TokenJson>,
+    /// Those of them that come with the next piece of text.
+    fresh: Vec<TokenJson>,
 }
 
 impl Item {
@@ -47,6 +51,8 @@ impl Item {
             id: fresh(prefix),
             call_id: fresh("call_"),
             text: String::new(),
+            logprobs: Vec::new(),
+            fresh: Vec::new(),
         }
     }
 
@@ -55,7 +61,7 @@ impl Item {
         match self.kind {
             Kind::Thinking => Some(json!({"type": "reasoning_text", "text": self.text})),
             Kind::Text => Some(json!({
-                "type": "output_text", "text": self.text, "annotations": [], "logprobs": [],
+                "type": "output_text", "text": self.text, "annotations": [], "logprobs": self.logprobs,
             })),
             Kind::Call(_) => None,
         }
@@ -202,6 +208,15 @@ impl Writer {
                 events.extend(self.part_event("response.content_part.added"));
                 events
             }
+            Change::Logprobs(tokens) => {
+                let tokenizer = &self.head.front.tokenizer;
+                let tokens = tokens.iter();
+                let tokens = tokens.map(|token| TokenJson::new(tokenizer, token));
+                let tokens: Vec<_> = tokens.collect();
+                self.open.logprobs.extend(tokens.clone());
+                self.open.fresh.extend(tokens);
+                Vec::new()
+            }
             Change::More(text) => {
                 self.open.text.push_str(&text);
                 vec![self.text_event("delta", "delta", &text)]
@@ -252,7 +267,11 @@ impl Writer {
             kind => {
                 fields["content_index"] = json!(0);
                 if *kind == Kind::Text {
-                    fields["logprobs"] = json!([]);
+                    let fresh = std::mem::take(&mut self.open.fresh);
+                    fields["logprobs"] = match what {
+                        "done" => json!(self.open.logprobs),
+                        _ => json!(fresh),
+                    };
                 }
             }
         }

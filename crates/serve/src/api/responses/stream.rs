@@ -84,26 +84,33 @@ impl ResponseStream {
         }
         Some(vec![last])
     }
+
+    async fn step(&mut self) -> Option<Vec<Value>> {
+        let writer = self.writer.as_mut()?;
+        if !self.begun {
+            self.begun = true;
+            return Some(writer.begin());
+        }
+        Some(match self.speech.next().await? {
+            Step::Change(change) => writer.change(change),
+            Step::End(end) => self.end(&end)?,
+            Step::Failed(error) => {
+                let last = writer.failed(&error);
+                self.writer = None;
+                vec![last]
+            }
+        })
+    }
 }
 
 impl Source for ResponseStream {
     async fn next(&mut self) -> Option<Bytes> {
-        let writer = self.writer.as_mut()?;
-        let events = if self.begun {
-            match self.speech.next().await? {
-                Step::Change(change) => writer.change(change),
-                Step::End(end) => self.end(&end)?,
-                Step::Failed(error) => {
-                    let last = writer.failed(&error);
-                    self.writer = None;
-                    vec![last]
-                }
+        loop {
+            let events = self.step().await?;
+            if !events.is_empty() {
+                let bytes: Vec<_> = events.iter().map(named).collect();
+                return Some(bytes.concat().into());
             }
-        } else {
-            self.begun = true;
-            writer.begin()
-        };
-        let bytes: Vec<_> = events.iter().map(named).collect();
-        Some(bytes.concat().into())
+        }
     }
 }
