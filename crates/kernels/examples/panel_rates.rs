@@ -48,7 +48,7 @@ fn product(cpu: &Cpu, format: PanelFormat, [outputs, columns]: [usize; 2], rows:
     let t = seconds((4000 / rows).clamp(20, 400), || {
         let out = PanelOut::Plain(black_box(&mut out));
         let product = PanelProduct {
-            weight: &panels,
+            weight: PanelWeight::Kept(&panels),
             bias: Some(&bias),
             activation: None,
             residual: None,

@@ -68,7 +68,8 @@ pub use packed::{
     quantise_norm, quantise_rows, quantise_select, unpack,
 };
 pub use panel::{
-    PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, Rounding, panel_products,
+    PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, PanelWeight, Panels, Rounding,
+    panel_products,
 };
 pub use pooling::{PoolKind, pool_rows};
 pub use real::{

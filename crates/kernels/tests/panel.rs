@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::packed::int_cpus;
+use common::packed::{Owned, int_cpus};
 use common::*;
 use lattice_kernels::*;
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ impl Case {
         let mut out = vec![f32::NAN; rows * self.weight.rows];
         let mut other = out.clone();
         let product = |out| PanelProduct {
-            weight: &panels,
+            weight: PanelWeight::Kept(&panels),
             bias: Some(&self.bias),
             activation,
             residual,
@@ -90,7 +90,7 @@ impl Case {
 
 fn product<'a>(weight: &'a Panels, bias: &'a [f32], out: PanelOut<'a>) -> PanelProduct<'a> {
     PanelProduct {
-        weight,
+        weight: PanelWeight::Kept(weight),
         bias: Some(bias),
         activation: None,
         residual: None,
@@ -258,6 +258,63 @@ fn what_is_not_finite_stays_in_its_row() {
                         assert_eq!(bits(found), bits(expected));
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_column_leaves_the_others_most_of_their_resolution() {
+    let case = Case::new(PanelFormat::Int8, 11, [64, 128]);
+    let mut x = values(12, 128);
+    x[37] = 64.0;
+    // The root mean square of what rounding to steps of 64 / 127 would cost, columns as they are.
+    let squares: f64 = case.weight.wide().iter().map(|w| f64::from(w * w)).sum();
+    let usual = 64.0 / 127.0 / 12f64.sqrt() * (squares / 64.0).sqrt();
+    let found = case.run(&fast(1), &x, None, None);
+    let error = |(o, found): (usize, &f32)| {
+        let w = &case.weight.wide()[o * 128..(o + 1) * 128];
+        let product = |(x, w): (&f32, &f32)| f64::from(*x) * f64::from(*w);
+        let exact: f64 = x.iter().zip(w).map(product).sum();
+        (f64::from(*found) - exact - f64::from(case.bias[o])).powi(2)
+    };
+    let squares: f64 = found.iter().enumerate().map(error).sum();
+    let error = (squares / 64.0).sqrt();
+    assert!(error <= 0.6 * usual, "{error} of {usual}");
+}
+
+#[test]
+fn a_packed_weight_is_its_values_in_panels() {
+    let segments = [[33, 100, 33], [130, 384, 130], [96, 70, 16], [192, 640, 64]];
+    for (seed, [outputs, columns, segment]) in segments.into_iter().enumerate() {
+        let seed = seed as u64;
+        let stored = values(seed, outputs * columns);
+        let packed = Owned::segmented(PackedScheme::FINE8, &stored, outputs, columns, segment);
+        let view = packed.view();
+        assert!(view.expands());
+        let unpacked = packed.unpacked();
+        for cpu in cpus() {
+            let kept = Panels::pack(&cpu, PanelFormat::F32, [outputs, columns], |ids, out| {
+                for (id, row) in ids.iter().zip(out.chunks_exact_mut(columns)) {
+                    row.copy_from_slice(&unpacked[*id as usize * columns..][..columns]);
+                }
+            });
+            for rows in [1, 7, 115] {
+                let (x, bias) = (values(seed + 9, rows * columns), values(seed + 5, outputs));
+                let run = |weight| {
+                    let mut out = vec![f32::NAN; rows * outputs];
+                    let product = PanelProduct {
+                        weight,
+                        bias: Some(&bias),
+                        activation: Some(Activation::Silu),
+                        residual: None,
+                        out: PanelOut::Plain(&mut out),
+                    };
+                    panel_products(&cpu, PanelInput::Plain(&x), &mut [product]);
+                    bits(&out)
+                };
+                let same = run(PanelWeight::Packed(view)) == run(PanelWeight::Kept(&kept));
+                assert!(same, "{cpu:?} [{outputs}, {columns}], {rows} rows");
             }
         }
     }

@@ -176,7 +176,7 @@ fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
             let product = |rows: &PanelRows| {
                 let mut out = vec![0.0; 230];
                 let product = PanelProduct {
-                    weight: &panels,
+                    weight: PanelWeight::Kept(&panels),
                     bias: None,
                     activation: None,
                     residual: None,
@@ -210,6 +210,29 @@ fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
                 bits(&product(&expected)),
                 "{cpu:?} {dims:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn a_long_sequence_is_several_tasks_and_the_same_rows() {
+    let case = Case::new([4, 2, 64], 530);
+    let (heads, head_dim) = (case.shape.heads, case.shape.head_dim);
+    let span = 5..530;
+    let spans = std::slice::from_ref(&span);
+    let found = case.run(&fast(1), 0..530, spans, false);
+    for cpu in [fast(3), cpus().remove(0)] {
+        let same = bits(&case.run(&cpu, 0..530, spans, false)) == bits(&found);
+        assert!(same, "{cpu:?}");
+    }
+    // Rows around the borders of tasks, which are 256 rows apart.
+    for row in [5, 260, 261, 516, 517, 529] {
+        for head in 0..heads {
+            let found = &found[(row * heads + head) * head_dim..][..head_dim];
+            for (found, exact) in found.iter().zip(case.exact(&span, row, head)) {
+                let error = (f64::from(*found) - exact).abs();
+                assert!(error <= 4e-6, "row {row}: {found} for {exact}");
+            }
         }
     }
 }

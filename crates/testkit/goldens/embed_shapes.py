@@ -77,7 +77,7 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_tokenizer(out, kind, sources, tokens):
+def write_tokenizer(out, kind, sources, tokens, vocab):
     if kind == WORDPIECE:
         for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
             shutil.copy(sources.wordpiece / name, out / name)
@@ -91,6 +91,8 @@ def write_tokenizer(out, kind, sources, tokens):
         return
     # As the published tokenizer has it: the end token after each text.
     tokenizer = json.loads((sources.qwen3 / "tokenizer.json").read_text(encoding="utf-8"))
+    # The 4B model has rows for fewer of the added tokens.
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["id"] < vocab]
     end = next(token["id"] for token in tokenizer["added_tokens"] if token["content"] == END)
     template = {
         "type": "TemplateProcessing",
@@ -150,7 +152,7 @@ def random_weights(model, name):
 def make(out, name, shape, sources):
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", shape["config"] | {"torch_dtype": "float32"})
-    write_tokenizer(out, shape["tokenizer"], sources, shape["tokens"])
+    write_tokenizer(out, shape["tokenizer"], sources, shape["tokens"], shape["config"]["vocab_size"])
     write_modules(out, shape)
     with torch.no_grad():
         model = AutoModel.from_config(AutoConfig.from_pretrained(out))

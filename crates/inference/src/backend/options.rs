@@ -67,16 +67,16 @@ impl KvFormat {
 /// All but [`Compute::AsStored`] rearrange every matrix of a product in memory, at load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// In what the file stores. Dense matrices of a model that reads texts as a whole are rearranged in memory all the
-    /// same: f32 and f16 for products in f32, bf16 as [`Compute::Bf16`].
+    /// In what the file stores. Matrices of a model that reads texts as a whole are rearranged in memory all the same:
+    /// bf16 as [`Compute::Bf16`]; f32, f16 and packed ones, whose values are then kept as f32, for products in f32.
     #[default]
     AsStored,
     /// In f32.
     F32,
     /// In bf16, added in f32, as the processor does it; in f32 where it does not multiply bf16.
     Bf16,
-    /// In bytes, of weights and of inputs, with a scale for each 128 columns of both: coarser than a packed file, whose
-    /// inputs keep 15 bits. Products have the same bits on every processor. Attention to whole texts is in bf16 where the
+    /// In bytes, of weights and of inputs, with a scale for each 128 columns of both, which are mixed first: coarser than a
+    /// packed file, whose inputs keep 15 bits. Products have the same bits on every processor. Attention to whole texts is in bf16 where the
     /// processor multiplies it.
     Int8,
 }

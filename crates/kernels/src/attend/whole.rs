@@ -2,11 +2,11 @@
 //! those of the batch and kept nowhere.
 //!
 //! Layout: `q` and the output `[rows, heads * head_dim]`, `k` and `v` `[rows, kv_heads * head_dim]`. A
-//! task has the heads of 64 columns (128 if it rounds them; one head, if it is wider) of a sequence. For each head it lays out
+//! task has the heads of 64 columns (128 if it rounds them; one head, if it is wider) of up to 256 rows of a sequence. For each head it lays out
 //! keys and values row by row, see [`super::words`]. Lanes are queries, 16 or 32 at a time: scores, their
 //! maxima and sums need nothing across lanes. The outputs of a query have its columns in lanes.
 //! Contract: score = (chain of q\[d\] K\[d\] over d ascending) * scale; m is the largest; p = exp(score -
-//! m); l = the sum of p key by key; acc = chain of p V key by key; out = acc * (1 / l). A
+//! m); l = the sum of p of even keys, plus that of odd ones; acc = chain of p V key by key; out = acc * (1 / l). A
 //! chain is of fused multiply-add, the same bits on every instruction set; or, asked for bf16, the
 //! processor's products of q, K, V and p rounded to it, and exp is `math::exp_coarse`. A row depends on its own sequence alone.
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), one thread, 12 heads of 32, 512 rows in texts of 16: 0.54 us
@@ -32,6 +32,8 @@ use crate::{Bf16Isa, Isa};
 const KEYS: usize = 4;
 /// Vectors of queries that share each key, at most.
 const GROUPS: usize = 2;
+/// Queries of a task, at most: a long sequence alone is work for many threads. Whole groups.
+const QUERIES: usize = 256;
 /// Rows of a sequence whose heads are asked for ahead: they should fit the first cache beside those in
 /// use.
 const ASKED_ROWS: usize = 32;
@@ -93,23 +95,27 @@ pub fn attend_whole(
         _ => heads,
     };
     let groups = heads.div_ceil(together);
+    let longest = spans.iter().map(Range::len).max().unwrap_or(0);
+    let parts = longest.div_ceil(QUERIES);
     let pairs = inputs.bf16 && pairs_on(cpu);
-    cpu.run(spans.len() * groups, &|i| {
+    cpu.run(spans.len() * groups * parts, &|i| {
         let task = |i: usize| {
-            let (span, first) = (&spans[i / groups], i % groups * together);
+            let (span, first) = (&spans[i / parts / groups], i / parts % groups * together);
+            let query = i % parts * QUERIES;
             Task {
                 shape,
                 inputs,
                 span: span.clone(),
+                queries: query.min(span.len())..span.len().min(query + QUERIES),
                 heads: first..heads.min(first + together),
                 out: &out,
             }
         };
-        if i + 1 < spans.len() * groups {
+        if i + 1 < spans.len() * groups * parts {
             task(i + 1).ask();
         }
         let task = task(i);
-        if task.span.is_empty() {
+        if task.queries.is_empty() {
             return;
         }
         scratch::with(task.floats(), |room| {
@@ -134,11 +140,13 @@ enum Out<'a> {
     Rounded(RowParts<'a>),
 }
 
-/// Some heads of one sequence.
+/// Some heads of some queries of one sequence.
 struct Task<'a> {
     shape: AttendShape,
     inputs: WholeInputs<'a>,
     span: Range<usize>,
+    /// Rows of the span.
+    queries: Range<usize>,
     heads: Range<usize>,
     out: &'a Out<'a>,
 }
@@ -189,7 +197,7 @@ impl Task<'_> {
             keys * dim,
             GROUPS * LANES * dim,
             GROUPS * LANES * padded,
-            keys * self.width(),
+            self.queries.len() * self.width(),
         ]
     }
 
@@ -197,12 +205,9 @@ impl Task<'_> {
         self.parts().iter().sum()
     }
 
-    /// Head `head` of key or value row `key` of the sequence; none beyond the last key.
+    /// From head `head` of the first key or value row of the sequence on, and how far the next row is.
     #[inline(always)]
-    fn kv_row<'x>(&self, x: &'x [f32], head: usize, key: usize) -> &'x [f32] {
-        if key >= self.span.len() {
-            return &[];
-        }
+    fn kv_rows<'x>(&self, x: &'x [f32], head: usize) -> (&'x [f32], usize) {
         let AttendShape {
             heads,
             kv_heads,
@@ -210,7 +215,9 @@ impl Task<'_> {
             ..
         } = self.shape;
         let head = head / (heads / kv_heads);
-        &x[((self.span.start + key) * kv_heads + head) * head_dim..][..head_dim]
+        let stride = kv_heads * head_dim;
+        let end = (self.span.end - 1) * stride + (head + 1) * head_dim;
+        (&x[self.span.start * stride + head * head_dim..end], stride)
     }
 
     /// Head `head` of a query; none beyond the last.
@@ -264,9 +271,9 @@ impl Whole<'_> {
                 scores: &mut *scores,
                 outputs: &mut *outputs,
             };
-            let mut query = 0;
-            while query < task.span.len() {
-                let left = task.span.len() - query;
+            let mut query = task.queries.start;
+            while query < task.queries.end {
+                let left = task.queries.end - query;
                 let n = if W::Float::WIDE && left > LANES {
                     tile.run::<W, GROUPS, { GROUPS * LANES }>(query, left)
                 } else {
@@ -282,32 +289,46 @@ impl Whole<'_> {
 /// Keys of a head, `[keys, words]`, zeros behind them.
 #[inline(always)]
 fn lay_out_keys<W: Words>(task: &Task<'_>, head: usize, keys: &mut [f32]) {
-    let words = W::words(task.shape.head_dim);
-    let padded = task.span.len().next_multiple_of(KEYS);
-    for (key, out) in keys.chunks_exact_mut(words).enumerate().take(padded) {
-        let row = task.kv_row(task.inputs.k, head, key);
-        for word in (0..words).step_by(LANES) {
-            W::row(row, word).put(out, word);
+    let dim = task.shape.head_dim;
+    let words = W::words(dim);
+    let (rows, stride) = task.kv_rows(task.inputs.k, head);
+    let (known, zeros) = keys.split_at_mut(task.span.len() * words);
+    // Whole vectors of words, where a row is such.
+    let whole = LANES * W::PER_WORD;
+    if dim.is_multiple_of(whole) {
+        for (row, out) in rows.chunks(stride).zip(known.chunks_exact_mut(words)) {
+            let parts = row[..dim].chunks_exact(whole);
+            for (row, out) in parts.zip(out.chunks_exact_mut(LANES)) {
+                W::row(row, 0).put(out, 0);
+            }
+        }
+    } else {
+        for (row, out) in rows.chunks(stride).zip(known.chunks_exact_mut(words)) {
+            for word in (0..words).step_by(LANES) {
+                W::row(&row[..dim], word).put(out, word);
+            }
         }
     }
+    let padded = task.span.len().next_multiple_of(KEYS) - task.span.len();
+    zeros[..padded * words].fill(0.0);
 }
 
 /// Values of a head, `[words of keys, padded head_dim]`.
 #[inline(always)]
 fn lay_out_values<W: Words>(task: &Task<'_>, head: usize, values: &mut [f32]) {
-    let dim = task.padded_dim();
-    for (word, out) in values
-        .chunks_exact_mut(dim)
-        .enumerate()
-        .take(W::words(task.span.len()))
-    {
-        for d in (0..dim).step_by(LANES) {
-            let mut rows = [W::Float::zero(); 2];
-            for i in 0..W::PER_WORD {
-                let row = task.kv_row(task.inputs.v, head, word * W::PER_WORD + i);
-                rows[i] = W::Float::get(row, d);
-            }
-            W::joined(rows[0], rows[1]).put(out, d);
+    let (dim, padded) = (task.shape.head_dim, task.padded_dim());
+    let (rows, stride) = task.kv_rows(task.inputs.v, head);
+    let words = rows.chunks(W::PER_WORD * stride);
+    for (rows, out) in words.zip(values.chunks_exact_mut(padded)) {
+        let first = &rows[..dim];
+        let second = match rows.get(stride..) {
+            Some(row) if W::PER_WORD == 2 && row.len() >= dim => &row[..dim],
+            _ => &[],
+        };
+        for (d, out) in out.chunks_exact_mut(LANES).enumerate() {
+            let d = d * LANES;
+            let (first, second) = (W::Float::get(first, d), W::Float::get(second, d));
+            W::joined(first, second).put(out, 0);
         }
     }
 }
@@ -322,7 +343,7 @@ struct Tile<'a> {
     queries: &'a mut [f32],
     /// `[padded keys, queries]`, then `[words of keys, queries]`.
     scores: &'a mut [f32],
-    /// `[rows of the sequence, columns of the task]`.
+    /// `[queries, columns of the task]`.
     outputs: &'a mut [f32],
 }
 
@@ -337,8 +358,7 @@ impl Tile<'_> {
         self.lay_out_queries::<W, G>(query);
         self.scores::<W, G>();
         let mut over = [0.0; GROUPS * LANES];
-        for g in 0..G {
-            let sum = self.soften::<W, G>(g);
+        for (g, sum) in self.soften::<W, G>().into_iter().enumerate() {
             W::Float::splat(1.0).div(sum).put(&mut over, g * LANES);
         }
         let n = left.min(S);
@@ -409,32 +429,47 @@ impl Tile<'_> {
         N
     }
 
-    /// exp(scale x - the largest) of the scores of vector `g` of the queries, as words of keys. Returns the
-    /// sums.
+    /// exp(scale x - the largest) of the scores, as words of keys. Returns the sums.
     #[inline(always)]
-    fn soften<W: Words, const G: usize>(&mut self, g: usize) -> W::Float {
+    fn soften<W: Words, const G: usize>(&mut self) -> [W::Float; G] {
         let keys = self.task.span.len();
         let scale = W::Float::splat(self.task.shape.scale);
         let scores = &mut self.scores[..keys.next_multiple_of(KEYS) * G * LANES];
-        let mut most = W::Float::splat(f32::NEG_INFINITY);
-        for key in 0..keys {
-            let score = W::Float::get(scores, (key * G + g) * LANES);
-            most = score.mul(scale).max(most);
-        }
-        let mut sum = W::Float::zero();
-        for word in 0..W::words(keys) {
-            let mut p = [W::Float::zero(); 2];
-            for i in 0..W::PER_WORD {
-                let key = word * W::PER_WORD + i;
-                if key < keys {
-                    let score = W::Float::get(scores, (key * G + g) * LANES);
-                    p[i] = W::exp(score.mul(scale).sub(most));
-                    sum = sum.add(p[i]);
+        // Two of each, of even and of odd keys: a chain of its own waits for no other.
+        let mut most = [[W::Float::splat(f32::NEG_INFINITY); 2]; G];
+        for pair in 0..keys.div_ceil(2) {
+            for i in 0..2 {
+                if pair * 2 + i < keys {
+                    for g in 0..G {
+                        let at = ((pair * 2 + i) * G + g) * LANES;
+                        let score = W::Float::get(scores, at).mul(scale);
+                        most[g][i] = score.max(most[g][i]);
+                    }
                 }
             }
-            W::joined(p[0], p[1]).put(scores, (word * G + g) * LANES);
         }
-        sum
+        let most = most.map(|[even, odd]| even.max(odd));
+        let mut sums = [[W::Float::zero(); 2]; G];
+        for pair in 0..keys.div_ceil(2) {
+            let at = pair * 2 * G * LANES;
+            for g in 0..G {
+                let mut p = [W::Float::zero(); 2];
+                for i in 0..2 {
+                    if pair * 2 + i < keys {
+                        let score = W::Float::get(scores, at + (i * G + g) * LANES);
+                        p[i] = W::exp(score.mul(scale).sub(most[g]));
+                        sums[g][i] = sums[g][i].add(p[i]);
+                    }
+                }
+                if W::PER_WORD == 2 {
+                    W::joined(p[0], p[1]).put(scores, (pair * G + g) * LANES);
+                } else {
+                    p[0].put(scores, at + g * LANES);
+                    p[1].put(scores, at + (G + g) * LANES);
+                }
+            }
+        }
+        sums.map(|[even, odd]| even.add(odd))
     }
 
     /// V vectors of outputs, from `vector` on, of `n` queries, N at a time: products of the weights of keys with values,
@@ -451,6 +486,7 @@ impl Tile<'_> {
         let head_dim = self.task.shape.head_dim;
         let width = self.task.width();
         let column = (self.head - self.task.heads.start) * head_dim;
+        let query = query - self.task.queries.start;
         let values = self.values[..words * dim]
             .as_ptr()
             .wrapping_add(vector * LANES);
@@ -480,7 +516,8 @@ impl Tile<'_> {
 fn write<L: Lanes>(task: &Task<'_>, outputs: &[f32]) {
     let (width, head_dim) = (task.width(), task.shape.head_dim);
     let columns = task.heads.start * head_dim..task.heads.end * head_dim;
-    for (row, outputs) in task.span.clone().zip(outputs.chunks_exact(width)) {
+    let rows = task.queries.clone().map(|query| task.span.start + query);
+    for (row, outputs) in rows.zip(outputs.chunks_exact(width)) {
         match task.out {
             Out::Plain(out) => {
                 let start = row * task.shape.heads * head_dim;

@@ -46,16 +46,18 @@ pub(super) trait Words {
     );
 }
 
-/// Writes `sums` to `out`.
+/// Writes `sums` to `out`, rows `stride` apart.
 #[inline(always)]
 fn put<L: Lanes, const V: usize, const N: usize>(
     sums: [[L; V]; N],
     out: &mut [f32],
     stride: usize,
 ) {
+    assert!(out.len() >= (N - 1) * stride + V * LANES);
     for (n, sums) in sums.into_iter().enumerate() {
         for (v, sum) in sums.into_iter().enumerate() {
-            sum.put(&mut out[n * stride..], v * LANES);
+            // SAFETY: as asserted, 16 floats lie there.
+            unsafe { sum.store(out.as_mut_ptr().add(n * stride + v * LANES)) };
         }
     }
 }

@@ -65,6 +65,7 @@ mod amx_gate;
 mod amx_linear;
 mod dots;
 mod embed;
+mod expand;
 mod gate;
 mod grouped;
 mod int_isa;
@@ -77,6 +78,7 @@ mod shape;
 mod view;
 
 pub(crate) use dots::Dots;
+pub(crate) use expand::Expand;
 pub(crate) use int_isa::IntBody;
 
 pub use activations::Activations;

@@ -18,6 +18,8 @@ use crate::packed::{Dots, IntBody};
 
 /// Bytes ahead of the weights in use that are asked for.
 const AHEAD: usize = 4096;
+/// Rows of a tile: beside their sums in f32, which no register has room for, those of five are fastest.
+pub(super) const ROWS: usize = 5;
 /// Steps of 4 columns in a chunk.
 const STEPS: usize = CHUNK / 4;
 /// Steps that are written out: a loop around each costs a tenth.
@@ -58,8 +60,7 @@ struct Bytes<'a, D> {
 impl<D: Dots> Multiply for Bytes<'_, D> {
     type Float = D::Float;
     const WIDE: bool = D::Float::WIDE;
-    /// Beside their sums in f32, which no register has room for, those of five rows are fastest.
-    const ROWS: usize = 5;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     fn sums<const V: usize, const N: usize>(

@@ -18,7 +18,8 @@
 //! Contract: an output is a function of its input row and its weight row alone, see [`product`].
 //! Weights of int8 have a scale for each output and chunk of columns: S = max|w| / 127, w = S round(w
 //! / S). So have input rows: that is what makes int8 coarser than [`crate::linear_packed`], whose
-//! input rows keep 15 bits.
+//! input rows keep 15 bits. Both are mixed within their chunks first ([`rows`]: an orthogonal matrix, as
+//! Ashkboos et al. 2024, "QuaRot", have it), which leaves products as they are.
 //! Measured: see [`product`].
 
 #[cfg(target_arch = "x86_64")]
@@ -30,14 +31,14 @@ pub(crate) mod float;
 mod product;
 mod rows;
 
-pub use product::{PanelInput, PanelOut, PanelProduct, panel_products};
+pub use product::{PanelInput, PanelOut, PanelProduct, PanelWeight, panel_products};
 pub(crate) use rows::RowParts;
 pub use rows::{PanelRows, Rounding};
 
 use crate::Bf16Isa;
 use crate::bf16::bf16_from_f32;
 use crate::cpu::Cpu;
-use crate::lanes::LANES;
+use crate::lanes::{LANES, Lanes as _, Scalar};
 use crate::parts::Parts;
 
 /// Outputs of a panel.
@@ -58,7 +59,7 @@ pub enum PanelFormat {
     F32,
     /// bf16 by bf16, added in f32 as the processor does it.
     Bf16,
-    /// Bytes by bytes, both with a scale for each 128 columns.
+    /// Bytes by bytes, both with a scale for each 128 columns, mixed so that none is much larger than the others.
     Int8,
 }
 
@@ -166,11 +167,6 @@ impl Panels {
         self.lines.len() * LINE
     }
 
-    /// Panels.
-    fn panels(&self) -> usize {
-        self.outputs.div_ceil(PANEL)
-    }
-
     /// The lines of panel `panel`.
     #[inline(always)]
     fn panel(&self, panel: usize) -> &[Line] {
@@ -207,6 +203,7 @@ fn put_bytes(lines: &mut [Line], o: usize, row: &[f32]) {
     let chunk_lines = VECTORS + CHUNK / 4 * VECTORS;
     for (lines, chunk) in lines.chunks_exact_mut(chunk_lines).zip(row.chunks(CHUNK)) {
         let finite = chunk.iter().all(|x| x.is_finite());
+        let chunk = mixed_chunk(chunk);
         let most = chunk.iter().fold(0f32, |most, x| most.max(x.abs()));
         let scale = if finite { most / 127.0 } else { f32::NAN };
         put(lines, o, scale.to_ne_bytes());
@@ -217,4 +214,18 @@ fn put_bytes(lines: &mut [Line], o: usize, row: &[f32]) {
             put(values, i / 4 * 4 * PANEL + 4 * o + i % 4, [v as u8]);
         }
     }
+}
+
+/// Up to 128 columns of a weight, mixed as [`rows::mixed`] does, and by 1 / 8, as input rows are not.
+fn mixed_chunk(x: &[f32]) -> [f32; CHUNK] {
+    let mut lanes = [Scalar::zero(); CHUNK_VECTORS];
+    let eighth = Scalar::splat(1.0 / CHUNK_VECTORS as f32);
+    for (i, lanes) in lanes.iter_mut().enumerate() {
+        *lanes = Scalar::get(x, i * LANES).mul(eighth);
+    }
+    let mut out = [0.0; CHUNK];
+    for (i, lanes) in rows::mixed(lanes).into_iter().enumerate() {
+        lanes.put(&mut out, i * LANES);
+    }
+    out
 }

@@ -18,18 +18,21 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::bytes::ByteTask;
+use super::bytes::{self, ByteTask};
 use super::float::Floats;
 use super::rows::{PanelRows, RowParts};
-use super::{CHUNK, CHUNK_VECTORS, Line, PANEL, PanelFormat, Panels, VECTORS};
+use super::{CHUNK, CHUNK_VECTORS, LINE, Line, PANEL, PanelFormat, Panels, VECTORS};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, bf16};
+#[cfg(target_arch = "x86_64")]
+use crate::Bf16Isa;
+use crate::IntIsa;
 use crate::cpu::Cpu;
 use crate::elementwise::Activation;
 use crate::lanes::{Body, LANES, Lanes};
+use crate::packed::{Expand, Packed};
 use crate::parts::Parts;
-#[cfg(target_arch = "x86_64")]
-use crate::{Bf16Isa, IntIsa};
+use crate::scratch;
 
 /// Input rows of a tile, at most.
 const TILE_ROWS: usize = 6;
@@ -42,6 +45,8 @@ const AMX_ROWS: usize = 32;
 const AMX_LEAST: usize = 8;
 /// Input rows of a task, at most.
 const BLOCK_ROWS: usize = 96;
+/// Input rows of a task where they are long, so that a panel is read a few times.
+const LEAST_ROWS: usize = 4 * TILE_ROWS;
 
 /// Input rows of products.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +55,41 @@ pub enum PanelInput<'a> {
     Plain(&'a [f32]),
     /// For weights of the format that the rows were rounded to.
     Rounded(&'a PanelRows),
+}
+
+/// A weight of products.
+#[derive(Debug, Clone, Copy)]
+pub enum PanelWeight<'a> {
+    /// In panels.
+    Kept(&'a Panels),
+    /// As files store it, for products in f32: every task expands its panels. See [`Packed::expands`].
+    Packed(Packed<'a>),
+}
+
+impl PanelWeight<'_> {
+    /// What its elements are while they are multiplied.
+    pub fn format(&self) -> PanelFormat {
+        match self {
+            Self::Kept(panels) => panels.format,
+            Self::Packed(_) => PanelFormat::F32,
+        }
+    }
+
+    /// Rows, the output size.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Self::Kept(panels) => panels.outputs,
+            Self::Packed(packed) => packed.rows(),
+        }
+    }
+
+    /// Columns, the input size.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Kept(panels) => panels.columns,
+            Self::Packed(packed) => packed.columns(),
+        }
+    }
 }
 
 /// Where the outputs of a product go.
@@ -65,7 +105,7 @@ pub enum PanelOut<'a> {
 #[derive(Debug)]
 pub struct PanelProduct<'a> {
     /// The weight.
-    pub weight: &'a Panels,
+    pub weight: PanelWeight<'a>,
     /// `[outputs]`.
     pub bias: Option<&'a [f32]>,
     /// Applied to product + bias.
@@ -79,12 +119,12 @@ pub struct PanelProduct<'a> {
 /// Computes `out = activation(x weight^T + bias) + residual` for each product, all of the same rows.
 ///
 /// # Panics
-/// If a length does not fit, or a weight is not of the format of the rows.
+/// If a length does not fit, a weight is not of the format of the rows, or a packed one does not expand.
 pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelProduct<'_>]) {
     let Some(first) = products.first() else {
         return;
     };
-    let (format, columns) = (first.weight.format, first.weight.columns);
+    let (format, columns) = (first.weight.format(), first.weight.columns());
     let (rows, row_bytes) = match input {
         PanelInput::Plain(x) => {
             assert_eq!(
@@ -106,23 +146,24 @@ pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelPro
         }
     };
     let mut tasks = Vec::with_capacity(products.len());
+    let mut least = LEAST_ROWS;
     for product in products {
-        assert_eq!(
-            product.weight.format, format,
-            "formats of products in one go"
-        );
-        assert_eq!(
-            product.weight.columns, columns,
-            "columns of products in one go"
-        );
+        let weight = product.weight;
+        assert_eq!(weight.format(), format, "formats of products in one go");
+        assert_eq!(weight.columns(), columns, "columns of products in one go");
+        if let PanelWeight::Packed(packed) = weight {
+            assert!(packed.expands(), "{:?} in f32", packed.shape());
+            least = BLOCK_ROWS;
+        }
         tasks.push(shared(product, rows));
     }
     let spans: usize = tasks.iter().map(Shared::spans).sum();
-    let most = (BLOCK_BYTES / row_bytes / TILE_ROWS * TILE_ROWS).clamp(4 * TILE_ROWS, BLOCK_ROWS);
+    let most = (BLOCK_BYTES / row_bytes / TILE_ROWS * TILE_ROWS).clamp(least, BLOCK_ROWS);
     // Blocks of even height.
     let blocks = rows.div_ceil(most).max(1);
     let step = match format {
         PanelFormat::F32 => TILE_ROWS,
+        PanelFormat::Int8 if !has_tiles(cpu) => bytes::ROWS,
         PanelFormat::Bf16 | PanelFormat::Int8 => AMX_ROWS,
     };
     let block = rows.div_ceil(blocks).next_multiple_of(step);
@@ -139,14 +180,30 @@ pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelPro
             shared,
             panels: shared.span(span),
             rows: start..rows.min(start + block),
+            expanded: &[],
         };
-        run(cpu, input, &task);
+        let PanelWeight::Packed(weight) = shared.weight else {
+            return run(cpu, input, &task);
+        };
+        let floats = PANEL * columns;
+        scratch::with(task.panels.len() * floats, |room| {
+            for (panel, out) in task.panels.clone().zip(room.chunks_exact_mut(floats)) {
+                cpu.isa().run(Expand { weight, panel, out });
+            }
+            let expanded = &*room;
+            run(cpu, input, &Task { expanded, ..task });
+        });
     });
+}
+
+/// Whether bytes are multiplied by AMX.
+fn has_tiles(cpu: &Cpu) -> bool {
+    cpu.int_isa() == IntIsa::AmxInt8
 }
 
 /// What every task of a product knows.
 fn shared<'a>(product: &'a mut PanelProduct<'_>, rows: usize) -> Shared<'a> {
-    let outputs = product.weight.outputs;
+    let outputs = product.weight.outputs();
     let fits = product.bias.is_none_or(|bias| bias.len() == outputs);
     assert!(fits, "bias of {outputs} outputs");
     let fits = product.residual.is_none_or(|x| x.len() == rows * outputs);
@@ -168,12 +225,12 @@ fn shared<'a>(product: &'a mut PanelProduct<'_>, rows: usize) -> Shared<'a> {
 }
 
 fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
-    let columns = task.shared.weight.columns;
-    match (input, task.shared.weight.format) {
+    let columns = task.shared.weight.columns();
+    match (input, task.shared.weight.format()) {
         (PanelInput::Plain(x), _) => cpu.isa().run(FloatTask { task, x, columns }),
         #[cfg(target_arch = "x86_64")]
         (PanelInput::Rounded(x), PanelFormat::Int8)
-            if cpu.int_isa() == IntIsa::AmxInt8 && task.rows.len() >= AMX_LEAST =>
+            if has_tiles(cpu) && task.rows.len() >= AMX_LEAST =>
         {
             // SAFETY: a `Cpu` refuses a set that `is_available` denies.
             unsafe { amx::run_int8(task, x) }
@@ -194,7 +251,7 @@ fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
 
 /// What every task of a product knows.
 pub(super) struct Shared<'a> {
-    weight: &'a Panels,
+    weight: PanelWeight<'a>,
     bias: Option<&'a [f32]>,
     activation: Option<Activation>,
     residual: Option<&'a [f32]>,
@@ -210,13 +267,18 @@ impl Shared<'_> {
         }
     }
 
+    /// Panels.
+    fn panels(&self) -> usize {
+        self.weight.outputs().div_ceil(PANEL)
+    }
+
     fn spans(&self) -> usize {
-        self.weight.panels().div_ceil(self.together())
+        self.panels().div_ceil(self.together())
     }
 
     fn span(&self, i: usize) -> Range<usize> {
         let first = i * self.together();
-        first..self.weight.panels().min(first + self.together())
+        first..self.panels().min(first + self.together())
     }
 }
 
@@ -231,6 +293,8 @@ pub(super) struct Task<'a> {
     /// At most [`SPAN`].
     pub(super) panels: Range<usize>,
     pub(super) rows: Range<usize>,
+    /// The panels in f32, if the weight is not kept in such: `[panels, columns, 64]`.
+    expanded: &'a [f32],
 }
 
 /// Panels that are a chunk of columns together.
@@ -279,7 +343,18 @@ impl Task<'_> {
     /// The lines of a panel.
     #[inline(always)]
     pub(super) fn lines(&self, panel: usize) -> &[Line] {
-        self.shared.weight.panel(panel)
+        match self.shared.weight {
+            PanelWeight::Kept(panels) => panels.panel(panel),
+            PanelWeight::Packed(weight) => {
+                let floats = PANEL * weight.columns();
+                let first = (panel - self.panels.start) * floats;
+                let floats = &self.expanded[first..first + floats];
+                // SAFETY: whole lines, which any bits are; scratch memory begins on one.
+                unsafe {
+                    std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats) / LINE)
+                }
+            }
+        }
     }
 
     /// Goes through the rows in tiles of even height: 7 rows are 4 + 3, not 6 + 1.
@@ -328,7 +403,7 @@ impl Task<'_> {
     #[inline(always)]
     fn finish_panel<L: Lanes>(&self, panel: usize, sums: &mut [RowSums<L>], at: usize, r: usize) {
         let shared = self.shared;
-        let outputs = shared.weight.outputs;
+        let outputs = shared.weight.outputs();
         let columns = panel * PANEL..outputs.min((panel + 1) * PANEL);
         // Nothing: -0 keeps the sign of a zero.
         let mut bias = [L::splat(-0.0); VECTORS];

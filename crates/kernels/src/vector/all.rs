@@ -17,7 +17,8 @@ use super::{VectorIsa, pair};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;
 use crate::{
-    Cpu, PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, Panels, panel_products,
+    Cpu, PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows, PanelWeight, Panels,
+    panel_products,
 };
 
 /// Bytes of rows of `b` that a task goes through again and again.
@@ -81,7 +82,7 @@ fn products<T: Element>(
         }
     };
     let product = PanelProduct {
-        weight: &weight,
+        weight: PanelWeight::Kept(&weight),
         bias: None,
         activation: None,
         residual: None,

@@ -89,6 +89,14 @@ impl Matrix<'_> {
         }
     }
 
+    /// Whether it is packed so that products in f32 may read it as it lies.
+    pub(super) fn expands(&self) -> bool {
+        match self {
+            Self::Dense(_) => false,
+            Self::Packed(weight) => weight.expands(),
+        }
+    }
+
     /// Makes the integers known that a packed matrix takes; whether there was anything to do.
     pub(super) fn round(self, cpu: &Cpu, input: &mut Input<'_>) -> bool {
         match self {

@@ -6,7 +6,7 @@
 
 use lattice_kernels::{
     self as kernels, Cpu, LayerNorm, PanelFormat, PanelInput, PanelOut, PanelProduct, PanelRows,
-    Panels, Rounding,
+    PanelWeight, Panels, Rounding,
 };
 
 use super::super::Compute;
@@ -19,10 +19,18 @@ use crate::plan::{Op, Plan, Step, Val, WeightId};
 /// Rows that are looked at together while factors are found.
 const STRETCH: usize = 64;
 
+/// Where the panels of a matrix are.
+enum Held {
+    /// In memory.
+    Here(Panels),
+    /// In the packed weight, which tasks expand.
+    Packed,
+}
+
 /// The matrices of a plan that are in panels.
 pub(super) struct InPanels {
     pub(super) fused: Fused,
-    panels: Vec<Option<Panels>>,
+    panels: Vec<Option<Held>>,
     /// Of each value that is rounded to bytes: what its columns are multiplied by first.
     factors: Vec<Option<Vec<f32>>>,
 }
@@ -33,8 +41,7 @@ impl InPanels {
         let mut formats: Vec<Option<PanelFormat>> = vec![None; plan.weights.len()];
         for step in &plan.steps {
             if let Op::Linear { weight, .. } = step.op {
-                formats[weight.index()] =
-                    weights.panel_format(weight, cpu, compute, plan.is_whole());
+                formats[weight.index()] = weights.panel_format(weight, cpu, compute, plan);
             }
         }
         let fused = Fused::of(plan, |id| formats[id.index()]);
@@ -53,8 +60,11 @@ impl InPanels {
                 let id = product.weight;
                 let (matrix, format) = (weights.matrix(id), formats[id.index()]);
                 let format = format.expect("products are those of matrices in panels");
-                loaded.panels[id.index()]
-                    .get_or_insert_with(|| packed(cpu, matrix, format, scales.as_deref()));
+                let stays = weights.stays_packed(id, compute, plan);
+                loaded.panels[id.index()].get_or_insert_with(|| match stays {
+                    true => Held::Packed,
+                    false => Held::Here(packed(cpu, matrix, format, scales.as_deref())),
+                });
             }
             loaded.factors[x.index()] = scales;
         }
@@ -73,12 +83,19 @@ impl InPanels {
     /// Whether any product rounds its inputs.
     pub(super) fn any_rounds(&self) -> bool {
         let mut panels = self.panels.iter().flatten();
-        panels.any(|panels| panels.format() != PanelFormat::F32)
+        panels.any(|held| matches!(held, Held::Here(panels) if panels.format() != PanelFormat::F32))
     }
 
-    fn panels(&self, id: WeightId) -> &Panels {
-        let panels = self.panels[id.index()].as_ref();
-        panels.expect("every matrix of a fused product was packed")
+    /// What products with a matrix read.
+    fn weight<'a>(&'a self, id: WeightId, weights: &'a Weights) -> PanelWeight<'a> {
+        let held = self.panels[id.index()].as_ref();
+        match held.expect("every matrix of a fused product was packed") {
+            Held::Here(panels) => PanelWeight::Kept(panels),
+            Held::Packed => match weights.matrix(id) {
+                Matrix::Packed(weight) => PanelWeight::Packed(weight),
+                Matrix::Dense(_) => unreachable!("only packed matrices stay packed"),
+            },
+        }
     }
 
     /// How `val` is rounded, if products ask for that.
@@ -308,7 +325,7 @@ impl Running<'_> {
         let pairs = products.iter().zip(&mut outs);
         let mut all: Vec<PanelProduct<'_>> = pairs
             .map(|(product, out)| PanelProduct {
-                weight: device.panels.panels(product.weight),
+                weight: device.panels.weight(product.weight, &device.weights),
                 bias: product.bias.map(|id| device.weights.vector(id)),
                 activation: product.act.map(activation),
                 residual: product.residual.map(|val| values.get(val)),

@@ -32,7 +32,7 @@ impl Quantised {
                 return None;
             };
             let Value { width, rows } = plan.value(x);
-            let packed = device.weights.is_packed(weight);
+            let packed = device.weights.is_packed(weight) && !device.panels.has(weight);
             packed.then_some((rows_max(rows), width))
         };
         let mut all = Self::default();

@@ -120,23 +120,32 @@ impl Weights {
         }
     }
 
-    /// What a matrix is rearranged to for its products, if it is: `whole` says that the plan reads texts as a whole.
+    /// What a matrix is rearranged to for its products, if it is.
     pub(super) fn panel_format(
         &self,
         id: WeightId,
         cpu: &Cpu,
         compute: Compute,
-        whole: bool,
+        plan: &Plan,
     ) -> Option<PanelFormat> {
         match (compute, self.stored(id).form) {
-            (Compute::AsStored, Kept::Dense(_)) if !whole => None,
-            (Compute::AsStored, Kept::Packed(_)) => None,
+            (Compute::AsStored, _) if self.stays_packed(id, compute, plan) => {
+                Some(PanelFormat::F32)
+            }
+            (Compute::AsStored, _) if !plan.is_whole() => None,
             (Compute::AsStored, Kept::Dense(Dtype::BF16)) | (Compute::Bf16, _) => {
                 Some(PanelFormat::bf16_on(cpu))
             }
-            (Compute::AsStored, Kept::Dense(_)) | (Compute::F32, _) => Some(PanelFormat::F32),
+            (Compute::AsStored | Compute::F32, _) => Some(PanelFormat::F32),
             (Compute::Int8, _) => Some(PanelFormat::Int8),
         }
+    }
+
+    /// Whether a matrix stays packed and products in f32 expand it: that of a model that makes vectors and may be large,
+    /// where the products in integers would have small groups.
+    pub(super) fn stays_packed(&self, id: WeightId, compute: Compute, plan: &Plan) -> bool {
+        let large = plan.pools() && !plan.is_whole();
+        compute == Compute::AsStored && large && self.matrix(id).expands()
     }
 
     /// Whether a matrix is packed.
