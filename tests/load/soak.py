@@ -1,6 +1,6 @@
 """Mixed requests with clients that leave, for as long as is said; what the process holds, over time.
 
-  BASE=http://127.0.0.1:8080 python3 soak.py --pid PID [--minutes 30] [--streams 16] [--every 5] [--leave 0.3] [--seed 1]
+  BASE=http://127.0.0.1:8080 python3 soak.py --pid PID [--minutes 30] [--streams 16] [--every 5] [--leave 0.3] [--seed 1] [--kinds completion chat schema tools choices]
 
 Each of `streams` clients asks one thing after the other: chats and completions, whole and streamed, held to a schema, with tools, with several
 choices; of prompts that repeat and of prompts that never do. A share of them leaves at a moment of its own: before the head, in the middle of
@@ -15,13 +15,16 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 WORDS = "the fox cat dog river stone house red blue runs sleeps over under a small old tree sings".split()
 
 
-def request(rng):
+KINDS = {"completion": 0, "chat": 1, "schema": 2, "tools": 3, "choices": 4}
+
+
+def request(rng, kinds):
     """(path, body, key): the same key must have the same answer."""
     fixed = rng.random() < 0.5
     words = random.Random(rng.randrange(12)) if fixed else rng
     text = " ".join(words.choice(WORDS) for _ in range(words.choice([3, 20, 200])))
     body = {"temperature": 0, "max_tokens": words.choice([1, 8, 48])}
-    kind = rng.randrange(6)
+    kind = KINDS[rng.choice(kinds)]
     if kind == 0:
         path = "/v1/completions"
         body["prompt"] = text
@@ -65,7 +68,7 @@ def calls(message):
 async def client(number, args, until, tally, known):
     rng = random.Random(args.seed * 1000 + number)
     while time.monotonic() < until:
-        path, body, key = request(rng)
+        path, body, key = request(rng, args.kinds)
         try:
             if rng.random() < args.leave:
                 await leave(path, body, rng)
@@ -108,6 +111,7 @@ async def main():
     args.add_argument("--every", type=float, default=5)
     args.add_argument("--leave", type=float, default=0.3)
     args.add_argument("--seed", type=int, default=1)
+    args.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     args = args.parse_args()
     tally, known, samples, start = {"answered": 0, "left": 0}, {}, [], time.monotonic()
     until = start + args.minutes * 60
