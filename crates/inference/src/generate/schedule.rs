@@ -31,8 +31,9 @@ pub(super) struct Room {
 /// How many tokens of each wish are granted. Wishes come in the order of their turn: those served longest
 /// ago first.
 ///
-/// Each gets one token while there is room, so a text that is being written never waits for a long prompt;
-/// then the short prompts are filled before the long ones, which get equal shares of what is left.
+/// Each gets one token while there is room, so a text that is being written never waits for a long prompt. Of what is
+/// left one half is for all, in equal parts, so none waits for ever; the other is for those that need least, first come
+/// first: of many prompts at once the first are soon answered, where equal parts would let all wait for the last.
 pub(super) fn share(wishes: &[Wish], room: &mut Room) -> Vec<usize> {
     let mut granted = vec![0; wishes.len()];
     for (wish, granted) in wishes.iter().zip(&mut granted) {
@@ -42,9 +43,15 @@ pub(super) fn share(wishes: &[Wish], room: &mut Room) -> Vec<usize> {
         .filter(|&at| granted[at] < wishes[at].tokens)
         .collect();
     unfilled.sort_by_key(|&at| wishes[at].tokens - granted[at]);
+    let mut half = room.tokens / 2;
     for (done, &at) in unfilled.iter().enumerate() {
-        let fair = room.tokens.div_ceil(unfilled.len() - done);
-        granted[at] = grow(&wishes[at], granted[at], fair, room);
+        let fair = half.div_ceil(unfilled.len() - done);
+        let had = granted[at];
+        granted[at] = grow(&wishes[at], had, fair, room);
+        half -= granted[at] - had;
+    }
+    for at in unfilled {
+        granted[at] = grow(&wishes[at], granted[at], room.tokens, room);
     }
     granted
 }

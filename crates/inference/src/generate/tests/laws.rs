@@ -206,8 +206,8 @@ fn batches_are_shared_fairly() {
         wish(6, false),
         wish(100, false),
     ];
-    // One for each, the short prompt whole, and equal parts for the long ones.
-    assert_eq!(granted(&plain, 47, 9), [20, 1, 6, 20]);
+    // One for each, the short prompt whole; half of the rest for all, half for the first of the long ones.
+    assert_eq!(granted(&plain, 47, 9), [31, 1, 6, 9]);
     assert_eq!(granted(&plain, 1000, 9), [100, 1, 6, 100]);
     assert_eq!(granted(&plain, 3, 9), [1, 1, 1, 0]);
     // Without a row left a prompt stops before its last token, and a single token waits.
