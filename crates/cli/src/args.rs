@@ -181,6 +181,12 @@ pub(crate) fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Resul
     number.ok_or_else(|| format!("allowed is {LEAST} to {MOST}"))
 }
 
+/// A number of bytes, or of larger units: `64MiB`, `1.5 GiB`, `8GB`.
+pub(crate) fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let bytes = parse_size::parse_size(text).map_err(|error| error.to_string())?;
+    T::try_from(bytes).map_err(|_too_large| "more than this machine can count".to_owned())
+}
+
 /// What to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Device {
@@ -581,5 +587,27 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".to_owned()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_have_units() {
+        for (text, expected) in [
+            ("0", 0),
+            ("65536", 65_536),
+            ("64MiB", 64 << 20),
+            ("1.5 GiB", 3 << 29),
+            ("8gb", 8_000_000_000),
+        ] {
+            assert_eq!(bytes::<u64>(text), Ok(expected), "{text}");
+        }
+        for text in ["", "-1", "lots", "5 parsecs", "99999999999999999999"] {
+            assert!(bytes::<u64>(text).is_err(), "{text}");
+        }
+        assert!(bytes::<u32>("4GiB").is_err());
     }
 }

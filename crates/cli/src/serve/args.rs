@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::{ModelArgs, RunArgs, within};
+use crate::args::{ModelArgs, RunArgs, bytes, within};
 
 /// `lattice serve`
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = within::<0, 65536>)]
     pub(crate) queue: usize,
     /// Bytes of recurrent states that are kept for prompts that start alike
-    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
+    #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = bytes::<usize>)]
     pub(crate) cache_bytes: usize,
     /// Tokens whose keys and values lie in memory, over all answers and all kept beginnings [default: --parallel times
     /// --context]
@@ -79,7 +79,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Bytes of these files
-    #[arg(long, default_value_t = 4 << 30, value_name = "BYTES", requires = "cache_dir")]
+    #[arg(long, default_value = "4GiB", value_name = "BYTES", requires = "cache_dir", value_parser = bytes::<u64>)]
     pub(crate) cache_dir_bytes: u64,
     /// Seconds between two times that what is new is written there; it is written when the server stops as well
     #[arg(long, default_value = "300", value_name = "SECONDS", requires = "cache_dir", value_parser = clap::value_parser!(u64).range(1..))]
@@ -89,7 +89,7 @@ pub(crate) struct ServeArgs {
     pub(crate) idle_unload: Option<u64>,
     /// Bytes that all loaded models may take, the texts that they may keep counted in; to load one that would take more,
     /// those used longest ago are unloaded, and loaded when they are asked for again [default: no bound]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = bytes::<u64>)]
     pub(crate) memory_budget: Option<u64>,
     /// Answers of /v1/responses that are kept to be read and gone on from
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = within::<0, 1_000_000>)]
