@@ -6,6 +6,7 @@ mod bar;
 mod bench;
 mod bundled;
 mod chat;
+mod commands;
 mod doctor;
 mod drift;
 mod embed;
@@ -30,7 +31,8 @@ use clap::Parser as _;
 
 use lattice_inference::checkpoint::guard_truncation;
 
-use args::{Cli, Command, EvalCommand};
+use args::EvalCommand;
+use commands::{Cli, Command};
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;

@@ -26,7 +26,8 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use lattice_inference::generate::RequestError;
 
-use crate::args::{ChatArgs, Cli};
+use crate::args::ChatArgs;
+use crate::commands::Cli;
 use choices::Choices;
 use events::Events;
 use interrupt::Interrupt;
