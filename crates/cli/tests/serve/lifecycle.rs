@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lattice_testkit::ScratchDir;
 use serde_json::Value;
 
-use crate::{Served, event, lattice, lattice_any, words};
+use crate::{Served, USUAL, event, lattice, lattice_any, words};
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/lattice-tiny");
 const LATTICE: &str = env!("CARGO_BIN_EXE_lattice");
@@ -148,20 +148,9 @@ fn one_processor_and_plain_instructions_say_the_same() {
         println!("not run on one processor: there is no taskset");
         return;
     }
-    let args = [
-        "-c",
-        "0",
-        LATTICE,
-        "serve",
-        "--port",
-        "0",
-        "--json",
-        "--parallel",
-        "2",
-        "--context",
-        "512",
-    ];
-    assert_eq!(answer(&Served::of(Command::new("taskset").args(args))), all);
+    let mut one = Command::new("taskset");
+    one.args(["-c", "0", LATTICE, "serve"]).args(USUAL);
+    assert_eq!(answer(&Served::of(&mut one)), all);
 }
 
 #[test]

@@ -37,18 +37,20 @@ struct Served {
     address: String,
 }
 
+/// What all servers here are started with.
+const USUAL: [&str; 7] = [
+    "--port",
+    "0",
+    "--json",
+    "--parallel",
+    "2",
+    "--context",
+    "512",
+];
+
 impl Served {
     fn start(args: &[&str]) -> Served {
-        let usual = [
-            "--port",
-            "0",
-            "--json",
-            "--parallel",
-            "2",
-            "--context",
-            "512",
-        ];
-        Served::of(&mut lattice(&[&usual, args].concat()))
+        Served::of(&mut lattice(&[&USUAL, args].concat()))
     }
 
     /// The server that this command starts, once it is ready.

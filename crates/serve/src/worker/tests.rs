@@ -139,7 +139,7 @@ async fn what_was_read_is_there_after_a_restart() {
                 break;
             }
         }
-        assert!(worker.save().await.unwrap() > 0);
+        assert_eq!(worker.save().await.unwrap(), 1);
     }
     assert_eq!((cached[0].1, cached[1].1), (0, cached[0].0));
 }

@@ -61,7 +61,14 @@ impl ResponsesAsk {
 
     fn read(mut fields: Fields) -> Result<ResponsesAsk, ApiError> {
         refuse(&mut fields)?;
-        let (echo, items) = (echo(&fields), input_items(fields.peek("input")));
+        let echo = echo(&fields);
+        let store = fields.truth("store")?.unwrap_or(true);
+        // A response that is not kept is never asked what its request brought.
+        let items = if store {
+            input_items(fields.peek("input"))
+        } else {
+            Vec::new()
+        };
         let mut ignored = Vec::new();
         let model = fields.text("model")?;
         let instructions = fields.text("instructions")?;
@@ -76,7 +83,6 @@ impl ResponsesAsk {
         sampling.max_tokens = max_tokens;
         let top_logprobs = top_logprobs(&mut fields, &mut ignored)?;
         let stream = fields.truth("stream")?.unwrap_or(false);
-        let store = fields.truth("store")?.unwrap_or(true);
         let previous = fields.text("previous_response_id")?;
         if fields.word("truncation", &["auto", "disabled"])? == Some("auto") {
             ignored.push("truncation".to_owned());
