@@ -257,7 +257,22 @@ impl Ends<'_> {
         b.rms_norm(x, name, self.hidden, self.fold, self.eps)
     }
 
-    /// What follows the last layer, for the rows that the batch asks for.
+    /// `h + mixed`, which goes on to the layer's MLP; in the last layer only those of its rows that the ending looks at, as no
+    /// layer needs the keys and values of others any more.
+    pub(super) fn residual(
+        b: &mut Builder,
+        path: &str,
+        (h, mixed): (Val, Val),
+        ending: Option<&Ending>,
+    ) -> Val {
+        let sum = b.add(&format!("{path}.residual"), h, mixed);
+        match ending {
+            Some(ending) if ending.takes_rows() => b.take_rows("outputs", sum),
+            _ => sum,
+        }
+    }
+
+    /// What follows the last layer; where the ending takes rows, `x` has these alone.
     pub(super) fn end(
         &self,
         config: &Config,
@@ -268,13 +283,12 @@ impl Ends<'_> {
         let norm = format!("{}.norm.weight", self.prefix);
         match ending {
             Ending::Logits => Ok(self.logits(b, x)),
-            // A norm goes row by row, so that of the last row alone is enough.
+            // The last row is there also where the rows before it ran in earlier batches.
             Ending::Vector {
                 pooling: Pooling::LastToken,
                 dense,
             } => {
-                let last = b.take_rows("last_token", x);
-                let last = self.norm(b, last, &norm);
+                let last = self.norm(b, x, &norm);
                 through(b, last, dense)
             }
             Ending::Vector { pooling, dense } => {
@@ -285,10 +299,9 @@ impl Ends<'_> {
         }
     }
 
-    /// Final norm and head, for the rows that the batch asks for.
+    /// Final norm and head.
     fn logits(&self, b: &mut Builder, x: Val) -> Val {
-        let rows = b.take_rows("outputs", x);
-        let x = self.norm(b, rows, &format!("{}.norm.weight", self.prefix));
+        let x = self.norm(b, x, &format!("{}.norm.weight", self.prefix));
         let head = if self.tied {
             format!("{}.embed_tokens.weight", self.prefix)
         } else {

@@ -37,6 +37,17 @@ pub struct DenseLayer {
     pub act: Option<Act>,
 }
 
+impl Ending {
+    /// Whether it looks at the rows that the batch asks for, and at no other.
+    pub(super) fn takes_rows(&self) -> bool {
+        match self {
+            Self::Logits => true,
+            Self::Vector { pooling, .. } => *pooling == Pooling::LastToken,
+            Self::Scores => false,
+        }
+    }
+}
+
 impl DenseLayer {
     /// Its steps.
     pub(super) fn steps(&self, b: &mut Builder, x: Val) -> Val {
@@ -57,11 +68,7 @@ pub(super) fn vector(
     pooling: Pooling,
     dense: &[DenseLayer],
 ) -> Result<Val, LoadError> {
-    let pooled = match pooling {
-        // The last row is there also where the rows before it ran in earlier batches.
-        Pooling::LastToken => b.take_rows("last_token", x),
-        _ => b.pool("pooling", x, pooling),
-    };
+    let pooled = b.pool("pooling", x, pooling);
     through(b, pooled, dense)
 }
 

@@ -139,7 +139,8 @@ impl Decoder {
             let x = ends.norm(b, h, &format!("{path}.input_layernorm.weight"));
             let mixer = format!("{path}.self_attn");
             let mixed = self.attention.mixer(b, &mixer, x, norm_eps, *window);
-            h = b.add(&format!("{path}.residual"), h, mixed);
+            let last = layer + 1 == self.windows.len();
+            h = Ends::residual(b, &path, (h, mixed), last.then_some(ending));
             let x = ends.norm(b, h, &format!("{path}.post_attention_layernorm.weight"));
             let mlp = gated_mlp(b, &format!("{path}.mlp"), x, ffn, self.mlp_bias);
             h = b.add(&format!("{path}.mlp.residual"), h, mlp);

@@ -77,6 +77,7 @@ fn plan(
     let mut builder = Builder::new(family, ends.vocab, attention.turns.context_tokens);
     let b = &mut builder;
     let mut h = ends.embed(b);
+    let layers = full.len();
     for (layer, full) in full.into_iter().enumerate() {
         let path = format!("{PREFIX}.layers.{layer}");
         let x = ends.norm(b, h, &format!("{path}.input_layernorm.weight"));
@@ -85,7 +86,12 @@ fn plan(
         } else {
             delta.mixer(b, &format!("{path}.linear_attn"), x)
         };
-        h = b.add(&format!("{path}.residual"), h, mixed);
+        h = Ends::residual(
+            b,
+            &path,
+            (h, mixed),
+            (layer + 1 == layers).then_some(ending),
+        );
         let x = ends.norm(b, h, &format!("{path}.post_attention_layernorm.weight"));
         let out = mlp(b, &format!("{path}.mlp"), x);
         h = b.add(&format!("{path}.mlp.residual"), h, out);
