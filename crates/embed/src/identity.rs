@@ -90,7 +90,7 @@ fn line(name: &str, files: &str, settings: &EncoderSettings, load: &LoadOptions)
         bf16_isa,
         kv,
         compute,
-        // No bit of a vector depends on these.
+        // No bit of a vector depends on these; every encoder rearranges.
         sequences_max: _,
         context_tokens_max: _,
         batch_tokens_max: _,
@@ -98,6 +98,7 @@ fn line(name: &str, files: &str, settings: &EncoderSettings, load: &LoadOptions)
         kv_tokens_max: _,
         threads: _,
         int_isa: _,
+        rearrange: _,
         allow_non_finite: _,
         profile: _,
     } = load;

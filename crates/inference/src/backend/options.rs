@@ -67,8 +67,9 @@ impl KvFormat {
 /// All but [`Compute::AsStored`] rearrange every matrix of a product in memory, at load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// In what the file stores. Matrices of a model that reads texts as a whole are rearranged in memory all the same:
-    /// bf16 as [`Compute::Bf16`]; f32, f16 and packed ones, whose values are then kept as f32, for products in f32.
+    /// In what the file stores. Matrices of a model that reads texts as a whole, or that [`LoadOptions::rearrange`] names, are
+    /// rearranged in memory all the same: bf16 as [`Compute::Bf16`]; f32 and f16 for products in f32. So are packed ones,
+    /// whose values are then kept as f32 where texts are read as a whole, and else expanded as products read them.
     #[default]
     AsStored,
     /// In f32.
@@ -122,6 +123,8 @@ pub struct LoadOptions {
     pub bf16_isa: Option<Bf16Isa>,
     /// What products compute in.
     pub compute: Compute,
+    /// Rearrange matrices for batches of many rows, as encoders run them.
+    pub rearrange: bool,
     /// Accept weights that are not finite.
     pub allow_non_finite: bool,
     /// Take the time of every step, for [`super::Runner::take_profile`].
@@ -142,6 +145,7 @@ impl Default for LoadOptions {
             int_isa: None,
             bf16_isa: None,
             compute: Compute::AsStored,
+            rearrange: false,
             allow_non_finite: false,
             profile: false,
         }

@@ -381,6 +381,13 @@ impl AlignedBytes {
         }
     }
 
+    /// Gives the memory of a mapped file's bytes back to the system, which reads them again where they are used again.
+    pub(crate) fn release(&self) {
+        if let Held::File { file, range } = &self.bytes {
+            file.release(range.clone());
+        }
+    }
+
     /// Whether the bytes had to be copied.
     pub fn is_copy(&self) -> bool {
         matches!(self.bytes, Held::Copy { .. })

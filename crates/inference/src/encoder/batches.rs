@@ -67,6 +67,7 @@ impl Batches {
         let (plan, checkpoint) = (Arc::clone(&model.plan), Arc::clone(&model.checkpoint));
         let mut options = options.clone();
         options.context_tokens_max = tokens_max;
+        options.rearrange = true;
         if plan.is_whole() {
             options.batch_tokens_max = options.batch_tokens_max.max(tokens_max);
         }

@@ -57,7 +57,7 @@ impl Backend for Cpu {
         super::weights::check_values(&checkpoint, &finite, &run)?;
         let limits = options.limits(&plan);
         let weights = Weights::load(&plan, &checkpoint, allow, &run)?;
-        let panels = InPanels::load(&plan, &cpu, &weights, options.compute);
+        let panels = InPanels::load(&plan, &cpu, &weights, options);
         let in_blocks = |id| weights.is_packed(id) && !panels.has(id);
         let device = Device {
             roles: roles::roles(&plan, in_blocks),

@@ -9,7 +9,7 @@ use lattice_kernels::{
     PanelWeight, Panels, Rounding,
 };
 
-use super::super::Compute;
+use super::super::LoadOptions;
 use super::fused::{Fused, Part, Product};
 use super::matrix::Matrix;
 use super::steps::{Running, activation};
@@ -36,12 +36,12 @@ pub(super) struct InPanels {
 }
 
 impl InPanels {
-    /// Rearranges the matrices that `compute` asks for.
-    pub(super) fn load(plan: &Plan, cpu: &Cpu, weights: &Weights, compute: Compute) -> Self {
+    /// Rearranges the matrices that `options` ask for, and gives the memory of the file's own back.
+    pub(super) fn load(plan: &Plan, cpu: &Cpu, weights: &Weights, options: &LoadOptions) -> Self {
         let mut formats: Vec<Option<PanelFormat>> = vec![None; plan.weights.len()];
         for step in &plan.steps {
             if let Op::Linear { weight, .. } = step.op {
-                formats[weight.index()] = weights.panel_format(weight, cpu, compute, plan);
+                formats[weight.index()] = weights.panel_format(weight, cpu, options, plan);
             }
         }
         let fused = Fused::of(plan, |id| formats[id.index()]);
@@ -60,10 +60,14 @@ impl InPanels {
                 let id = product.weight;
                 let (matrix, format) = (weights.matrix(id), formats[id.index()]);
                 let format = format.expect("products are those of matrices in panels");
-                let stays = weights.stays_packed(id, compute, plan);
+                let stays = weights.stays_packed(id, options.compute, plan);
                 loaded.panels[id.index()].get_or_insert_with(|| match stays {
                     true => Held::Packed,
-                    false => Held::Here(packed(cpu, matrix, format, scales.as_deref())),
+                    false => {
+                        let here = packed(cpu, matrix, format, scales.as_deref());
+                        weights.release(id);
+                        Held::Here(here)
+                    }
                 });
             }
             loaded.factors[x.index()] = scales;

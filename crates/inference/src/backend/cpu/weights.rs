@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use lattice_kernels::{Cpu, Dense, DenseData, Packed, PackedShape, PanelFormat, Rows, conv_taps};
 
-use super::super::Compute;
 use super::super::weights::f32_values;
+use super::super::{Compute, LoadOptions};
 use super::matrix::Matrix;
 use crate::checkpoint::{AlignedBytes, Checkpoint, Dtype, Kept, LoadError, Run};
 use crate::plan::{Op, Part, Plan, Step, WeightId, packing};
@@ -125,14 +125,14 @@ impl Weights {
         &self,
         id: WeightId,
         cpu: &Cpu,
-        compute: Compute,
+        options: &LoadOptions,
         plan: &Plan,
     ) -> Option<PanelFormat> {
+        let compute = options.compute;
+        let (whole, stays) = (plan.is_whole(), self.stays_packed(id, compute, plan));
         match (compute, self.stored(id).form) {
-            (Compute::AsStored, _) if self.stays_packed(id, compute, plan) => {
-                Some(PanelFormat::F32)
-            }
-            (Compute::AsStored, _) if !plan.is_whole() => None,
+            (Compute::AsStored, _) if !whole && !options.rearrange => None,
+            (Compute::AsStored, Kept::Packed(_)) if !whole && !stays => None,
             (Compute::AsStored, Kept::Dense(Dtype::BF16)) | (Compute::Bf16, _) => {
                 Some(PanelFormat::bf16_on(cpu))
             }
@@ -141,11 +141,15 @@ impl Weights {
         }
     }
 
-    /// Whether a matrix stays packed and products in f32 expand it: that of a model that makes vectors and may be large,
-    /// where the products in integers would have small groups.
+    /// Whether a matrix stays packed where products in f32 read it, and is expanded then: that of a model that may be large,
+    /// and whose groups are too small for products in integers.
     pub(super) fn stays_packed(&self, id: WeightId, compute: Compute, plan: &Plan) -> bool {
-        let large = plan.pools() && !plan.is_whole();
-        compute == Compute::AsStored && large && self.matrix(id).expands()
+        compute == Compute::AsStored && !plan.is_whole() && self.matrix(id).expands()
+    }
+
+    /// Gives the memory back that a mapped file takes for a matrix that is kept otherwise.
+    pub(super) fn release(&self, id: WeightId) {
+        self.stored(id).bytes.release();
     }
 
     /// Whether a matrix is packed.
