@@ -1,12 +1,14 @@
 """Writes full-size embedding models with random weights: the shape, files and tokenizer of each, not its knowledge.
 
     python embed_shapes.py OUT --wordpiece DIR --unigram tokenizer.json --qwen3 DIR [--only NAME] [--layers NAME=N] [--tokens NAME=N]
+                          [--weights wide|untrained] [--device cuda]
 
 Out: OUT/<name>/ as sentence-transformers keeps models (config.json, model.safetensors in f32, modules.json, 1_Pooling,
 tokenizer files). `--wordpiece` is a directory with the uncased vocabulary of BERT (tokenizer.json, vocab.txt),
 `--unigram` the tokenizer.json of XLM-R, `--qwen3` a directory with the tokenizer.json of Qwen3.
 `--layers` makes a model of so many layers only, `--tokens` one that reads so many tokens, where memory or time forbid all.
-Weights are drawn wider than an untrained model's (standard deviation 0.05), so that texts are told apart.
+Weights are drawn wider than an untrained model's (standard deviation 0.05), so that texts are told apart; `--weights untrained`
+leaves them as transformers draws them before training (0.02, no biases, norms of one).
 """
 
 import argparse
@@ -149,16 +151,18 @@ def random_weights(model, name):
             value.normal_(0.0, 0.05)
 
 
-def make(out, name, shape, sources):
+def make(out, name, shape, args):
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", shape["config"] | {"torch_dtype": "float32"})
-    write_tokenizer(out, shape["tokenizer"], sources, shape["tokens"], shape["config"]["vocab_size"])
+    write_tokenizer(out, shape["tokenizer"], args, shape["tokens"], shape["config"]["vocab_size"])
     write_modules(out, shape)
-    with torch.no_grad():
+    torch.manual_seed(zlib.crc32(name.encode()))
+    with torch.no_grad(), torch.device(args.device):
         model = AutoModel.from_config(AutoConfig.from_pretrained(out))
-        random_weights(model, name)
+        if args.weights == "wide":
+            random_weights(model, name)
         state = model.state_dict()
-    save_file({key: value.contiguous() for key, value in state.items()}, out / "model.safetensors")
+    save_file({key: value.contiguous().cpu() for key, value in state.items()}, out / "model.safetensors")
 
 
 def main():
@@ -168,6 +172,8 @@ def main():
     parser.add_argument("--unigram", type=Path, required=True)
     parser.add_argument("--qwen3", type=Path, required=True)
     parser.add_argument("--only", action="append")
+    parser.add_argument("--weights", choices=("wide", "untrained"), default="wide")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--layers", action="append", default=[], metavar="NAME=N")
     parser.add_argument("--tokens", action="append", default=[], metavar="NAME=N")
     args = parser.parse_args()

@@ -1,14 +1,17 @@
 """Compares Lattice's vectors with those of sentence-transformers on whole models; writes docs/parity-embeddings.md.
 
     python embeddings.py DIR --program target/release/examples/text_vectors [--lattice target/release/lattice]
-                         [--only NAME] [--sts sts-test.csv] [--table docs/parity-embeddings.md]
+                         [--only NAME] [--forms FORM,...] [--prompts N] [--peers] [--device cuda]
+                         [--sts sts-test.csv] [--table docs/parity-embeddings.md]
 
 DIR holds model directories as `embed_shapes.py` writes them, and others of sentence-transformers. For each: vectors and ids
 of `embed_texts.texts()` in f32 by sentence-transformers (kept in DIR/.vectors), and by Lattice of the same files, computing
 in f32, in bf16 (`--compute bf16`) and in bytes (`--compute int8`); of a copy with all its tensors rounded to bf16, beside
 sentence-transformers computing that copy in f32; and, with --lattice, of a packed copy (`quantize --to q8`). A comparison is
 the least cosine, the largest difference of a component, and whether all ids agree. --sts adds, for models whose weights are no random ones, the
-Spearman correlation of cosines with the scores of people on the STS benchmark.
+Spearman correlation of cosines with the scores of people on the STS benchmark. --prompts compares the first N texts once more with
+each prompt that the model names (by `lattice embed --prompt`). --peers adds what others make of the same files: sentence-transformers
+in bf16, and in f32 of matrices rounded as llama.cpp's Q8_0 rounds them (32 values, scale the largest over 127, in f16).
 """
 
 import argparse
@@ -28,16 +31,25 @@ LIMITS = {
 BF16 = "bf16 file"
 
 
-def reference(model, kept, name=None):
-    """Vectors [texts, dims] and ids by sentence-transformers, computed once for each name."""
+def encoder_of(model, device, dtype="float32"):
     import sentence_transformers
     import torch
 
+    return sentence_transformers.SentenceTransformer(str(model), device=device, model_kwargs={"dtype": getattr(torch, dtype)})
+
+
+def encode(encoder, wanted, prompt=None):
+    """One text at a time, so that nothing is padded."""
+    rows = [encoder.encode([text], batch_size=1, convert_to_tensor=True, prompt=prompt)[0] for text in wanted]
+    return np.stack([row.float().cpu().numpy() for row in rows])
+
+
+def reference(model, kept, device, name=None):
+    """Vectors [texts, dims] and ids by sentence-transformers, computed once for each name."""
     file = kept / f"{name or model.name}.npz"
     if not file.exists():
-        encoder = sentence_transformers.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": torch.float32})
-        with torch.no_grad():
-            rows = np.stack([encoder.encode([text], batch_size=1)[0] for text in texts()])
+        encoder = encoder_of(model, device)
+        rows = encode(encoder, texts())
         ids = [encoder.preprocess([text])["input_ids"][0].tolist() for text in texts()]
         np.savez(file, rows=rows, ids=json.dumps(ids))
     found = np.load(file)
@@ -82,6 +94,48 @@ def compare(expected, found):
     return cosine.min(), np.abs(a - b).max()
 
 
+def q8_0(encoder):
+    """Rounds every matrix as llama.cpp's Q8_0 does, where its rows are whole blocks."""
+    import torch
+
+    with torch.no_grad():
+        for value in encoder.state_dict().values():
+            if value.ndim == 2 and value.shape[1] % 32 == 0:
+                blocks = value.reshape(-1, 32)
+                scale = blocks.abs().amax(1, keepdim=True) / 127
+                steps = torch.round(blocks / scale.clamp_min(1e-30))
+                value.copy_((steps * scale.half().float()).reshape(value.shape))
+    return encoder
+
+
+def peers(model, expected, device):
+    """What others lose on the same file."""
+    for what, encoder in (
+        ("sentence-transformers bf16", encoder_of(model, device, "bfloat16")),
+        ("weights in Q8_0", q8_0(encoder_of(model, device))),
+    ):
+        cosine, difference = compare(expected, encode(encoder, texts()))
+        print(f"{model.name:40} {what} cos {cosine:.9f} diff {difference:.2e}", flush=True)
+
+
+def prompts(model, args, kept):
+    """The first texts with each prompt of the model's own."""
+    encoder = encoder_of(model, args.device)
+    some = texts()[: args.prompts]
+    lines, out = kept / "some.jsonl", kept / "some.npy"
+    lines.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in some), encoding="utf-8")
+    # A model calls what is searched through by one name or the other.
+    searched = next((name for name in ("passage", "document") if encoder.prompts.get(name)), "document")
+    for name, role in (("query", "query"), (searched, "passage")):
+        if name not in encoder.prompts:
+            continue
+        out.unlink(missing_ok=True)
+        said = [args.lattice, "embed", "--model", model, "--prompt", role, "-f", lines, "-o", out]
+        subprocess.run(said, check=True, capture_output=True)
+        cosine, difference = compare(encode(encoder, some, encoder.prompts[name]), np.load(out))
+        print(f"{model.name:40} prompt {name} cos {cosine:.9f} diff {difference:.2e}, {len(some)} texts", flush=True)
+
+
 def spread(rows):
     """Mean cosine of different texts: near 1, a comparison would prove little."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -100,15 +154,21 @@ def sts(model, args, kept):
 
 
 def check(model, args, kept):
-    expected, expected_ids = reference(model, kept)
+    expected, expected_ids = reference(model, kept, args.device)
+    if args.peers:
+        peers(model, expected, args.device)
+    if args.prompts:
+        prompts(model, args, kept)
     forms = {"f32": lambda: model, BF16: lambda: rounded(model, kept / "bf16")}
     forms |= {f"--compute {name}": lambda: model for name in ("bf16", "int8")}
     if args.lattice:
         forms["q8"] = lambda: packed(model, kept / "q8", args.lattice)
+    if args.forms is not None:
+        forms = {form: forms[form] for form in filter(None, args.forms.split(","))}
     for form, directory in forms.items():
         path, compute = directory(), form.removeprefix("--compute ") if "compute" in form else "as-stored"
         rows, ids, said = ours(path, args.program, kept, args.threads, compute=compute)
-        same_weights = expected if form != BF16 else reference(path, kept, f"{model.name}-bf16")[0]
+        same_weights = expected if form != BF16 else reference(path, kept, args.device, f"{model.name}-bf16")[0]
         cosine, difference = compare(same_weights, rows)
         to_f32, _ = compare(expected, rows)
         same = sum(a == b for a, b in zip(ids, expected_ids, strict=True))
@@ -144,6 +204,10 @@ def main():
     parser.add_argument("--program", required=True)
     parser.add_argument("--lattice")
     parser.add_argument("--only", action="append")
+    parser.add_argument("--forms")
+    parser.add_argument("--prompts", type=int, default=0)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--sts", type=Path)
