@@ -50,8 +50,14 @@ pub(crate) fn exp<L: Lanes>(x: L) -> L {
 /// [`exp`] to 8e-5 of its value for x of at most 88, for results that are rounded to bf16; 0 below -104.
 #[inline(always)]
 pub(crate) fn exp_coarse<L: Lanes>(x: L) -> L {
+    exp2_coarse(x.mul(L::splat(LOG2_E)))
+}
+
+/// 2^y likewise.
+#[inline(always)]
+pub(crate) fn exp2_coarse<L: Lanes>(y: L) -> L {
     // As in `exp`.
-    let y = L::splat(-150.0).max(x.mul(L::splat(LOG2_E)));
+    let y = L::splat(-150.0).max(y);
     let n = y.round();
     let r = y.sub(n);
     let mut p = L::splat(0.055_171_773);

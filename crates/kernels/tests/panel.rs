@@ -210,18 +210,20 @@ fn what_happens_on_the_way_out_is_what_the_operations_do() {
 
 #[test]
 fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
-    for format in [PanelFormat::Bf16, PanelFormat::Int8] {
-        for cpu in kinds(format).iter().flatten() {
+    let (bf16, int8) = (PanelFormat::Bf16, PanelFormat::Int8);
+    for (format, next) in [(bf16, bf16), (int8, int8), (bf16, int8), (int8, bf16)] {
+        let kinds = kinds(if next == int8 { format } else { next });
+        for cpu in kinds.iter().flatten() {
             let (first, second) = (
                 Case::new(format, 3, [130, 100]),
-                Case::new(format, 4, [70, 130]),
+                Case::new(next, 4, [70, 130]),
             );
             let x = values(4, 20 * 100);
             let plain = first.run(cpu, &x, None, None);
             let expected = second.run(cpu, &plain, None, None);
             let (mut rounded, mut between) = (PanelRows::new(), PanelRows::new());
             let (w1, w2) = (first.panels(cpu), second.panels(cpu));
-            let out = PanelOut::Rounded(format, &mut between);
+            let out = PanelOut::Rounded(next, &mut between);
             panel_products(
                 cpu,
                 input(cpu, format, &x, 100, &mut rounded),
@@ -234,7 +236,32 @@ fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
                 PanelInput::Rounded(&between),
                 &mut [product(&w2, &second.bias, out)],
             );
-            assert_eq!(bits(&found), bits(&expected), "{cpu:?} {format:?}");
+            assert_eq!(bits(&found), bits(&expected), "{cpu:?} {format:?} {next:?}");
+        }
+    }
+}
+
+#[test]
+fn tiles_and_vectors_of_bf16_differ_by_their_roundings() {
+    if !Bf16Isa::AmxBf16.is_available() {
+        eprintln!("skipped: this machine has no {}", Bf16Isa::AmxBf16);
+        return;
+    }
+    for shape in [[384, 384], [130, 384], [64, 1536], [96, 40]] {
+        let case = Case::new(PanelFormat::Bf16, 5, shape);
+        let [_, columns] = shape;
+        let x = values(6, 115 * columns);
+        let [tiles, vectors] = [Bf16Isa::AmxBf16, Bf16Isa::Avx512Bf16].map(|isa| {
+            let cpu = fast(1).with_bf16_isa(isa).expect("an available one");
+            eprintln!("{shape:?}: {}", cpu.bf16_isa());
+            case.run(&cpu, &x, None, None)
+        });
+        for (tiles, vectors) in tiles.iter().zip(&vectors) {
+            let most = columns as f32 * 2f32.powi(-19);
+            assert!(
+                (tiles - vectors).abs() <= most,
+                "{shape:?}: {tiles} {vectors}"
+            );
         }
     }
 }

@@ -162,6 +162,35 @@ fn rows_are_close_to_the_exact_ones() {
 }
 
 #[test]
+fn tiles_and_vectors_of_bf16_are_as_close_as_bf16_is() {
+    if !Bf16Isa::AmxBf16.is_available() {
+        eprintln!("skipped: this machine has no {}", Bf16Isa::AmxBf16);
+        return;
+    }
+    // Few and many, whole operands of keys and what is left of them, several tasks.
+    let spans = spans(&[1, 15, 16, 17, 31, 32, 33, 48, 127, 128, 300]);
+    let rows = spans[spans.len() - 1].end;
+    for dims in [[12, 12, 32], [4, 2, 64], [2, 1, 128], [3, 1, 96]] {
+        let case = Case::new(dims, rows);
+        let on = |isa| fast(1).with_bf16_isa(isa).expect("an available one");
+        let [tiles, vectors] = [Bf16Isa::AmxBf16, Bf16Isa::Avx512Bf16].map(|isa| {
+            eprintln!("{dims:?}: {isa}");
+            case.run(&on(isa), 0..rows, &spans, true)
+        });
+        let mut different = false;
+        for (i, (tiles, vectors)) in tiles.iter().zip(&vectors).enumerate() {
+            let row = i / (dims[0] * dims[2]);
+            assert!(
+                (tiles - vectors).abs() < 0.03,
+                "{dims:?} row {row}: {tiles} {vectors}"
+            );
+            different |= tiles != vectors;
+        }
+        assert!(different, "{dims:?}: the tiles were not asked");
+    }
+}
+
+#[test]
 fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
     let spans = spans(&[3, 20]);
     for dims in SHAPES {

@@ -162,6 +162,19 @@ pub(crate) unsafe fn load_strided<const T: usize>(p: *const u8, stride: usize) {
     }
 }
 
+/// As [`load_strided`], of bytes that come by once and should leave those in the first cache there.
+///
+/// # Safety
+/// Configured tiles; 64 readable bytes for each row of T.
+#[inline(always)]
+pub(crate) unsafe fn load_passing<const T: usize>(p: *const u8, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("tileloaddt1 tmm{t}, [{p} + {s}]", t = const T, p = in(reg) p, s = in(reg) stride,
+            options(readonly, nostack, preserves_flags));
+    }
+}
+
 /// Rows of tile T to `p`, 64 bytes apart.
 ///
 /// # Safety

@@ -99,7 +99,7 @@ impl<L: Lanes> Words for Floats<L> {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use pairs::run as run_pairs;
+pub(super) use pairs::{Pairs, run as run_pairs};
 
 #[cfg(target_arch = "x86_64")]
 mod pairs {
@@ -121,8 +121,8 @@ mod pairs {
         task.run_words::<Pairs>();
     }
 
-    /// Pairs of bf16.
-    struct Pairs;
+    /// Pairs of bf16. Its functions are for those alone that have the features of [`run`].
+    pub(in super::super) struct Pairs;
 
     /// The words (a, b) of 16 columns, from all a and then all b.
     const fn order() -> [u16; 32] {
@@ -137,9 +137,19 @@ mod pairs {
     /// Register-only intrinsics.
     macro_rules! ops {
         ($e:expr) => {
-            // SAFETY: `Pairs` is named under `run` alone, whose caller checked the features.
+            // SAFETY: `Pairs` is for those who have the features.
             unsafe { $e }
         };
+    }
+
+    impl Pairs {
+        /// Words of 32 values of one row.
+        #[inline(always)]
+        pub(in super::super) fn both(low: Avx512, high: Avx512) -> Avx512 {
+            Avx512(ops!(std::mem::transmute::<__m512bh, __m512>(
+                _mm512_cvtne2ps_pbh(high.0, low.0)
+            )))
+        }
     }
 
     impl Words for Pairs {
@@ -153,10 +163,7 @@ mod pairs {
 
         #[inline(always)]
         fn row(x: &[f32], word: usize) -> Avx512 {
-            let (low, high) = (Avx512::get(x, 2 * word), Avx512::get(x, 2 * word + LANES));
-            Avx512(ops!(std::mem::transmute::<__m512bh, __m512>(
-                _mm512_cvtne2ps_pbh(high.0, low.0)
-            )))
+            Pairs::both(Avx512::get(x, 2 * word), Avx512::get(x, 2 * word + LANES))
         }
 
         #[inline(always)]

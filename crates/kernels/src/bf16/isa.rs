@@ -51,7 +51,7 @@ impl Bf16Isa {
                 Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
             }
             #[cfg(target_arch = "x86_64")]
-            Bf16Isa::AmxBf16 => Isa::Avx512.is_available() && crate::amx::has_bf16(),
+            Bf16Isa::AmxBf16 => Bf16Isa::Avx512Bf16.is_available() && crate::amx::has_bf16(),
             #[cfg(not(target_arch = "x86_64"))]
             Bf16Isa::Avx512Bf16 | Bf16Isa::AmxBf16 => false,
         }

@@ -245,8 +245,17 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn transposed(x: [Self; LANES]) -> [Self; LANES] {
-        ops!(transposed(x.map(|x| x.0))).map(Avx512)
+    fn transposed(mut x: [Self; LANES]) -> [Self; LANES] {
+        // Loops: a closure of `map` may stay outside of the function that has the instructions.
+        let mut y = [ops!(_mm512_setzero_ps()); LANES];
+        for i in 0..LANES {
+            y[i] = x[i].0;
+        }
+        ops!(transpose(&mut y));
+        for i in 0..LANES {
+            x[i].0 = y[i];
+        }
+        x
     }
 
     #[inline(always)]
@@ -322,40 +331,70 @@ fn halves(a: __m512, b: __m512) -> __m512 {
     })
 }
 
-/// Lane j of row i becomes lane i of row j.
+/// [`transpose`], of a copy.
 ///
 /// # Safety
 /// The machine has AVX-512.
 #[inline(always)]
 pub(crate) unsafe fn transposed(mut x: [__m512; 16]) -> [__m512; 16] {
-    for s in [8, 4, 2, 1] {
-        // Of rows i and i + s, the lanes without and with bit s change places.
-        let (mut low, mut high) = ([0i32; 16], [0i32; 16]);
-        for lane in 0..16 {
-            let without = lane & s == 0;
-            low[lane] = if without {
-                lane as i32
-            } else {
-                (16 + lane - s) as i32
-            };
-            high[lane] = if without {
-                (lane + s) as i32
-            } else {
-                (16 + lane) as i32
-            };
-        }
-        // SAFETY: the caller's promise; arrays of 16.
-        unsafe {
-            let low = _mm512_loadu_si512(low.as_ptr().cast());
-            let high = _mm512_loadu_si512(high.as_ptr().cast());
-            for i in 0..16 {
-                if i & s == 0 {
-                    let (a, b) = (x[i], x[i + s]);
-                    x[i] = _mm512_permutex2var_ps(a, low, b);
-                    x[i + s] = _mm512_permutex2var_ps(a, high, b);
-                }
+    // SAFETY: the caller's promise.
+    unsafe { transpose(&mut x) };
+    x
+}
+
+/// Lane j of row i becomes lane i of row j.
+///
+/// # Safety
+/// The machine has AVX-512.
+#[inline(always)]
+pub(crate) unsafe fn transpose(x: &mut [__m512; 16]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        exchange::<8>(x);
+        exchange::<4>(x);
+        exchange::<2>(x);
+        exchange::<1>(x);
+    }
+}
+
+/// Of rows i and i + S, the lanes without and with bit S change places.
+///
+/// # Safety
+/// As [`transpose`].
+#[inline(always)]
+unsafe fn exchange<const S: usize>(x: &mut [__m512; 16]) {
+    // SAFETY: the caller's promise; arrays of 16.
+    unsafe {
+        let low = _mm512_loadu_si512(const { lanes_without(S) }.as_ptr().cast());
+        let high = _mm512_loadu_si512(const { lanes_with(S) }.as_ptr().cast());
+        for i in 0..16 {
+            if i & S == 0 {
+                let (a, b) = (x[i], x[i + S]);
+                x[i] = _mm512_permutex2var_ps(a, low, b);
+                x[i + S] = _mm512_permutex2var_ps(a, high, b);
             }
         }
     }
-    x
+}
+
+/// The lanes of a that have no bit `s`, and after each those of b (16 more).
+const fn lanes_without(s: usize) -> [i32; 16] {
+    let (mut order, mut lane) = ([0; 16], 0);
+    while lane < 16 {
+        let from = if lane & s == 0 { lane } else { 16 + lane - s };
+        order[lane] = from as i32;
+        lane += 1;
+    }
+    order
+}
+
+/// Likewise those that have it.
+const fn lanes_with(s: usize) -> [i32; 16] {
+    let (mut order, mut lane) = ([0; 16], 0);
+    while lane < 16 {
+        let from = if lane & s == 0 { lane + s } else { 16 + lane };
+        order[lane] = from as i32;
+        lane += 1;
+    }
+    order
 }

@@ -89,7 +89,11 @@ impl IntIsa {
                 Isa::Avx512.is_available() && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(target_arch = "x86_64")]
-            IntIsa::AmxInt8 => IntIsa::Avx512Vnni.is_available() && crate::amx::has_int8(),
+            IntIsa::AmxInt8 => {
+                // What is made of its products rounds to bf16, which every processor with tiles does.
+                let rounds = crate::Bf16Isa::Avx512Bf16.is_available();
+                IntIsa::Avx512Vnni.is_available() && rounds && crate::amx::has_int8()
+            }
             #[cfg(target_arch = "aarch64")]
             IntIsa::Neon => Isa::Neon.is_available(),
             #[cfg(target_arch = "aarch64")]

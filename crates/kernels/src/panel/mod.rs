@@ -14,7 +14,9 @@
 //! ```
 //!
 //! so that lanes are outputs, the order of a row's columns is kept, and each 64 bytes are an operand
-//! of `vdpbf16ps` or `vpdpbusd`, and a row of an AMX tile. Rows see [`rows`].
+//! of `vdpbf16ps` or `vpdpbusd`, and a row of an AMX tile. Where the processor has tiles of bf16, the lines of a panel of
+//! bf16 lie in the order in which tiles read them: 32 outputs after the other, 32 columns after the other, two tiles each.
+//! Rows see [`rows`].
 //! Contract: an output is a function of its input row and its weight row alone, see [`product`].
 //! Weights of int8 have a scale for each output and chunk of columns: S = max|w| / 127, w = S round(w
 //! / S). So have input rows: that is what makes int8 coarser than [`crate::linear_packed`], whose
@@ -94,6 +96,8 @@ pub struct Panels {
     outputs: usize,
     columns: usize,
     panel_lines: usize,
+    /// Of bf16, in the order of tiles.
+    tiled: bool,
     lines: Vec<Line>,
 }
 
@@ -124,8 +128,10 @@ impl Panels {
             outputs,
             columns,
             panel_lines,
+            tiled: format == PanelFormat::Bf16 && cpu.bf16_isa() == Bf16Isa::AmxBf16,
             lines: vec![Line([0; LINE]); lines],
         };
+        let tiled = packed.tiled;
         let all = Parts::new(&mut packed.lines);
         cpu.run(panels, &|panel| {
             let first = panel * PANEL;
@@ -139,6 +145,7 @@ impl Panels {
             for (o, row) in values.chunks_exact(columns).enumerate() {
                 match format {
                     PanelFormat::F32 => put_floats(lines, o, row),
+                    PanelFormat::Bf16 if tiled => put_tiles(lines, o, row),
                     PanelFormat::Bf16 => put_pairs(lines, o, row),
                     PanelFormat::Int8 => put_bytes(lines, o, row),
                 }
@@ -193,6 +200,23 @@ fn put_pairs(lines: &mut [Line], o: usize, row: &[f32]) {
     for (i, value) in row.iter().enumerate() {
         let at = i / 2 * 2 * PANEL + 2 * o + i % 2;
         put(lines, at, bf16_from_f32(*value).to_ne_bytes());
+    }
+}
+
+/// Row `o` of a panel of bf16, in the order of tiles.
+fn put_tiles(lines: &mut [Line], o: usize, row: &[f32]) {
+    const TILE: usize = 16;
+    const PER_LINE: usize = LINE / 2;
+    let steps = lines.len() / (2 * VECTORS * TILE / 2);
+    let (pair, tile, o) = (o / (2 * LANES), o / LANES % 2, o % LANES);
+    for (i, value) in row.iter().enumerate() {
+        let (step, i) = (i / PER_LINE, i % PER_LINE);
+        let line = ((pair * steps + step) * 2 + tile) * TILE + i / 2;
+        put(
+            lines,
+            line * PER_LINE + 2 * o + i % 2,
+            bf16_from_f32(*value).to_ne_bytes(),
+        );
     }
 }
 

@@ -24,8 +24,6 @@ use super::rows::{PanelRows, RowParts};
 use super::{CHUNK, CHUNK_VECTORS, LINE, Line, PANEL, PanelFormat, Panels, VECTORS};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, bf16};
-#[cfg(target_arch = "x86_64")]
-use crate::Bf16Isa;
 use crate::IntIsa;
 use crate::cpu::Cpu;
 use crate::elementwise::Activation;
@@ -45,6 +43,8 @@ const AMX_ROWS: usize = 32;
 const AMX_LEAST: usize = 8;
 /// Input rows of a task, at most.
 const BLOCK_ROWS: usize = 96;
+/// Input rows of a task on tiles of bf16, at most: what they are configured with should not come too often.
+const TILED_ROWS: usize = 192;
 /// Input rows of a task where they are long, so that a panel is read a few times.
 const LEAST_ROWS: usize = 4 * TILE_ROWS;
 
@@ -73,6 +73,11 @@ impl PanelWeight<'_> {
             Self::Kept(panels) => panels.format,
             Self::Packed(_) => PanelFormat::F32,
         }
+    }
+
+    /// Whether it lies in the order of tiles.
+    fn tiled(&self) -> bool {
+        matches!(self, Self::Kept(panels) if panels.tiled)
     }
 
     /// Rows, the output size.
@@ -158,7 +163,11 @@ pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelPro
         tasks.push(shared(product, rows));
     }
     let spans: usize = tasks.iter().map(Shared::spans).sum();
-    let most = (BLOCK_BYTES / row_bytes / TILE_ROWS * TILE_ROWS).clamp(least, BLOCK_ROWS);
+    let tiled = tasks.iter().all(|task| task.weight.tiled());
+    let most = match tiled && rows * spans >= cpu.threads() * TILED_ROWS * 2 {
+        true => TILED_ROWS,
+        false => (BLOCK_BYTES / row_bytes / TILE_ROWS * TILE_ROWS).clamp(least, BLOCK_ROWS),
+    };
     // Blocks of even height.
     let blocks = rows.div_ceil(most).max(1);
     let step = match format {
@@ -237,8 +246,8 @@ fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
         }
         (PanelInput::Rounded(x), PanelFormat::Int8) => cpu.int_isa().run(ByteTask { task, x }),
         #[cfg(target_arch = "x86_64")]
-        (PanelInput::Rounded(x), _) if cpu.bf16_isa() == Bf16Isa::AmxBf16 => {
-            // SAFETY: a `Cpu` refuses a set that `is_available` denies.
+        (PanelInput::Rounded(x), _) if task.shared.weight.tiled() => {
+            // SAFETY: a weight is only packed for tiles where the processor has them.
             unsafe { amx::run_bf16(task, x) }
         }
         #[cfg(target_arch = "x86_64")]
@@ -262,8 +271,8 @@ impl Shared<'_> {
     /// Panels of a task: those that are rounded together, if any are.
     fn together(&self) -> usize {
         match self.out {
-            Out::Plain(_) => 1,
-            Out::Rounded(_) => SPAN,
+            Out::Plain(_) if !self.weight.tiled() => 1,
+            Out::Plain(_) | Out::Rounded(_) => SPAN,
         }
     }
 
@@ -295,6 +304,41 @@ pub(super) struct Task<'a> {
     pub(super) rows: Range<usize>,
     /// The panels in f32, if the weight is not kept in such: `[panels, columns, 64]`.
     expanded: &'a [f32],
+}
+
+/// What the rows of 32 columns of outputs begin and end with, checked once for all of them.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Ends {
+    /// -0, which changes nothing, where there is none.
+    pub(super) bias: [f32; 2 * LANES],
+    /// That of the first row, or null.
+    pub(super) residual: *const f32,
+    /// Of the first row; null where outputs are rounded.
+    pub(super) out: *mut f32,
+    /// Of the first row; null where they are not.
+    pub(super) line: *mut Line,
+    /// Floats from a row to the next.
+    pub(super) outputs: usize,
+    /// Lines from a row to the next.
+    pub(super) lines: usize,
+    /// Columns that are outputs.
+    pub(super) width: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Ends {
+    /// Of no outputs.
+    pub(super) fn none() -> Ends {
+        Ends {
+            bias: [-0.0; 2 * LANES],
+            residual: std::ptr::null(),
+            out: std::ptr::null_mut(),
+            line: std::ptr::null_mut(),
+            outputs: 0,
+            lines: 0,
+            width: 0,
+        }
+    }
 }
 
 /// Panels that are a chunk of columns together.
@@ -381,6 +425,52 @@ impl Task<'_> {
             r += n;
             tiles -= 1;
         }
+    }
+
+    /// What its outputs are rounded to.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn rounds(&self) -> Option<PanelFormat> {
+        match &self.shared.out {
+            Out::Plain(_) => None,
+            Out::Rounded(out) => Some(out.format()),
+        }
+    }
+
+    /// What outputs go through.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn activation(&self) -> Option<Activation> {
+        self.shared.activation
+    }
+
+    /// The ends of the 32 columns from `column` on of `rows`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn ends(&self, rows: Range<usize>, column: usize) -> Ends {
+        let shared = self.shared;
+        let outputs = shared.weight.outputs();
+        let width = outputs.saturating_sub(column).min(2 * LANES);
+        let mut ends = Ends {
+            outputs,
+            width,
+            ..Ends::none()
+        };
+        if let Some(bias) = shared.bias {
+            ends.bias[..width].copy_from_slice(&bias[column.min(outputs)..][..width]);
+        }
+        let (start, end) = (
+            rows.start * outputs + column.min(outputs),
+            (rows.end - 1) * outputs + column.min(outputs) + width,
+        );
+        if let Some(residual) = shared.residual {
+            ends.residual = residual[start..end].as_ptr();
+        }
+        match &shared.out {
+            Out::Plain(out) => {
+                assert!(start <= end && end <= out.len(), "outputs of a block");
+                ends.out = out.start().wrapping_add(start);
+            }
+            Out::Rounded(out) => (ends.line, ends.lines) = out.lines(&rows, column / (LINE / 2)),
+        }
+        ends
     }
 
     /// Makes outputs of the sums of the rows from `r` on and writes them.

@@ -206,6 +206,23 @@ impl RowParts<'_> {
         }
     }
 
+    /// To what.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn format(&self) -> PanelFormat {
+        self.format
+    }
+
+    /// Line `line` of the first of `rows`, and how many lines the next row is from it, for those who have these lines to
+    /// themselves.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn lines(&self, rows: &std::ops::Range<usize>, line: usize) -> (*mut Line, usize) {
+        let each = self.chunks * chunk_lines(self.format);
+        assert!(line < each && rows.start < rows.end && rows.end * each <= self.lines.len());
+        let first = self.lines.start().wrapping_add(rows.start * each + line);
+        (first, each)
+    }
+
     /// Writes chunk `chunk` of row `r` from `x`, whose missing columns are zeros.
     ///
     /// # Safety
