@@ -34,17 +34,43 @@ pub trait Float: Element<Total = f32> + WideKernels {
 pub trait Sum: Copy + PartialOrd + std::fmt::Debug + Send + Sync + 'static {
     /// In f64: exactly, but for i64 beyond 2^53.
     fn to_f64(self) -> f64;
+    /// In f32, rounded once to the nearest.
+    fn to_f32(self) -> f32;
 }
 
 impl Sum for f32 {
+    #[inline]
     fn to_f64(self) -> f64 {
         f64::from(self)
+    }
+
+    #[inline]
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Sum for i32 {
+    #[inline]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    #[inline]
+    fn to_f32(self) -> f32 {
+        self as f32
     }
 }
 
 impl Sum for i64 {
+    #[inline]
     fn to_f64(self) -> f64 {
         self as f64
+    }
+
+    #[inline]
+    fn to_f32(self) -> f32 {
+        self as f32
     }
 }
 
@@ -76,7 +102,7 @@ pub trait Kernels: Sized {
     /// How one of them is kept that meets many.
     type Kept: Copy + std::fmt::Debug + Send + Sync;
     /// Sums of rows: f32, or i32.
-    type RowSum: Copy + Default + Into<f64> + Send + Sync;
+    type RowSum: Sum + Default;
     /// The most columns that `rows` takes.
     const COLUMNS_MAX: usize;
 

@@ -57,7 +57,7 @@ impl<'a, T, R> RowTask<'a, T, R> {
     }
 }
 
-/// Rows that are added up side by side: one alone leaves the memory waiting.
+/// Rows that are added up together, all four or two and two side by side: one alone leaves the memory waiting.
 const SIDE_BY_SIDE: usize = 4;
 
 /// The sums of a vector and one row: first the one asked for, then that of the row by itself or 0.
@@ -138,18 +138,26 @@ impl<L: Lanes, M: Measure, A: Format, F: Format> RowSums<F::Bits, f32>
             // SAFETY: the caller's promise.
             return unsafe { one_by_one(self, rows, n) };
         }
-        let mut sums = four_sums::<MeasureSums<L, M>, L>();
-        // SAFETY: the caller's promise.
-        unsafe { float::walk_rows::<L, A, F, SIDE_BY_SIDE>(q, rows, n, &mut sums) };
-        let [a, b, c, d] = sums;
-        let [a, b, c, d] = L::sum4([a.merged(), b.merged(), c.merged(), d.merged()]);
-        [(a, 0.0), (b, 0.0), (c, 0.0), (d, 0.0)]
+        let mut merged = [L::zero(); SIDE_BY_SIDE];
+        // SAFETY: the caller's promise: all rows lie within the four.
+        unsafe {
+            if size_of::<F::Bits>() < size_of::<f32>() {
+                // Short rows come faster from memory two at a time.
+                for r in [0, 2] {
+                    let mut sums = [MeasureSums::<L, M>::zero(), MeasureSums::zero()];
+                    float::walk_rows::<L, A, F, 2>(q, rows.add(r * n), n, &mut sums);
+                    let [a, b] = sums;
+                    (merged[r], merged[r + 1]) = (a.merged(), b.merged());
+                }
+            } else {
+                let mut sums: [MeasureSums<L, M>; SIDE_BY_SIDE] =
+                    std::array::from_fn(|_| MeasureSums::zero());
+                float::walk_rows::<L, A, F, SIDE_BY_SIDE>(q, rows, n, &mut sums);
+                merged = sums.map(MeasureSums::merged);
+            }
+        }
+        L::sum4(merged).map(|sum| (sum, 0.0))
     }
-}
-
-#[inline(always)]
-fn four_sums<S: Sums<L>, L: Lanes>() -> [S; SIDE_BY_SIDE] {
-    [S::zero(), S::zero(), S::zero(), S::zero()]
 }
 
 struct Squares<'a, L, A: Format, F>(&'a [A::Bits], PhantomData<(L, F)>);
@@ -304,8 +312,8 @@ impl RowSums<u16, f32> for Pairs<'_> {
     #[inline(always)]
     unsafe fn four(&self, rows: *const u16, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
         // SAFETY: as above, four rows.
-        let [a, b, c, d] = unsafe { brain::vdpbf16::four_dots(self.0.as_ptr(), rows, n) };
-        [(a, 0.0), (b, 0.0), (c, 0.0), (d, 0.0)]
+        let dots = unsafe { brain::vdpbf16::four_dots(self.0.as_ptr(), rows, n) };
+        dots.map(|dot| (dot, 0.0))
     }
 }
 
@@ -366,40 +374,55 @@ pub(super) struct ByteRows<'a> {
     pub(super) task: RowTask<'a, i8, i32>,
 }
 
-struct ByteMeasured<'a, V, M>(&'a [i8], PhantomData<(V, M)>);
+/// Sums that begin as S does.
+struct ByteSums<'a, V, S>(&'a [i8], S, PhantomData<V>);
 
-impl<V: bytes::Bytes, M: bytes::Measure> RowSums<i8, i32> for ByteMeasured<'_, V, M> {
+impl<'a, V: bytes::Bytes, S: bytes::Begin<V>> ByteSums<'a, V, S> {
+    /// # Safety
+    /// Inside a function that has the features of V on.
     #[inline(always)]
-    unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
-        // SAFETY: the caller's promise; the vector has as many elements as a row.
-        (
-            unsafe { bytes::walk::<V, M::Sums<V>>(row, self.0.as_ptr(), n) },
-            0,
-        )
-    }
-
-    #[inline(always)]
-    unsafe fn four(&self, rows: *const i8, n: usize) -> [(i32, i32); SIDE_BY_SIDE] {
-        // SAFETY: as above, four rows.
-        let sums = unsafe { bytes::walk_four::<V, M::Sums<V>>(rows, self.0.as_ptr(), n) };
-        let [a, b, c, d] = sums;
-        [(a, 0), (b, 0), (c, 0), (d, 0)]
+    unsafe fn new(query: &'a [i8]) -> Self {
+        // SAFETY: so many bytes; the caller's promise.
+        let of_query = unsafe { bytes::bias_of::<V>(query.as_ptr(), query.len()) };
+        ByteSums(query, S::begin(of_query), PhantomData)
     }
 }
 
-struct ByteSquares<'a, V>(&'a [i8], PhantomData<V>);
+/// The one sum of a measure M.
+type ByteMeasured<'a, V, M> = ByteSums<'a, V, <M as bytes::Measure>::RowSums<V>>;
+type ByteSquares<'a, V> = ByteSums<'a, V, bytes::RowDotSquareSums<V>>;
 
-impl<V: bytes::Bytes> RowSums<i8, i32> for ByteSquares<'_, V> {
+/// What a row's sums come to.
+trait ByteTotal: Copy {
+    fn both(self) -> (i32, i32);
+}
+
+impl ByteTotal for i32 {
+    #[inline(always)]
+    fn both(self) -> (i32, i32) {
+        (self, 0)
+    }
+}
+
+impl ByteTotal for (i32, i32) {
+    #[inline(always)]
+    fn both(self) -> (i32, i32) {
+        self
+    }
+}
+
+impl<V: bytes::Bytes, S: bytes::Sums<V, Total: ByteTotal>> RowSums<i8, i32> for ByteSums<'_, V, S> {
     #[inline(always)]
     unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
-        // SAFETY: as above.
-        unsafe { bytes::walk::<V, bytes::DotSquareSums<V>>(row, self.0.as_ptr(), n) }
+        // SAFETY: the caller's promise; the vector has as many elements as a row.
+        unsafe { bytes::walk(self.1, row, self.0.as_ptr(), n) }.both()
     }
 
     #[inline(always)]
     unsafe fn four(&self, rows: *const i8, n: usize) -> [(i32, i32); SIDE_BY_SIDE] {
         // SAFETY: as above, four rows.
-        unsafe { bytes::walk_four::<V, bytes::DotSquareSums<V>>(rows, self.0.as_ptr(), n) }
+        let totals = unsafe { bytes::walk_four(self.1, rows, self.0.as_ptr(), n) };
+        totals.map(ByteTotal::both)
     }
 }
 
@@ -415,10 +438,10 @@ impl bytes::Task for ByteRows<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match task.measure {
-                RowMeasure::Dot => task.each(&ByteMeasured::<V, Dot>(query, PhantomData)),
-                RowMeasure::Squared => task.each(&ByteMeasured::<V, Squared>(query, PhantomData)),
-                RowMeasure::Absolute => task.each(&ByteMeasured::<V, Absolute>(query, PhantomData)),
-                RowMeasure::DotAndSquare => task.each(&ByteSquares::<V>(query, PhantomData)),
+                RowMeasure::Dot => task.each(&ByteMeasured::<V, Dot>::new(query)),
+                RowMeasure::Squared => task.each(&ByteMeasured::<V, Squared>::new(query)),
+                RowMeasure::Absolute => task.each(&ByteMeasured::<V, Absolute>::new(query)),
+                RowMeasure::DotAndSquare => task.each(&ByteSquares::<V>::new(query)),
             }
         }
     }

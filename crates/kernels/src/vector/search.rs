@@ -166,12 +166,12 @@ impl<T: Element> Query<T> {
         match metric {
             Metric::Dot | Metric::Manhattan => {
                 for (score, sum) in scores.iter_mut().zip(sums) {
-                    *score = sum.into() as f32;
+                    *score = sum.to_f32();
                 }
             }
             Metric::Euclidean => {
                 for (r, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
-                    *score = match sum.into() {
+                    *score = match sum.to_f64() {
                         sum if is_ordinary(sum) => sum.sqrt() as f32,
                         _ => pair::euclidean(isa, &self.vector, row(r)),
                     };
@@ -180,7 +180,7 @@ impl<T: Element> Query<T> {
             Metric::Cosine => {
                 let aa = T::dot(isa, &self.vector, &self.vector).to_f64();
                 for (r, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
-                    let (ab, bb) = (sum.into(), squares[r].into());
+                    let (ab, bb) = (sum.to_f64(), squares[r].to_f64());
                     let again = || pair::cosine(isa, &self.vector, row(r));
                     *score = Products { ab, aa, bb }.cosine_or(again);
                 }

@@ -144,8 +144,8 @@ impl Top {
 
     /// Looks at the scores of the rows from `first` on.
     pub(super) fn offer(&self, first: usize, scores: &[f32]) {
-        let floor = self.floor.load(Relaxed);
-        let bar = self.better.hit(floor).score;
+        let mut floor = self.floor.load(Relaxed);
+        let mut bar = self.better.hit(floor).score;
         let mut good = Vec::new();
         for (b, block) in scores.chunks(BLOCK).enumerate() {
             if floor > 0 && self.better.all_worse(block, bar) {
@@ -154,13 +154,23 @@ impl Top {
             let keys = block.iter().enumerate();
             let keys = keys.map(|(i, score)| self.better.key(*score, first + b * BLOCK + i));
             good.extend(keys.filter(|&key| key > floor));
+            if good.len() >= BLOCK {
+                floor = self.keep(&mut good);
+                bar = self.better.hit(floor).score;
+            }
         }
-        if good.is_empty() {
-            return;
+        if !good.is_empty() {
+            self.keep(&mut good);
         }
+    }
+
+    /// Puts `good` with the best, and says what the floor is now.
+    fn keep(&self, good: &mut Vec<u64>) -> u64 {
         let mut best = self.best.lock().expect("no holder panics");
-        good.into_iter().for_each(|key| best.push(key));
-        self.floor.fetch_max(best.floor(), Relaxed);
+        good.drain(..).for_each(|key| best.push(key));
+        let floor = best.floor();
+        self.floor.fetch_max(floor, Relaxed);
+        floor
     }
 
     /// The best, best first.

@@ -57,6 +57,11 @@ pub(super) trait Bytes: Copy {
 
     fn zero() -> Self::Sum;
     fn total(sum: Self::Sum) -> i32;
+    /// [`Bytes::total`] of four.
+    #[inline(always)]
+    fn total4(sums: [Self::Sum; 4]) -> [i32; 4] {
+        sums.map(Self::total)
+    }
     /// a + b BIAS.
     fn plus_bias(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// a - b BIAS.
@@ -94,14 +99,20 @@ pub(super) trait Bytes: Copy {
 /// Runs `B` with the bytes of `isa`, which must be available.
 #[inline]
 pub(super) fn run<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
-    let n = a.len().min(b.len());
-    let (a, b) = (a.as_ptr(), b.as_ptr());
     // Asked first, as in `Isa::run_pair`.
     #[cfg(target_arch = "x86_64")]
     if isa == IntIsa::Avx512Vnni {
+        let n = a.len().min(b.len());
         // SAFETY: n bytes of each; a `VectorIsa` holds only what is available.
-        return unsafe { avx512_vnni::run::<B>(a, b, n) };
+        return unsafe { avx512_vnni::run::<B>(a.as_ptr(), b.as_ptr(), n) };
     }
+    run_other::<B>(isa, a, b)
+}
+
+#[inline(never)]
+fn run_other<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
+    let n = a.len().min(b.len());
+    let (a, b) = (a.as_ptr(), b.as_ptr());
     match isa {
         // SAFETY: n bytes of each.
         IntIsa::Scalar => unsafe { B::run::<Scalar>(a, b, n) },
@@ -150,27 +161,64 @@ pub(super) fn run_task(isa: IntIsa, task: impl Task) {
 
 /// What two vectors of bytes are compared by.
 pub(super) trait Measure {
-    type Sums<V: Bytes>: Sums<V, Total = i32>;
+    type Sums<V: Bytes>: Sums<V, Total = i32> + Default;
+    /// Those of one vector b and many rows a.
+    type RowSums<V: Bytes>: Sums<V, Total = i32> + Begin<V>;
 }
 
 /// What a walk over two vectors adds up.
-pub(super) trait Sums<V: Bytes>: Sized {
-    type Total;
-    fn zero() -> Self;
+pub(super) trait Sums<V: Bytes>: Copy {
+    type Total: Copy;
     fn step(&mut self, a: V, b: V);
     fn total(self) -> Self::Total;
+    /// [`Sums::total`] of four.
+    #[inline(always)]
+    fn total4(sums: [Self; 4]) -> [Self::Total; 4] {
+        sums.map(Self::total)
+    }
+}
+
+/// Sums that know of b what all rows have in common.
+pub(super) trait Begin<V: Bytes> {
+    /// Where sums begin; `of_b` is what [`bias_of`] says.
+    fn begin(of_b: V::Sum) -> Self;
+}
+
+/// The sums of `n` bytes at `b` where products have a bias, else zeros.
+///
+/// # Safety
+/// `n` readable bytes at `b`; inside a function that has the features of V on.
+#[inline(always)]
+pub(super) unsafe fn bias_of<V: Bytes>(b: *const i8, n: usize) -> V::Sum {
+    let mut sum = V::zero();
+    if V::BIAS == 0 {
+        return sum;
+    }
+    let full = n / WIDTH * WIDTH;
+    for i in (0..full).step_by(WIDTH) {
+        // SAFETY: i + 64 <= n.
+        sum = unsafe { V::load(b.add(i)) }.sum(sum);
+    }
+    if full < n {
+        // SAFETY: `n - full` bytes remain, fewer than 64.
+        sum = unsafe { V::load_partial(b.add(full), n - full) }.sum(sum);
+    }
+    sum
 }
 
 /// Sums of products, and of their second sides where a bias is to be taken off.
+#[derive(Clone, Copy)]
 pub(super) struct DotSums<V: Bytes>(V::Sum, V::Sum);
+
+impl<V: Bytes> Default for DotSums<V> {
+    #[inline(always)]
+    fn default() -> Self {
+        DotSums(V::zero(), V::zero())
+    }
+}
 
 impl<V: Bytes> Sums<V> for DotSums<V> {
     type Total = i32;
-
-    #[inline(always)]
-    fn zero() -> Self {
-        DotSums(V::zero(), V::zero())
-    }
 
     #[inline(always)]
     fn step(&mut self, a: V, b: V) {
@@ -184,16 +232,56 @@ impl<V: Bytes> Sums<V> for DotSums<V> {
     }
 }
 
-/// Sums of squares of differences, and of the differences where a bias is to be added.
-pub(super) struct SquaredSums<V: Bytes>(V::Sum, V::Sum);
+/// Sums of products that begin with the bias taken off.
+#[derive(Clone, Copy)]
+pub(super) struct RowDotSums<V: Bytes>(V::Sum);
 
-impl<V: Bytes> Sums<V> for SquaredSums<V> {
+impl<V: Bytes> Begin<V> for RowDotSums<V> {
+    #[inline(always)]
+    fn begin(of_b: V::Sum) -> Self {
+        RowDotSums(V::less_bias(V::zero(), of_b))
+    }
+}
+
+impl<V: Bytes> Sums<V> for RowDotSums<V> {
     type Total = i32;
 
     #[inline(always)]
-    fn zero() -> Self {
+    fn step(&mut self, a: V, b: V) {
+        self.0 = a.dot(b, self.0);
+    }
+
+    #[inline(always)]
+    fn total(self) -> i32 {
+        V::total(self.0)
+    }
+
+    #[inline(always)]
+    fn total4(sums: [Self; 4]) -> [i32; 4] {
+        V::total4(sums.map(|sum| sum.0))
+    }
+}
+
+/// Sums of squares of differences, and of the differences where a bias is to be added.
+#[derive(Clone, Copy)]
+pub(super) struct SquaredSums<V: Bytes>(V::Sum, V::Sum);
+
+impl<V: Bytes> Default for SquaredSums<V> {
+    #[inline(always)]
+    fn default() -> Self {
         SquaredSums(V::zero(), V::zero())
     }
+}
+
+impl<V: Bytes> Begin<V> for SquaredSums<V> {
+    #[inline(always)]
+    fn begin(_: V::Sum) -> Self {
+        Self::default()
+    }
+}
+
+impl<V: Bytes> Sums<V> for SquaredSums<V> {
+    type Total = i32;
 
     #[inline(always)]
     fn step(&mut self, a: V, b: V) {
@@ -208,18 +296,33 @@ impl<V: Bytes> Sums<V> for SquaredSums<V> {
     fn total(self) -> i32 {
         V::total(V::plus_bias(self.0, self.1))
     }
+
+    #[inline(always)]
+    fn total4(sums: [Self; 4]) -> [i32; 4] {
+        V::total4(sums.map(|sum| V::plus_bias(sum.0, sum.1)))
+    }
 }
 
 /// Sums of absolute differences.
+#[derive(Clone, Copy)]
 pub(super) struct AbsoluteSums<V: Bytes>(V::Sum);
+
+impl<V: Bytes> Default for AbsoluteSums<V> {
+    #[inline(always)]
+    fn default() -> Self {
+        AbsoluteSums(V::zero())
+    }
+}
+
+impl<V: Bytes> Begin<V> for AbsoluteSums<V> {
+    #[inline(always)]
+    fn begin(_: V::Sum) -> Self {
+        Self::default()
+    }
+}
 
 impl<V: Bytes> Sums<V> for AbsoluteSums<V> {
     type Total = i32;
-
-    #[inline(always)]
-    fn zero() -> Self {
-        AbsoluteSums(V::zero())
-    }
 
     #[inline(always)]
     fn step(&mut self, a: V, b: V) {
@@ -230,20 +333,24 @@ impl<V: Bytes> Sums<V> for AbsoluteSums<V> {
     fn total(self) -> i32 {
         V::total(self.0)
     }
+
+    #[inline(always)]
+    fn total4(sums: [Self; 4]) -> [i32; 4] {
+        V::total4(sums.map(|sum| sum.0))
+    }
 }
 
 /// All three dot products, and the sums of both sides where a bias is to be taken off.
+#[derive(Clone, Copy)]
 pub(super) struct ProductSums<V: Bytes> {
     products: Products<V::Sum>,
     of_a: V::Sum,
     of_b: V::Sum,
 }
 
-impl<V: Bytes> Sums<V> for ProductSums<V> {
-    type Total = Products<i32>;
-
+impl<V: Bytes> Default for ProductSums<V> {
     #[inline(always)]
-    fn zero() -> Self {
+    fn default() -> Self {
         let zero = V::zero();
         let products = Products {
             ab: zero,
@@ -256,6 +363,10 @@ impl<V: Bytes> Sums<V> for ProductSums<V> {
             of_b: zero,
         }
     }
+}
+
+impl<V: Bytes> Sums<V> for ProductSums<V> {
+    type Total = Products<i32>;
 
     #[inline(always)]
     fn step(&mut self, a: V, b: V) {
@@ -279,39 +390,45 @@ impl<V: Bytes> Sums<V> for ProductSums<V> {
 }
 
 /// The dot product, and that of a by itself.
-pub(super) struct DotSquareSums<V: Bytes> {
-    ab: V::Sum,
+#[derive(Clone, Copy)]
+pub(super) struct RowDotSquareSums<V: Bytes> {
+    ab: RowDotSums<V>,
     aa: V::Sum,
     of_a: V::Sum,
-    of_b: V::Sum,
 }
 
-impl<V: Bytes> Sums<V> for DotSquareSums<V> {
+impl<V: Bytes> Begin<V> for RowDotSquareSums<V> {
+    #[inline(always)]
+    fn begin(of_b: V::Sum) -> Self {
+        RowDotSquareSums {
+            ab: RowDotSums::begin(of_b),
+            aa: V::zero(),
+            of_a: V::zero(),
+        }
+    }
+}
+
+impl<V: Bytes> Sums<V> for RowDotSquareSums<V> {
     type Total = (i32, i32);
 
     #[inline(always)]
-    fn zero() -> Self {
-        let zero = V::zero();
-        DotSquareSums {
-            ab: zero,
-            aa: zero,
-            of_a: zero,
-            of_b: zero,
-        }
-    }
-
-    #[inline(always)]
     fn step(&mut self, a: V, b: V) {
-        self.ab = a.dot(b, self.ab);
+        self.ab.step(a, b);
         self.aa = a.dot(a, self.aa);
         self.of_a = bias_sum(a, self.of_a);
-        self.of_b = bias_sum(b, self.of_b);
     }
 
     #[inline(always)]
     fn total(self) -> (i32, i32) {
-        let ab = V::total(V::less_bias(self.ab, self.of_b));
-        (ab, V::total(V::less_bias(self.aa, self.of_a)))
+        let aa = V::less_bias(self.aa, self.of_a);
+        (self.ab.total(), V::total(aa))
+    }
+
+    #[inline(always)]
+    fn total4(sums: [Self; 4]) -> [(i32, i32); 4] {
+        let ab = RowDotSums::total4(sums.map(|sum| sum.ab));
+        let aa = V::total4(sums.map(|sum| V::less_bias(sum.aa, sum.of_a)));
+        std::array::from_fn(|r| (ab[r], aa[r]))
     }
 }
 
@@ -323,14 +440,17 @@ fn bias_sum<V: Bytes>(x: V, sum: V::Sum) -> V::Sum {
 
 impl Measure for Dot {
     type Sums<V: Bytes> = DotSums<V>;
+    type RowSums<V: Bytes> = RowDotSums<V>;
 }
 
 impl Measure for Squared {
     type Sums<V: Bytes> = SquaredSums<V>;
+    type RowSums<V: Bytes> = SquaredSums<V>;
 }
 
 impl Measure for Absolute {
     type Sums<V: Bytes> = AbsoluteSums<V>;
+    type RowSums<V: Bytes> = AbsoluteSums<V>;
 }
 
 /// What S adds up of two vectors of `n` bytes, at most [`COLUMNS_MAX`].
@@ -338,8 +458,12 @@ impl Measure for Absolute {
 /// # Safety
 /// `n` readable bytes at `a` and at `b`.
 #[inline(always)]
-pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: usize) -> S::Total {
-    let mut sums = S::zero();
+pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(
+    mut sums: S,
+    a: *const i8,
+    b: *const i8,
+    n: usize,
+) -> S::Total {
     let full = n / WIDTH * WIDTH;
     for i in (0..full).step_by(WIDTH) {
         // SAFETY: i + 64 <= n.
@@ -366,11 +490,12 @@ pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: u
 /// `n` readable bytes at `b`, four times as many at `rows`.
 #[inline(always)]
 pub(super) unsafe fn walk_four<V: Bytes, S: Sums<V>>(
+    begin: S,
     rows: *const i8,
     b: *const i8,
     n: usize,
 ) -> [S::Total; 4] {
-    let [mut s0, mut s1, mut s2, mut s3] = [S::zero(), S::zero(), S::zero(), S::zero()];
+    let [mut s0, mut s1, mut s2, mut s3] = [begin; 4];
     let full = n / WIDTH * WIDTH;
     for i in (0..full).step_by(WIDTH) {
         let ahead = rows.wrapping_add(4 * i).cast::<u8>().wrapping_add(AHEAD);
@@ -397,7 +522,7 @@ pub(super) unsafe fn walk_four<V: Bytes, S: Sums<V>>(
             s3.step(V::load_partial(rows.add(3 * n + full), left), b);
         }
     }
-    [s0.total(), s1.total(), s2.total(), s3.total()]
+    S::total4([s0, s1, s2, s3])
 }
 
 /// The measure M of two vectors of one length, whatever that is.
@@ -413,7 +538,7 @@ impl<M: Measure> BytesBody for Pair<M> {
         loop {
             let part = (n - i).min(COLUMNS_MAX);
             // SAFETY: i + part <= n.
-            let sum = unsafe { walk::<V, M::Sums<V>>(a.add(i), b.add(i), part) };
+            let sum = unsafe { walk(M::Sums::<V>::default(), a.add(i), b.add(i), part) };
             total += i64::from(sum);
             i += part;
             if i == n {
@@ -440,7 +565,7 @@ impl BytesBody for PairProducts {
         loop {
             let part = (n - i).min(COLUMNS_MAX);
             // SAFETY: i + part <= n.
-            let sums = unsafe { walk::<V, ProductSums<V>>(a.add(i), b.add(i), part) };
+            let sums = unsafe { walk(ProductSums::<V>::default(), a.add(i), b.add(i), part) };
             total.ab += i64::from(sums.ab);
             total.aa += i64::from(sums.aa);
             total.bb += i64::from(sums.bb);
