@@ -260,7 +260,7 @@ pub(super) mod vdpbf16 {
                 }
             }
         }
-        sums.map(one)
+        [one(sums[0]), one(sums[1])]
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ mod bytes;
 mod element;
 mod float;
 mod isa;
+mod matrix;
 mod pair;
 mod rows;
 mod search;
@@ -30,9 +31,10 @@ pub use element::{Element, Float, Sum};
 pub use float::Products;
 pub use half::{bf16, f16};
 pub use isa::VectorIsa;
+pub use matrix::{Matrix, OwnedMatrix};
 pub use pair::{
     cosine, cosine_f64, dot, dot_f64, euclidean, hamming, manhattan, norm, normalise, products,
     squared_euclidean, squared_euclidean_f64,
 };
-pub use search::{Matrix, Metric, Query, hamming_distances, hamming_top, scores, top};
+pub use search::{Metric, Query, hamming_distances, hamming_top, scores, top};
 pub use top::Hit;

@@ -59,8 +59,13 @@ pub(super) trait Bytes: Copy {
     fn total(sum: Self::Sum) -> i32;
     /// [`Bytes::total`] of four.
     #[inline(always)]
-    fn total4(sums: [Self::Sum; 4]) -> [i32; 4] {
-        sums.map(Self::total)
+    fn total4([a, b, c, d]: [Self::Sum; 4]) -> [i32; 4] {
+        [
+            Self::total(a),
+            Self::total(b),
+            Self::total(c),
+            Self::total(d),
+        ]
     }
     /// a + b BIAS.
     fn plus_bias(a: Self::Sum, b: Self::Sum) -> Self::Sum;
@@ -161,27 +166,28 @@ pub(super) fn run_task(isa: IntIsa, task: impl Task) {
 
 /// What two vectors of bytes are compared by.
 pub(super) trait Measure {
-    type Sums<V: Bytes>: Sums<V, Total = i32> + Default;
-    /// Those of one vector b and many rows a.
-    type RowSums<V: Bytes>: Sums<V, Total = i32> + Begin<V>;
+    type Sums<V: Bytes>: Sums<V, Total = i32>;
+    type RowSums<V: Bytes>: RowSums<V>;
 }
 
 /// What a walk over two vectors adds up.
-pub(super) trait Sums<V: Bytes>: Copy {
-    type Total: Copy;
+pub(super) trait Step<V: Bytes>: Copy {
     fn step(&mut self, a: V, b: V);
-    fn total(self) -> Self::Total;
-    /// [`Sums::total`] of four.
-    #[inline(always)]
-    fn total4(sums: [Self; 4]) -> [Self::Total; 4] {
-        sums.map(Self::total)
-    }
 }
 
-/// Sums that know of b what all rows have in common.
-pub(super) trait Begin<V: Bytes> {
+/// Of two vectors that know nothing of each other.
+pub(super) trait Sums<V: Bytes>: Step<V> {
+    type Total;
+    fn zero() -> Self;
+    fn total(self) -> Self::Total;
+}
+
+/// Of many rows a and one b. Rows have one or two sums: the one asked for, and that of the row by itself or 0.
+pub(super) trait RowSums<V: Bytes>: Step<V> {
     /// Where sums begin; `of_b` is what [`bias_of`] says.
     fn begin(of_b: V::Sum) -> Self;
+    fn row(self) -> (i32, i32);
+    fn four(rows: [Self; 4]) -> ([i32; 4], [i32; 4]);
 }
 
 /// The sums of `n` bytes at `b` where products have a bias, else zeros.
@@ -210,10 +216,11 @@ pub(super) unsafe fn bias_of<V: Bytes>(b: *const i8, n: usize) -> V::Sum {
 #[derive(Clone, Copy)]
 pub(super) struct DotSums<V: Bytes>(V::Sum, V::Sum);
 
-impl<V: Bytes> Default for DotSums<V> {
+impl<V: Bytes> Step<V> for DotSums<V> {
     #[inline(always)]
-    fn default() -> Self {
-        DotSums(V::zero(), V::zero())
+    fn step(&mut self, a: V, b: V) {
+        self.0 = a.dot(b, self.0);
+        self.1 = bias_sum(b, self.1);
     }
 }
 
@@ -221,9 +228,8 @@ impl<V: Bytes> Sums<V> for DotSums<V> {
     type Total = i32;
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        self.0 = a.dot(b, self.0);
-        self.1 = bias_sum(b, self.1);
+    fn zero() -> Self {
+        DotSums(V::zero(), V::zero())
     }
 
     #[inline(always)]
@@ -236,29 +242,27 @@ impl<V: Bytes> Sums<V> for DotSums<V> {
 #[derive(Clone, Copy)]
 pub(super) struct RowDotSums<V: Bytes>(V::Sum);
 
-impl<V: Bytes> Begin<V> for RowDotSums<V> {
-    #[inline(always)]
-    fn begin(of_b: V::Sum) -> Self {
-        RowDotSums(V::less_bias(V::zero(), of_b))
-    }
-}
-
-impl<V: Bytes> Sums<V> for RowDotSums<V> {
-    type Total = i32;
-
+impl<V: Bytes> Step<V> for RowDotSums<V> {
     #[inline(always)]
     fn step(&mut self, a: V, b: V) {
         self.0 = a.dot(b, self.0);
     }
+}
 
+impl<V: Bytes> RowSums<V> for RowDotSums<V> {
     #[inline(always)]
-    fn total(self) -> i32 {
-        V::total(self.0)
+    fn begin(of_b: V::Sum) -> Self {
+        RowDotSums(V::less_bias(V::zero(), of_b))
     }
 
     #[inline(always)]
-    fn total4(sums: [Self; 4]) -> [i32; 4] {
-        V::total4(sums.map(|sum| sum.0))
+    fn row(self) -> (i32, i32) {
+        (V::total(self.0), 0)
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        (V::total4([a.0, b.0, c.0, d.0]), [0; 4])
     }
 }
 
@@ -266,23 +270,15 @@ impl<V: Bytes> Sums<V> for RowDotSums<V> {
 #[derive(Clone, Copy)]
 pub(super) struct SquaredSums<V: Bytes>(V::Sum, V::Sum);
 
-impl<V: Bytes> Default for SquaredSums<V> {
+impl<V: Bytes> SquaredSums<V> {
+    /// With the bias added.
     #[inline(always)]
-    fn default() -> Self {
-        SquaredSums(V::zero(), V::zero())
+    fn right(self) -> V::Sum {
+        V::plus_bias(self.0, self.1)
     }
 }
 
-impl<V: Bytes> Begin<V> for SquaredSums<V> {
-    #[inline(always)]
-    fn begin(_: V::Sum) -> Self {
-        Self::default()
-    }
-}
-
-impl<V: Bytes> Sums<V> for SquaredSums<V> {
-    type Total = i32;
-
+impl<V: Bytes> Step<V> for SquaredSums<V> {
     #[inline(always)]
     fn step(&mut self, a: V, b: V) {
         let apart = a.apart(b);
@@ -291,15 +287,37 @@ impl<V: Bytes> Sums<V> for SquaredSums<V> {
             self.1 = apart.sum_unsigned(self.1);
         }
     }
+}
+
+impl<V: Bytes> Sums<V> for SquaredSums<V> {
+    type Total = i32;
 
     #[inline(always)]
-    fn total(self) -> i32 {
-        V::total(V::plus_bias(self.0, self.1))
+    fn zero() -> Self {
+        SquaredSums(V::zero(), V::zero())
     }
 
     #[inline(always)]
-    fn total4(sums: [Self; 4]) -> [i32; 4] {
-        V::total4(sums.map(|sum| V::plus_bias(sum.0, sum.1)))
+    fn total(self) -> i32 {
+        V::total(self.right())
+    }
+}
+
+impl<V: Bytes> RowSums<V> for SquaredSums<V> {
+    #[inline(always)]
+    fn begin(_: V::Sum) -> Self {
+        Self::zero()
+    }
+
+    #[inline(always)]
+    fn row(self) -> (i32, i32) {
+        (self.total(), 0)
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        let rows = [a.right(), b.right(), c.right(), d.right()];
+        (V::total4(rows), [0; 4])
     }
 }
 
@@ -307,17 +325,10 @@ impl<V: Bytes> Sums<V> for SquaredSums<V> {
 #[derive(Clone, Copy)]
 pub(super) struct AbsoluteSums<V: Bytes>(V::Sum);
 
-impl<V: Bytes> Default for AbsoluteSums<V> {
+impl<V: Bytes> Step<V> for AbsoluteSums<V> {
     #[inline(always)]
-    fn default() -> Self {
-        AbsoluteSums(V::zero())
-    }
-}
-
-impl<V: Bytes> Begin<V> for AbsoluteSums<V> {
-    #[inline(always)]
-    fn begin(_: V::Sum) -> Self {
-        Self::default()
+    fn step(&mut self, a: V, b: V) {
+        self.0 = a.apart(b).sum_unsigned(self.0);
     }
 }
 
@@ -325,18 +336,30 @@ impl<V: Bytes> Sums<V> for AbsoluteSums<V> {
     type Total = i32;
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        self.0 = a.apart(b).sum_unsigned(self.0);
+    fn zero() -> Self {
+        AbsoluteSums(V::zero())
     }
 
     #[inline(always)]
     fn total(self) -> i32 {
         V::total(self.0)
     }
+}
+
+impl<V: Bytes> RowSums<V> for AbsoluteSums<V> {
+    #[inline(always)]
+    fn begin(_: V::Sum) -> Self {
+        Self::zero()
+    }
 
     #[inline(always)]
-    fn total4(sums: [Self; 4]) -> [i32; 4] {
-        V::total4(sums.map(|sum| sum.0))
+    fn row(self) -> (i32, i32) {
+        (self.total(), 0)
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        (V::total4([a.0, b.0, c.0, d.0]), [0; 4])
     }
 }
 
@@ -348,9 +371,23 @@ pub(super) struct ProductSums<V: Bytes> {
     of_b: V::Sum,
 }
 
-impl<V: Bytes> Default for ProductSums<V> {
+impl<V: Bytes> Step<V> for ProductSums<V> {
     #[inline(always)]
-    fn default() -> Self {
+    fn step(&mut self, a: V, b: V) {
+        let sums = &mut self.products;
+        sums.ab = a.dot(b, sums.ab);
+        sums.aa = a.dot(a, sums.aa);
+        sums.bb = b.dot(b, sums.bb);
+        self.of_a = bias_sum(a, self.of_a);
+        self.of_b = bias_sum(b, self.of_b);
+    }
+}
+
+impl<V: Bytes> Sums<V> for ProductSums<V> {
+    type Total = Products<i32>;
+
+    #[inline(always)]
+    fn zero() -> Self {
         let zero = V::zero();
         let products = Products {
             ab: zero,
@@ -362,20 +399,6 @@ impl<V: Bytes> Default for ProductSums<V> {
             of_a: zero,
             of_b: zero,
         }
-    }
-}
-
-impl<V: Bytes> Sums<V> for ProductSums<V> {
-    type Total = Products<i32>;
-
-    #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        let sums = &mut self.products;
-        sums.ab = a.dot(b, sums.ab);
-        sums.aa = a.dot(a, sums.aa);
-        sums.bb = b.dot(b, sums.bb);
-        self.of_a = bias_sum(a, self.of_a);
-        self.of_b = bias_sum(b, self.of_b);
     }
 
     #[inline(always)]
@@ -397,7 +420,24 @@ pub(super) struct RowDotSquareSums<V: Bytes> {
     of_a: V::Sum,
 }
 
-impl<V: Bytes> Begin<V> for RowDotSquareSums<V> {
+impl<V: Bytes> RowDotSquareSums<V> {
+    /// That of a by itself, the bias taken off.
+    #[inline(always)]
+    fn right_aa(self) -> V::Sum {
+        V::less_bias(self.aa, self.of_a)
+    }
+}
+
+impl<V: Bytes> Step<V> for RowDotSquareSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        self.ab.step(a, b);
+        self.aa = a.dot(a, self.aa);
+        self.of_a = bias_sum(a, self.of_a);
+    }
+}
+
+impl<V: Bytes> RowSums<V> for RowDotSquareSums<V> {
     #[inline(always)]
     fn begin(of_b: V::Sum) -> Self {
         RowDotSquareSums {
@@ -406,29 +446,17 @@ impl<V: Bytes> Begin<V> for RowDotSquareSums<V> {
             of_a: V::zero(),
         }
     }
-}
-
-impl<V: Bytes> Sums<V> for RowDotSquareSums<V> {
-    type Total = (i32, i32);
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        self.ab.step(a, b);
-        self.aa = a.dot(a, self.aa);
-        self.of_a = bias_sum(a, self.of_a);
+    fn row(self) -> (i32, i32) {
+        (V::total(self.ab.0), V::total(self.right_aa()))
     }
 
     #[inline(always)]
-    fn total(self) -> (i32, i32) {
-        let aa = V::less_bias(self.aa, self.of_a);
-        (self.ab.total(), V::total(aa))
-    }
-
-    #[inline(always)]
-    fn total4(sums: [Self; 4]) -> [(i32, i32); 4] {
-        let ab = RowDotSums::total4(sums.map(|sum| sum.ab));
-        let aa = V::total4(sums.map(|sum| V::less_bias(sum.aa, sum.of_a)));
-        std::array::from_fn(|r| (ab[r], aa[r]))
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        let aa = [a.right_aa(), b.right_aa(), c.right_aa(), d.right_aa()];
+        let ab = [a.ab.0, b.ab.0, c.ab.0, d.ab.0];
+        (V::total4(ab), V::total4(aa))
     }
 }
 
@@ -458,12 +486,22 @@ impl Measure for Absolute {
 /// # Safety
 /// `n` readable bytes at `a` and at `b`.
 #[inline(always)]
-pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(
+unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: usize) -> S::Total {
+    // SAFETY: the caller's promise.
+    unsafe { walk_from(S::zero(), a, b, n) }.total()
+}
+
+/// What two vectors of `n` bytes, at most [`COLUMNS_MAX`], add to `sums`.
+///
+/// # Safety
+/// `n` readable bytes at `a` and at `b`.
+#[inline(always)]
+pub(super) unsafe fn walk_from<V: Bytes, S: Step<V>>(
     mut sums: S,
     a: *const i8,
     b: *const i8,
     n: usize,
-) -> S::Total {
+) -> S {
     let full = n / WIDTH * WIDTH;
     for i in (0..full).step_by(WIDTH) {
         // SAFETY: i + 64 <= n.
@@ -481,48 +519,45 @@ pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(
         };
         sums.step(a, b);
     }
-    sums.total()
+    sums
 }
 
-/// As [`walk`] for four rows, one behind the other, side by side. Asks for what lies ahead of them.
+/// As [`walk_from`] for four rows, one behind the other, side by side. Asks for what lies ahead of them.
 ///
 /// # Safety
 /// `n` readable bytes at `b`, four times as many at `rows`.
 #[inline(always)]
-pub(super) unsafe fn walk_four<V: Bytes, S: Sums<V>>(
+pub(super) unsafe fn walk_four<V: Bytes, S: Step<V>>(
     begin: S,
     rows: *const i8,
     b: *const i8,
     n: usize,
-) -> [S::Total; 4] {
-    let [mut s0, mut s1, mut s2, mut s3] = [begin; 4];
+) -> [S; 4] {
+    let mut sums = [begin; 4];
     let full = n / WIDTH * WIDTH;
     for i in (0..full).step_by(WIDTH) {
-        let ahead = rows.wrapping_add(4 * i).cast::<u8>().wrapping_add(AHEAD);
-        for line in 0..4 {
-            prefetch(ahead.wrapping_add(line * WIDTH));
-        }
         // SAFETY: i + 64 <= n, in each row.
-        unsafe {
-            let b = V::load(b.add(i));
-            s0.step(V::load(rows.add(i)), b);
-            s1.step(V::load(rows.add(n + i)), b);
-            s2.step(V::load(rows.add(2 * n + i)), b);
-            s3.step(V::load(rows.add(3 * n + i)), b);
+        let with = unsafe { V::load(b.add(i)) };
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let line = rows.wrapping_add(4 * i + r * WIDTH).cast::<u8>();
+            prefetch(line.wrapping_add(AHEAD));
+            // SAFETY: as above.
+            sum.step(unsafe { V::load(rows.add(r * n + i)) }, with);
         }
     }
     if full < n {
         let left = n - full;
         // SAFETY: `left` bytes remain in each row, fewer than 64.
-        unsafe {
-            let b = V::load_partial(b.add(full), left);
-            s0.step(V::load_partial(rows.add(full), left), b);
-            s1.step(V::load_partial(rows.add(n + full), left), b);
-            s2.step(V::load_partial(rows.add(2 * n + full), left), b);
-            s3.step(V::load_partial(rows.add(3 * n + full), left), b);
+        let with = unsafe { V::load_partial(b.add(full), left) };
+        for (r, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: as above.
+            sum.step(
+                unsafe { V::load_partial(rows.add(r * n + full), left) },
+                with,
+            );
         }
     }
-    S::total4([s0, s1, s2, s3])
+    sums
 }
 
 /// The measure M of two vectors of one length, whatever that is.
@@ -538,7 +573,7 @@ impl<M: Measure> BytesBody for Pair<M> {
         loop {
             let part = (n - i).min(COLUMNS_MAX);
             // SAFETY: i + part <= n.
-            let sum = unsafe { walk(M::Sums::<V>::default(), a.add(i), b.add(i), part) };
+            let sum = unsafe { walk::<V, M::Sums<V>>(a.add(i), b.add(i), part) };
             total += i64::from(sum);
             i += part;
             if i == n {
@@ -565,7 +600,7 @@ impl BytesBody for PairProducts {
         loop {
             let part = (n - i).min(COLUMNS_MAX);
             // SAFETY: i + part <= n.
-            let sums = unsafe { walk(ProductSums::<V>::default(), a.add(i), b.add(i), part) };
+            let sums = unsafe { walk::<V, ProductSums<V>>(a.add(i), b.add(i), part) };
             total.ab += i64::from(sums.ab);
             total.aa += i64::from(sums.aa);
             total.bb += i64::from(sums.bb);
