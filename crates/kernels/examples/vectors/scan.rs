@@ -64,7 +64,7 @@ fn rows<T: Element>(cpu: &Cpu, kind: &str, query: &[T], rows: &[T]) {
 /// Times a search of `rows` and reading them in turn.
 fn line<T: Sync>(cpu: &Cpu, kind: &str, metric: &str, rows: &[T], search: impl Fn()) {
     let (mut t, mut plain) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..RUNS {
+    for _ in 0..(RUNS << 26).div_ceil(size_of_val(rows)).clamp(8, RUNS) {
         t = t.min(best(1, &search));
         // With and without asking ahead: the faster one is the memory's rate.
         for ahead in [0, 4096, 16384] {

@@ -34,19 +34,12 @@ pub trait Float: Element<Total = f32> + WideKernels {
 pub trait Sum: Copy + PartialOrd + std::fmt::Debug + Send + Sync + 'static {
     /// In f64: exactly, but for i64 beyond 2^53.
     fn to_f64(self) -> f64;
-    /// In f32, rounded once to the nearest.
-    fn to_f32(self) -> f32;
 }
 
 impl Sum for f32 {
     #[inline]
     fn to_f64(self) -> f64 {
         f64::from(self)
-    }
-
-    #[inline]
-    fn to_f32(self) -> f32 {
-        self
     }
 }
 
@@ -55,22 +48,12 @@ impl Sum for i32 {
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
-
-    #[inline]
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
 }
 
 impl Sum for i64 {
     #[inline]
     fn to_f64(self) -> f64 {
         self as f64
-    }
-
-    #[inline]
-    fn to_f32(self) -> f32 {
-        self as f32
     }
 }
 
@@ -110,6 +93,8 @@ pub trait Kernels: Sized {
     fn kept(self) -> Self::Kept;
     /// Adds up `query` with each of the task's rows.
     fn rows(isa: VectorIsa, query: &[Self::Kept], task: RowTask<'_, Self, Self::RowSum>);
+    /// The same, each sum rounded once.
+    fn scores(isa: VectorIsa, query: &[Self::Kept], task: RowTask<'_, Self, f32>);
 }
 
 /// The kernels of a float alone.
@@ -232,6 +217,10 @@ macro_rules! float_kernels {
                 let task = task.reinterpret($bits);
                 isa.float.run(FloatRows::<F32, $format> { query, task });
             }
+
+            fn scores(isa: VectorIsa, query: &[f32], task: RowTask<'_, Self, f32>) {
+                Self::rows(isa, query, task);
+            }
         }
     };
 }
@@ -320,6 +309,10 @@ impl Kernels for bf16 {
         let task = task.reinterpret(bits_of_bf16);
         BrainRows { query, task }.run_on(isa);
     }
+
+    fn scores(isa: VectorIsa, query: &[u16], task: RowTask<'_, Self, f32>) {
+        Self::rows(isa, query, task);
+    }
 }
 
 impl Kernels for i8 {
@@ -370,6 +363,10 @@ impl Kernels for i8 {
     }
 
     fn rows(isa: VectorIsa, query: &[i8], task: RowTask<'_, Self, i32>) {
+        bytes::run_task(isa.int, ByteRows { query, task });
+    }
+
+    fn scores(isa: VectorIsa, query: &[i8], task: RowTask<'_, Self, f32>) {
         bytes::run_task(isa.int, ByteRows { query, task });
     }
 }

@@ -379,9 +379,28 @@ impl BrainRows<'_> {
 }
 
 /// Rows of bytes against a vector of bytes; at most [`bytes::COLUMNS_MAX`] columns.
-pub(super) struct ByteRows<'a> {
+pub(super) struct ByteRows<'a, R> {
     pub(super) query: &'a [i8],
-    pub(super) task: RowTask<'a, i8, i32>,
+    pub(super) task: RowTask<'a, i8, R>,
+}
+
+/// How sums of bytes are given out: as they are, or rounded once.
+pub(super) trait OfBytes: Copy + Default {
+    fn of(sum: i32) -> Self;
+}
+
+impl OfBytes for i32 {
+    #[inline(always)]
+    fn of(sum: i32) -> i32 {
+        sum
+    }
+}
+
+impl OfBytes for f32 {
+    #[inline(always)]
+    fn of(sum: i32) -> f32 {
+        sum as f32
+    }
 }
 
 /// Sums that begin as S does.
@@ -402,21 +421,24 @@ impl<'a, V: bytes::Bytes, S: bytes::RowSums<V>> ByteSums<'a, V, S> {
 type ByteMeasured<'a, V, M> = ByteSums<'a, V, <M as bytes::Measure>::RowSums<V>>;
 type ByteSquares<'a, V> = ByteSums<'a, V, bytes::RowDotSquareSums<V>>;
 
-impl<V: bytes::Bytes, S: bytes::RowSums<V>> RowSums<i8, i32> for ByteSums<'_, V, S> {
+impl<V: bytes::Bytes, S: bytes::RowSums<V>, R: OfBytes> RowSums<i8, R> for ByteSums<'_, V, S> {
     #[inline(always)]
-    unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
+    unsafe fn row(&self, row: *const i8, n: usize) -> (R, R) {
         // SAFETY: the caller's promise; the vector has as many elements as a row.
-        unsafe { bytes::walk_from(self.1, row, self.0.as_ptr(), n) }.row()
+        let (ab, aa) = unsafe { bytes::walk_from(self.1, row, self.0.as_ptr(), n) }.row();
+        (R::of(ab), R::of(aa))
     }
 
     #[inline(always)]
-    unsafe fn four(&self, rows: *const i8, n: usize) -> Four<i32> {
+    unsafe fn four(&self, rows: *const i8, n: usize) -> Four<R> {
         // SAFETY: as above, four rows.
-        S::four(unsafe { bytes::walk_four(self.1, rows, self.0.as_ptr(), n) })
+        let (ab, aa) = S::four(unsafe { bytes::walk_four(self.1, rows, self.0.as_ptr(), n) });
+        let of = |[a, b, c, d]: [i32; 4]| [R::of(a), R::of(b), R::of(c), R::of(d)];
+        (of(ab), of(aa))
     }
 }
 
-impl bytes::Task for ByteRows<'_> {
+impl<R: OfBytes> bytes::Task for ByteRows<'_, R> {
     #[inline(always)]
     unsafe fn run<V: bytes::Bytes>(self) {
         let ByteRows { query, task } = self;

@@ -83,44 +83,40 @@ impl<T: Element> Query<T> {
 
     /// The scores of `rows`, `[scores.len(), columns]`.
     pub(super) fn score(&self, isa: VectorIsa, metric: Metric, rows: &[T], scores: &mut [f32]) {
-        let aa = match metric {
-            Metric::Cosine => T::dot(isa, &self.vector, &self.vector).to_f64(),
-            _ => 0.0,
-        };
         let columns = self.vector.len();
+        if let Metric::Dot | Metric::Manhattan = metric {
+            let task = RowTask {
+                measure: metric.measure(),
+                rows,
+                columns,
+                sums: scores,
+                squares: &mut [],
+            };
+            return T::scores(isa, self.kept.get(), task);
+        }
+        let aa = T::dot(isa, &self.vector, &self.vector).to_f64();
         let mut sums = [T::RowSum::default(); SCORED_ROWS];
         let mut squares = [T::RowSum::default(); SCORED_ROWS];
         for (part, scores) in scores.chunks_mut(SCORED_ROWS).enumerate() {
             let count = scores.len();
             let rows = &rows[part * SCORED_ROWS * columns..][..count * columns];
             let row = |r: usize| &rows[r * columns..][..columns];
-            let squares = match metric {
-                Metric::Cosine => &mut squares[..count],
-                _ => &mut [],
-            };
-            let sums = &mut sums[..count];
+            let (sums, squares) = (&mut sums[..count], &mut squares[..count]);
+            let cosine = metric == Metric::Cosine;
             let task = RowTask {
                 measure: metric.measure(),
                 rows,
                 columns,
                 sums: &mut *sums,
-                squares: &mut *squares,
+                squares: if cosine { &mut *squares } else { &mut [] },
             };
             T::rows(isa, self.kept.get(), task);
-            match metric {
-                Metric::Dot | Metric::Manhattan => {
-                    for (score, sum) in scores.iter_mut().zip(sums) {
-                        *score = sum.to_f32();
-                    }
-                }
-                Metric::Euclidean => {
-                    let again = |r| pair::euclidean(isa, &self.vector, row(r));
-                    euclidean_scores(sums, scores, again);
-                }
-                Metric::Cosine => {
-                    let again = |r| pair::cosine(isa, &self.vector, row(r));
-                    cosine_scores(aa, sums, squares, scores, again);
-                }
+            if cosine {
+                let again = |r| pair::cosine(isa, &self.vector, row(r));
+                cosine_scores(aa, sums, squares, scores, again);
+            } else {
+                let again = |r| pair::euclidean(isa, &self.vector, row(r));
+                euclidean_scores(sums, scores, again);
             }
         }
     }
