@@ -48,7 +48,7 @@ fn holds(store: &Store, rows: usize) {
         for at in 0..set.rows {
             let text = format!("text {row} é");
             let scaled = made_by.dtype == Dtype::I8;
-            let scale = scaled.then(|| 0.1 + text.len() as f32);
+            let scale = scaled.then_some(0.1 + text.len() as f32);
             assert_eq!(set.labels[at].scale, scale);
             assert_eq!(set.labels[at].id, Some(Id::Int(row as i64)));
             assert_eq!(set.labels[at].text.as_deref(), Some(&*text));
