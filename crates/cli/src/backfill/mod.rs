@@ -217,7 +217,10 @@ fn append_files(
         let mut reader = open(file, kind)?;
         if !reader.others().is_empty() {
             let (name, others) = (file.display(), reader.others().join(", "));
-            writeln!(io::stderr(), "note: {name}: left out are its columns {others}")?;
+            writeln!(
+                io::stderr(),
+                "note: {name}: left out are its columns {others}"
+            )?;
         }
         let mut rows: Vec<Row> = Vec::new();
         let mut piece = VectorSet::new();

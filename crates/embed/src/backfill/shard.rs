@@ -139,7 +139,9 @@ pub(super) fn vectors(
         && scales.len() != texts.len()
     {
         let (scales, texts) = (scales.len(), texts.len());
-        return Err(format!("the embedder gives {scales} scales for {texts} texts"));
+        return Err(format!(
+            "the embedder gives {scales} scales for {texts} texts"
+        ));
     }
     if let Numbers::F32(numbers) = &numbers
         && let Some(at) = numbers.iter().position(|number| !number.is_finite())

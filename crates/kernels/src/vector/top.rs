@@ -88,6 +88,8 @@ impl Better {
 struct Best {
     count: usize,
     keys: Vec<u64>,
+    /// The worst of the best when they were last cut: lower keys are of no use.
+    floor: u64,
 }
 
 impl Best {
@@ -95,6 +97,7 @@ impl Best {
         Best {
             count,
             keys: Vec::new(),
+            floor: 0,
         }
     }
 
@@ -108,19 +111,11 @@ impl Best {
 
     fn cut(&mut self) {
         if self.keys.len() > self.count {
-            self.keys
-                .select_nth_unstable_by(self.count - 1, |a, b| b.cmp(a));
+            let last = self.count - 1;
+            let (_, worst, _) = self.keys.select_nth_unstable_by(last, |a, b| b.cmp(a));
+            self.floor = *worst;
             self.keys.truncate(self.count);
         }
-    }
-
-    /// The worst of the best, once there are enough: lower keys are of no use.
-    fn floor(&mut self) -> u64 {
-        self.cut();
-        if self.keys.len() < self.count {
-            return 0;
-        }
-        self.keys.iter().copied().min().unwrap_or(0)
     }
 }
 
@@ -168,9 +163,8 @@ impl Top {
     fn keep(&self, good: &mut Vec<u64>) -> u64 {
         let mut best = self.best.lock().expect("no holder panics");
         good.drain(..).for_each(|key| best.push(key));
-        let floor = best.floor();
-        self.floor.fetch_max(floor, Relaxed);
-        floor
+        self.floor.fetch_max(best.floor, Relaxed);
+        best.floor
     }
 
     /// The best, best first.
