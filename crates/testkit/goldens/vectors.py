@@ -7,6 +7,7 @@ Row r, column c of every set is ((7 r + 13 c) % 101 - 50) / 8, of i8 sets ((7 r 
 in every type. Ids are 100 + r or "t<r>", texts "text <r> é"; in sets with nulls, rows 1 and 4 have neither.
 """
 
+import decimal
 import json
 import pathlib
 
@@ -61,7 +62,8 @@ def parquet():
         "gzip": (table(real), {"compression": "gzip"}), "lz4": (table(real), {"compression": "lz4"}),
         "v2": (table(real), {"data_page_version": "2.0", "version": "2.6"}), "pages": (table(real), {"data_page_size": 16, "write_batch_size": 2}),
         "nulls": (table(real, ids=gap_ids, texts=gap), {}), "named": (table(real, name="minilm"), {}),
-        "zstd": (table(real), {"compression": "zstd"}),
+        "zstd": (table(real), {"compression": "zstd"}), "brotli": (table(real), {"compression": "brotli"}),
+        "zstd_v2": (table(real), {"compression": "zstd", "data_page_version": "2.0", "use_dictionary": False}),
     }.items():
         pq.write_table(data, OUT / f"{name}.parquet", **({"compression": "snappy"} | options))
     broken = [row.tolist() for row in REAL]
@@ -69,8 +71,25 @@ def parquet():
                              ("ragged", 6, broken[6] + [1.0]), ("nan", 6, broken[6][:2] + [float("nan")] + broken[6][3:])]:
         rows = broken[:row] + [value] + broken[row + 1:]
         pq.write_table(table(pa.array(rows, type=pa.list_(pa.float32()))), OUT / f"{name}.parquet", row_group_size=5)
+    rest()
     record = pa.array([{"x": 1.0, "y": 2.0}] * ROWS)
     pq.write_table(pa.table({"embedding": record, "embeddings": pa.array([1.0] * ROWS)}), OUT / "record.parquet")
+
+
+def rest():
+    """Columns of every kind beside the vectors; those that JSON has no word for are the last four. Row 4 has a year and a NaN."""
+    def column(of, kind):
+        return pa.array([None if row == 4 else of(row) for row in range(ROWS)], type=kind)
+
+    pq.write_table(pa.table({
+        "year": pa.array(range(ROWS), type=pa.int32()), "embedding": lists(REAL, pa.float32()),
+        "long": column(lambda row: -(2**53) - 1 + 3 - row, pa.int64()), "byte": column(lambda row: 250 + row % 5, pa.uint8()),
+        "huge": column(lambda row: 2**64 - 1 - row, pa.uint64()), "real": pa.array([float("nan") if row == 4 else 0.1 for row in range(ROWS)]),
+        "half": column(lambda row: row + 0.5, pa.float32()), "good": column(lambda row: row % 2 == 0, pa.bool_()),
+        "title": column(lambda row: TEXTS[row], pa.string()), "when": column(lambda row: row, pa.timestamp("ms")),
+        "price": column(lambda row: decimal.Decimal(row), pa.decimal128(9, 2)), "raw": column(lambda row: b"\xff", pa.binary()),
+        "words": column(lambda row: ["a"] * row, pa.list_(pa.string())),
+    }), OUT / "rest.parquet", row_group_size=5)
 
 
 def check(name, columns):

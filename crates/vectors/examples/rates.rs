@@ -31,7 +31,7 @@ fn main() {
         text: Some(format!(
             "a text of some twenty words that stands for others, number {row}"
         )),
-        rest: Vec::new(),
+        ..Label::default()
     };
     let labels: Vec<Label> = (0..rows).map(label).collect();
     println!(

@@ -4,6 +4,9 @@ use serde_json::value::RawValue;
 
 use crate::Stored;
 
+/// The field or column of [`Label::scale`].
+pub(crate) const SCALE: &str = "scale";
+
 /// Rows of vectors: a piece of a file, or all of it.
 #[derive(Debug, Clone)]
 pub struct VectorSet {
@@ -74,6 +77,8 @@ pub struct Label {
     pub id: Option<Id>,
     /// The text it was made of.
     pub text: Option<String>,
+    /// What the row's bytes are multiplied by, if they were rounded with a scale each.
+    pub scale: Option<f32>,
     /// Other fields of a JSON line, in their order.
     pub rest: Vec<Field>,
 }

@@ -7,7 +7,8 @@ mod common;
 use common::{COLUMNS, OURS, ROWS, golden, labels, numbers, write_ours};
 use lattice_testkit::ScratchDir;
 use lattice_vectors::{
-    Id, Ids, Label, ReadOptions, Stored, VectorReader, VectorSet, Vectors, VectorsError,
+    Id, Ids, Label, ReadOptions, Rows, Stored, Values, VectorReader, VectorSet, VectorWriter,
+    Vectors, VectorsError, WriteOptions,
 };
 
 fn named(name: &str) -> ReadOptions {
@@ -77,6 +78,9 @@ fn parquet_files_of_every_type_and_encoding() {
         ("fixed", Stored::F32),
         ("large", Stored::F32),
         ("plain", Stored::F32),
+        ("brotli", Stored::F32),
+        ("zstd", Stored::F32),
+        ("zstd_v2", Stored::F32),
         ("split", Stored::F32),
         ("gzip", Stored::F32),
         ("lz4", Stored::F32),
@@ -109,6 +113,64 @@ fn ids_and_texts_alone_are_read() {
     assert_eq!((set.rows, set.columns, set.values.len()), (9, 0, 0));
     assert_eq!(set.labels[8].id, Some(Id::Int(8)));
     assert_eq!(set.labels[8].text.as_deref(), Some("text 8 é"));
+}
+
+#[test]
+fn other_columns_are_fields_where_they_are_asked_for() {
+    let options = ReadOptions {
+        rest: true,
+        ..ReadOptions::default()
+    };
+    let reader = VectorReader::open(&golden("rest.parquet"), &options).unwrap();
+    assert_eq!(reader.others(), ["when", "price", "raw", "words"]);
+    let set = reader.read_all().unwrap();
+    let fields = |row: usize| -> Vec<String> {
+        let rest = set.labels[row].rest.iter();
+        rest.map(|field| format!("{}={}", field.name(), field.json()))
+            .collect()
+    };
+    let full = "year=3 long=-9007199254740993 byte=253 huge=18446744073709551612 real=0.1 half=3.5 good=false title=\"text 3 \u{e9}\"";
+    assert_eq!(fields(3).join(" "), full);
+    assert_eq!(fields(4), ["year=4", "real=null"]);
+}
+
+#[test]
+fn scales_are_read_where_they_are_asked_for() {
+    let dir = ScratchDir::new().unwrap();
+    let label = |scale| Label {
+        scale,
+        ..Label::default()
+    };
+    let labels = [label(Some(0.1)), label(None), label(Some(1e-30))];
+    for name in ["scaled.parquet", "scaled.jsonl"] {
+        let out = dir.path().join(name);
+        let mut options = WriteOptions::of(&out, 2).unwrap();
+        (options.stored, options.scales) = (Stored::I8, true);
+        let mut writer = VectorWriter::open(&out, options).unwrap();
+        let values = Values::I8(&[1, 2, 3, 4, 5, -6]);
+        let rows = Rows {
+            values,
+            labels: &labels,
+        };
+        writer.push(rows).unwrap();
+        writer.finish().unwrap();
+        let asked = ReadOptions {
+            scales: true,
+            ..ReadOptions::default()
+        };
+        let set = VectorSet::open(&out, &asked).unwrap();
+        assert_eq!(
+            (&set.labels[..], set.row(2)),
+            (&labels[..], &[5.0, -6.0][..])
+        );
+        let rest = ReadOptions {
+            rest: true,
+            ..ReadOptions::default()
+        };
+        let set = VectorSet::open(&out, &rest).unwrap();
+        let field = &set.labels[0].rest[0];
+        assert_eq!((field.name(), field.json()), ("scale", "0.1"), "{name}");
+    }
 }
 
 #[test]
@@ -161,7 +223,6 @@ fn what_is_wrong_is_named() {
             &named("embeddings"),
             "column \"embeddings\" is no list of",
         ),
-        ("zstd.parquet", &usual, "zstd"),
         ("none.npy", &usual, "cannot open"),
         ("../vectors.py", &usual, "ends with none of .npy"),
     ] {

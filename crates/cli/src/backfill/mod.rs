@@ -71,20 +71,20 @@ fn step(
 
 fn create(args: &CreateArgs, stop: &Stop) -> anyhow::Result<()> {
     let mut model = Model::planned(&args.made_by, &args.load)?;
+    let kind = match args.shards {
+        Kind::Parquet => ShardKind::Parquet,
+        Kind::Jsonl => ShardKind::Jsonl,
+    };
     let mut first = None;
     for file in &args.files {
         let mut piece = VectorSet::new();
-        open(file)?.read(1, &mut piece)?;
+        open(file, kind)?.read(1, &mut piece)?;
         first = first.or(piece.labels.pop());
     }
     let ids = match first.and_then(|label| label.id) {
         None => ShardIds::None,
         Some(Id::Int(_)) => ShardIds::Int,
         Some(Id::Text(_)) => ShardIds::Text,
-    };
-    let kind = match args.shards {
-        Kind::Parquet => ShardKind::Parquet,
-        Kind::Jsonl => ShardKind::Jsonl,
     };
     let store = Store::create(&args.step.store, ShardForm { kind, ids }, model.identity())?;
     let rows = append_files(&store, &args.files, stop, |rows| {
@@ -192,10 +192,12 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     tell(&args.step, &store, "verify", fields)
 }
 
-fn open(file: &Path) -> anyhow::Result<VectorReader> {
+/// Opens rows for a store of this kind: only one of JSON lines keeps more than ids and texts.
+fn open(file: &Path, kind: ShardKind) -> anyhow::Result<VectorReader> {
     let options = ReadOptions {
         vectors: Vectors::Skipped,
         text: Some("text".to_owned()),
+        rest: kind == ShardKind::Jsonl,
         ..ReadOptions::default()
     };
     Ok(VectorReader::open(file, &options)?)
@@ -210,13 +212,14 @@ fn append_files(
 ) -> anyhow::Result<u64> {
     stop.hold();
     let mut appended = 0;
+    let kind = store.status()?.shards.kind;
     for file in files {
-        let mut reader = open(file)?;
-        if let [first, ..] = reader.others() {
-            let name = file.display();
+        let mut reader = open(file, kind)?;
+        if !reader.others().is_empty() {
+            let (name, others) = (file.display(), reader.others().join(", "));
             writeln!(
                 io::stderr(),
-                "note: {name}: its column {first:?} and all but id and text are left out"
+                "note: {name}: left out are its columns {others}"
             )?;
         }
         let mut rows: Vec<Row> = Vec::new();

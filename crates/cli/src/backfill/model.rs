@@ -145,7 +145,7 @@ impl Model {
         let answer = self.embedder.embed(texts, &self.options);
         match answer.map_err(|error| error.to_string())?.values {
             Values::F32(values) => Ok(Numbers::F32(values)),
-            Values::I8 { values, .. } => Ok(Numbers::I8(values)),
+            Values::I8 { values, scales } => Ok(Numbers::I8 { values, scales }),
             Values::Binary(values) => Ok(Numbers::Binary(values)),
             _ => Err("vectors in a form that is not known here".to_owned()),
         }

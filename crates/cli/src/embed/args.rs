@@ -91,7 +91,7 @@ pub(crate) enum Input {
 pub(crate) enum Numbers {
     /// As they are computed
     F32,
-    /// A byte each, with one scale a vector, which JSON lines have beside it
+    /// A byte each, with one scale a vector, which JSON lines and Parquet have beside it
     I8,
     /// A bit each: whether it is above 0
     Binary,

@@ -148,6 +148,7 @@ fn of_texts() -> ReadOptions {
     ReadOptions {
         vectors: Vectors::Skipped,
         text: Some("text".to_owned()),
+        rest: true,
         ..ReadOptions::default()
     }
 }

@@ -14,7 +14,7 @@ use lattice_vectors::{
 use super::args::{EmbedArgs, Numbers};
 use crate::chat::events;
 
-/// A field of JSON lines: what the bytes of a vector are multiplied by.
+/// The field of JSON lines that scales have, in place of one of the input.
 const SCALE: &str = "scale";
 /// Fields of events, which no field of the input may stand beside.
 const OF_EVENTS: [&str; 2] = ["ev", "i"];
@@ -69,15 +69,16 @@ impl Sink {
             Numbers::Binary => binary_bytes(dims),
             Numbers::F32 | Numbers::I8 => dims,
         };
+        let format = Format::of(out)?;
         let options = WriteOptions {
             stored,
             ids: ids(labels),
             texts: !args.no_text,
+            scales: stored == Stored::I8 && format == Format::Parquet,
             fingerprint,
             piece_rows: piece_rows(embedder),
             ..WriteOptions::of(out, columns)?
         };
-        let format = options.format;
         if args.force {
             VectorWriter::discard(out)?;
         }
@@ -125,7 +126,10 @@ impl Sink {
             Self::File(writer, format) => {
                 let labels = match format {
                     Format::Npy => Vec::new(),
-                    Format::Parquet => labels.into_iter().map(without_rest).collect(),
+                    Format::Parquet => {
+                        let labels = labels.into_iter().map(without_rest).collect();
+                        with_scales(labels, vectors)
+                    }
                     Format::Jsonl => with_scales(labels, vectors),
                 };
                 let rows = Rows {
@@ -197,13 +201,13 @@ fn with_scales(mut labels: Vec<Label>, vectors: &Embeddings) -> Vec<Label> {
     if let Values::I8 { scales, .. } = &vectors.values {
         for (label, scale) in labels.iter_mut().zip(scales) {
             label.rest.retain(|field| field.name() != SCALE);
-            label.rest.extend(Field::new(SCALE, &scale.to_string()));
+            label.scale = Some(*scale);
         }
     }
     labels
 }
 
-/// A Parquet file has columns for ids and texts alone.
+/// A Parquet file has columns for ids, texts and scales alone.
 fn without_rest(label: Label) -> Label {
     Label {
         rest: Vec::new(),

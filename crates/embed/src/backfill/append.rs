@@ -131,6 +131,7 @@ impl Store {
         let label = |row: &Row| Label {
             id: row.id.clone(),
             text: Some(row.text.clone()),
+            scale: None,
             rest: row.rest.clone(),
         };
         Ok(rows.iter().map(label).collect())

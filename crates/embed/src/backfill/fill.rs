@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use lattice_vectors::{ReadOptions, Rows, VectorReader, VectorSet, VectorWriter, Vectors};
+use lattice_vectors::{Rows, VectorReader, VectorSet, VectorWriter, Vectors};
 
 use super::manifest::{Manifest, Shard, Stage};
 use super::{BackfillError, Embed, Identity, Store, shard};
@@ -170,10 +170,7 @@ impl Filling<'_, '_> {
             shards: manifest.other().map_or(0, |other| other.shards_there()),
             shards_total: manifest.current().shards.len(),
         };
-        let skipped = ReadOptions {
-            vectors: Vectors::Skipped,
-            ..ReadOptions::default()
-        };
+        let skipped = shard::reading(&manifest.current().made_by, Vectors::Skipped);
         let mut reader = VectorReader::open(&from, &skipped)?;
         let mut piece = VectorSet::new();
         let mut row = 0;
@@ -229,7 +226,7 @@ impl Filling<'_, '_> {
         let numbers = numbers.map_err(|reason| wrong(0, reason))?;
         writer.push(Rows {
             values: numbers.values(),
-            labels: &piece.labels,
+            labels: &numbers.labelled(&piece.labels),
         })?;
         self.embedded += piece.rows as u64;
         Ok(())

@@ -75,7 +75,12 @@ pub enum Numbers {
     /// [`Dtype::F32`].
     F32(Vec<f32>),
     /// [`Dtype::I8`].
-    I8(Vec<i8>),
+    I8 {
+        /// A byte for each dimension.
+        values: Vec<i8>,
+        /// What each vector's bytes are multiplied by; as many as vectors.
+        scales: Vec<f32>,
+    },
     /// [`Dtype::Binary`], eight dimensions to a byte.
     Binary(Vec<u8>),
 }

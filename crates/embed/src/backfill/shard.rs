@@ -5,11 +5,13 @@ use std::hash::Hasher as _;
 use std::io::Read as _;
 use std::path::Path;
 
-use lattice_vectors::{Format, Ids, Label, Rows, Values, VectorWriter, WriteOptions};
+use lattice_vectors::{
+    Format, Ids, Label, ReadOptions, Rows, Values, VectorWriter, Vectors, WriteOptions,
+};
 use twox_hash::XxHash3_64;
 
 use super::manifest::Shard;
-use super::{BackfillError, Embed, Identity, Numbers, ShardForm, ShardIds, ShardKind};
+use super::{BackfillError, Dtype, Embed, Identity, Numbers, ShardForm, ShardIds, ShardKind};
 
 const READ_BYTES: usize = 1 << 20;
 /// Rows that are written at a time: what a run that breaks off embeds again is less.
@@ -37,8 +39,19 @@ pub(super) fn options(
             ShardIds::Text => Ids::Text,
         },
         texts: true,
+        scales: made_by.dtype == Dtype::I8,
         fingerprint,
         piece_rows: PIECE_ROWS,
+    }
+}
+
+/// How a shard is read.
+pub(super) fn reading(made_by: &Identity, vectors: Vectors) -> ReadOptions {
+    ReadOptions {
+        vectors,
+        // Other vectors may have a field of that name which is none of ours.
+        scales: made_by.dtype == Dtype::I8,
+        ..ReadOptions::default()
     }
 }
 
@@ -55,7 +68,7 @@ pub(super) fn write(
     let mut writer = VectorWriter::open(path, options)?;
     writer.push(Rows {
         values: numbers.values(),
-        labels,
+        labels: &numbers.labelled(labels),
     })?;
     let rows = writer.finish()?;
     look_at(path, rows)
@@ -122,6 +135,14 @@ pub(super) fn vectors(
             "the embedder gives {found} numbers for {texts} texts, not {wanted}"
         ));
     }
+    if let Numbers::I8 { scales, .. } = &numbers
+        && scales.len() != texts.len()
+    {
+        let (scales, texts) = (scales.len(), texts.len());
+        return Err(format!(
+            "the embedder gives {scales} scales for {texts} texts"
+        ));
+    }
     if let Numbers::F32(numbers) = &numbers
         && let Some(at) = numbers.iter().position(|number| !number.is_finite())
     {
@@ -138,16 +159,33 @@ impl Numbers {
     pub(super) fn values(&self) -> Values<'_> {
         match self {
             Self::F32(values) => Values::F32(values),
-            Self::I8(values) => Values::I8(values),
+            Self::I8 { values, .. } => Values::I8(values),
             Self::Binary(values) => Values::U8(values),
         }
+    }
+
+    /// What a vector's bytes are multiplied by.
+    pub(super) fn scale(&self, row: usize) -> Option<f32> {
+        match self {
+            Self::I8 { scales, .. } => scales.get(row).copied(),
+            Self::F32(_) | Self::Binary(_) => None,
+        }
+    }
+
+    /// The labels of these vectors: `labels`, with the scales that these have.
+    pub(super) fn labelled(&self, labels: &[Label]) -> Vec<Label> {
+        let label = |(row, label): (usize, &Label)| Label {
+            scale: self.scale(row),
+            ..label.clone()
+        };
+        labels.iter().enumerate().map(label).collect()
     }
 
     /// As a reader gives them.
     pub(super) fn widened(&self) -> Vec<f32> {
         match self {
             Self::F32(values) => values.clone(),
-            Self::I8(values) => values.iter().map(|value| f32::from(*value)).collect(),
+            Self::I8 { values, .. } => values.iter().map(|value| f32::from(*value)).collect(),
             Self::Binary(values) => values.iter().map(|value| f32::from(*value)).collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! Looking at the new generation before anybody reads it.
 
-use lattice_vectors::{ReadOptions, VectorReader, VectorSet};
+use lattice_vectors::{Label, VectorReader, VectorSet, Vectors};
 
 use super::manifest::{Generation, Manifest, Stage};
 use super::turn::where_it_is;
@@ -25,6 +25,12 @@ struct Sample {
     row: u64,
     text: String,
     vector: Vec<f32>,
+    scale: Option<f32>,
+}
+
+/// Whether two generations call a row the same. Their scales are their own.
+fn same(old: &Label, new: &Label) -> bool {
+    old.id == new.id && old.text == new.text && old.rest == new.rest
 }
 
 impl Store {
@@ -96,7 +102,8 @@ impl Store {
                 ));
             };
             shard::check(&path, shard)?;
-            readers.push(VectorReader::open(&path, &ReadOptions::default())?);
+            let reading = shard::reading(&generation.made_by, Vectors::Usual);
+            readers.push(VectorReader::open(&path, &reading)?);
         }
         let said = other.shards[index].as_ref().map_or(0, |shard| shard.rows);
         let (mut old, mut new) = (VectorSet::new(), VectorSet::new());
@@ -133,7 +140,7 @@ impl Store {
                 .labels
                 .iter()
                 .zip(&new.labels)
-                .position(|(old, new)| old != new);
+                .position(|(old, new)| !same(old, new));
             if let Some(at) = differs {
                 let reason = "the id, text or another field is not the old generation's";
                 return Err(wrong(row + at as u64, reason.to_owned()));
@@ -165,7 +172,17 @@ impl Store {
             reason,
         })?;
         let again = numbers.widened();
-        for (sample, vector) in samples.iter().zip(again.chunks_exact(here.columns())) {
+        let vectors = again.chunks_exact(here.columns()).enumerate();
+        for (sample, (at, vector)) in samples.iter().zip(vectors) {
+            let scale = numbers.scale(at);
+            if sample.scale.map(f32::to_bits) != scale.map(f32::to_bits) {
+                let (stored, now, Sample { shard, row, .. }) = (sample.scale, scale, sample);
+                let number = manifest.other().map_or(0, |other| other.number);
+                let reason = format!(
+                    "shard {shard}, row {row}: the scale {stored:?} is stored, embedded again it is {now:?}"
+                );
+                return Err(self.verify_error(number, reason));
+            }
             let mut pairs = sample.vector.iter().zip(vector);
             let differs = pairs.position(|(one, two)| one.to_bits() != two.to_bits());
             if let Some(column) = differs {
@@ -197,13 +214,15 @@ impl Looked {
             if !wanted {
                 continue;
             }
-            let label = rows.labels.get_mut(at);
-            if let Some(text) = label.and_then(|label| label.text.take()) {
+            let label = rows.labels.get_mut(at).map(std::mem::take);
+            let Some(label) = label else { continue };
+            if let Some(text) = label.text {
                 self.samples.push(Sample {
                     shard,
                     row: first + at as u64,
                     text,
                     vector: rows.row(at).to_vec(),
+                    scale: label.scale,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! One vector, or many, against many.
 
 use lattice_kernels::Cpu;
-use lattice_kernels::vector::{self, Element, Hit, Matrix, Metric, Query};
+use lattice_kernels::vector::{self, Element, Hit, Matrix, Metric, OwnedMatrix, Query};
 
 use super::VectorError;
 
@@ -37,6 +37,37 @@ impl<'a, T> Rows<'a, T> {
     fn numbered(&self) -> Result<(), VectorError> {
         let rows = self.rows();
         u32::try_from(rows).map_or(Err(VectorError::TooManyRows { rows }), |_| Ok(()))
+    }
+}
+
+/// [`Rows`] that are kept, where they are read fastest: from the beginning of a line of the cache. A `Vec` begins
+/// anywhere; many queries against the same rows of i8 are a tenth faster this way, of other types some hundredths.
+///
+/// ```
+/// use lattice_embed::utils::{OwnedRows, Rows};
+///
+/// let rows = OwnedRows::new(Rows::new(&[1i8, 2, 3, 4, 5, 6], 3)?);
+/// assert_eq!((rows.rows().rows(), rows.rows().columns()), (2, 3));
+/// # Ok::<(), lattice_embed::utils::VectorError>(())
+/// ```
+#[derive(Debug)]
+pub struct OwnedRows<T>(OwnedMatrix<T>);
+
+impl<T: Copy> Clone for OwnedRows<T> {
+    fn clone(&self) -> Self {
+        OwnedRows(self.0.clone())
+    }
+}
+
+impl<T: Copy> OwnedRows<T> {
+    /// A copy of `rows`.
+    pub fn new(rows: Rows<'_, T>) -> OwnedRows<T> {
+        OwnedRows(OwnedMatrix::new(rows.0))
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> Rows<'_, T> {
+        Rows(self.0.matrix())
     }
 }
 

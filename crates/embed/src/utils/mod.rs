@@ -16,7 +16,9 @@ mod pair;
 pub use error::VectorError;
 pub use lattice_kernels::vector::{Element, Float, Hit, Metric, Sum, Word, bf16, f16};
 pub use lattice_kernels::{Cpu, CpuError, CpuOptions};
-pub use many::{PreparedQuery, Rows, all_pairs, hamming_distances, hamming_top_k, scores, top_k};
+pub use many::{
+    OwnedRows, PreparedQuery, Rows, all_pairs, hamming_distances, hamming_top_k, scores, top_k,
+};
 pub use pair::{
     batch_cosine_similarity, batch_dot_product, cosine_similarity, cosine_similarity_f64,
     dot_product, dot_product_f64, euclidean_distance, hamming_distance, manhattan_distance, norm,

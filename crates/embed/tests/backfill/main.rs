@@ -40,14 +40,21 @@ fn holds(store: &Store, rows: usize) {
     let made_by = store.status().unwrap().current.made_by;
     let mut row = 0;
     for file in store.shard_files().unwrap() {
-        let set = VectorSet::open(&file, &ReadOptions::default()).unwrap();
+        let options = ReadOptions {
+            scales: true,
+            ..ReadOptions::default()
+        };
+        let set = VectorSet::open(&file, &options).unwrap();
         for at in 0..set.rows {
             let text = format!("text {row} é");
+            let scaled = made_by.dtype == Dtype::I8;
+            let scale = scaled.then_some(0.1 + text.len() as f32);
+            assert_eq!(set.labels[at].scale, scale);
             assert_eq!(set.labels[at].id, Some(Id::Int(row as i64)));
             assert_eq!(set.labels[at].text.as_deref(), Some(&*text));
             let expected = match embedder(made_by.clone())(&[&text]).unwrap() {
                 Numbers::F32(numbers) => numbers,
-                Numbers::I8(numbers) => numbers.into_iter().map(f32::from).collect(),
+                Numbers::I8 { values, .. } => values.into_iter().map(f32::from).collect(),
                 Numbers::Binary(numbers) => numbers.into_iter().map(f32::from).collect(),
             };
             assert_eq!(set.row(at), expected);
@@ -63,6 +70,7 @@ fn the_whole_way_there_and_back_and_there() {
         (PARQUET, Dtype::F32),
         (JSONL, Dtype::F32),
         (PARQUET, Dtype::I8),
+        (JSONL, Dtype::I8),
         (JSONL, Dtype::Binary),
     ] {
         let dir = ScratchDir::new().unwrap();

@@ -53,7 +53,10 @@ pub(crate) fn embedder(of: Identity) -> impl FnMut(&[&str]) -> Result<Numbers, S
         let bytes = numbers.iter().map(|number| (number * 20.0) as i8);
         Ok(match of.dtype {
             Dtype::F32 => Numbers::F32(numbers),
-            Dtype::I8 => Numbers::I8(bytes.collect()),
+            Dtype::I8 => Numbers::I8 {
+                values: bytes.collect(),
+                scales: texts.iter().map(|text| 0.1 + text.len() as f32).collect(),
+            },
             Dtype::Binary => Numbers::Binary(bytes.map(|byte| byte.cast_unsigned()).collect()),
         })
     }

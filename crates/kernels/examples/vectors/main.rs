@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p lattice-kernels --example vectors -- pairs [PEERS.so ...]`: nanoseconds of
 //! two vectors in the first cache, ours and those of the peers' tables (docs/bench/vectors-peers.c)
-//! in turn. `scan [THREADS]`: one query against 100,000 rows. `all [THREADS]`: 4,096 by 4,096.
+//! in turn. `scan [THREADS] [ROWS]`: one query against 100,000 rows. `all [THREADS]`: 4,096 by 4,096.
 #![allow(clippy::print_stdout, reason = "a table for people")]
 #![allow(
     unsafe_code,
@@ -41,6 +41,6 @@ fn main() {
         Some("pairs") => pairs::run(&arguments[1..]),
         Some("scan") => scan::run(&arguments[1..]),
         Some("all") => all::run(&arguments[1..]),
-        _ => println!("pairs [PEERS.so ...] | scan [THREADS] | all [THREADS]"),
+        _ => println!("pairs [PEERS.so ...] | scan [THREADS] [ROWS] | all [THREADS]"),
     }
 }

@@ -7,21 +7,21 @@ use lattice_kernels::{Cpu, CpuOptions};
 
 use crate::{best, values};
 
-const ROWS: usize = 100_000;
 const COLUMNS: usize = 384;
 const FOUND: usize = 10;
 const RUNS: usize = 40;
 
 pub(crate) fn run(arguments: &[String]) {
-    let threads = arguments.first().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let number = |at: usize| arguments.get(at).and_then(|n| n.parse().ok());
+    let (threads, row_count) = (number(0).unwrap_or(1), number(1).unwrap_or(100_000));
     let cpu = Cpu::new(CpuOptions {
         threads,
         ..CpuOptions::default()
     });
     let cpu = cpu.expect("threads start");
-    println!("{threads} threads, {ROWS} x {COLUMNS}, the best {FOUND}");
-    println!("type  metric           ms     GB/s   of a plain read");
-    let wide = values(1, ROWS * COLUMNS);
+    println!("{threads} threads, {row_count} x {COLUMNS}, the best {FOUND}");
+    println!("type  metric           ms     GB/s   plain ms     GB/s   of it");
+    let wide = values(1, row_count * COLUMNS);
     let query = values(2, COLUMNS);
     rows(&cpu, "f32", &query, &wide);
     let half = |x: &[f32]| -> Vec<f16> { x.iter().map(|&x| f16::from_f32(x)).collect() };
@@ -31,73 +31,68 @@ pub(crate) fn run(arguments: &[String]) {
     let byte = |x: &[f32]| -> Vec<i8> { x.iter().map(|&x| (x * 250.0) as i8).collect() };
     let (query, narrow) = (byte(&query), byte(&wide));
     rows(&cpu, "i8", &query, &narrow);
-    let bits: Vec<u8> = narrow[..ROWS * COLUMNS / 8]
+    let bits: Vec<u8> = narrow[..row_count * COLUMNS / 8]
         .iter()
         .map(|&x| x as u8)
         .collect();
-    let plain = read(&cpu, &bits);
-    let t = best(RUNS, || {
-        black_box(hamming_top(
-            &cpu,
-            &bits[..COLUMNS / 8],
-            Matrix::new(&bits, COLUMNS / 8),
-            FOUND,
-        ));
+    let matrix = Matrix::new(&bits, COLUMNS / 8);
+    line(&cpu, "bits", "Hamming", &bits, || {
+        black_box(hamming_top(&cpu, &bits[..COLUMNS / 8], matrix, FOUND));
     });
-    line("bits", "Hamming", bits.len(), t, plain);
 }
 
 fn rows<T: Element>(cpu: &Cpu, kind: &str, query: &[T], rows: &[T]) {
-    let matrix = Matrix::new(rows, COLUMNS);
+    let lies = Matrix::new(rows, COLUMNS);
+    let kept = OwnedMatrix::new(lies);
     let query = Query::new(query);
-    let plain = read(cpu, rows);
+    let search = |metric, matrix| {
+        black_box(top(cpu, metric, black_box(&query), matrix, FOUND));
+    };
     for metric in [
         Metric::Dot,
         Metric::Cosine,
         Metric::Euclidean,
         Metric::Manhattan,
     ] {
-        let t = best(RUNS, || {
-            black_box(top(cpu, metric, black_box(&query), matrix, FOUND));
-        });
-        line(kind, &format!("{metric:?}"), size_of_val(rows), t, plain);
+        let name = format!("{metric:?}");
+        let matrix = kept.matrix();
+        line(cpu, kind, &name, matrix.data(), || search(metric, matrix));
     }
-    let plain = plain.min(read(cpu, rows));
-    println!(
-        "{kind:<5} plain read {:>8.2} {:>8.2}",
-        plain * 1e3,
-        size_of_val(rows) as f64 / plain / 1e9
-    );
+    line(cpu, kind, "Dot-of-Vec", rows, || search(Metric::Dot, lies));
 }
 
-fn line(kind: &str, metric: &str, bytes: usize, t: f64, plain: f64) {
-    let rate = bytes as f64 / t / 1e9;
+/// Times a search of `rows` and reading them in turn.
+fn line<T: Sync>(cpu: &Cpu, kind: &str, metric: &str, rows: &[T], search: impl Fn()) {
+    let (mut t, mut plain) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..(RUNS << 26).div_ceil(size_of_val(rows)).clamp(8, RUNS) {
+        t = t.min(best(1, &search));
+        // With and without asking ahead: the faster one is the memory's rate.
+        for ahead in [0, 4096, 16384] {
+            plain = plain.min(best(1, || read(cpu, rows, ahead)));
+        }
+    }
+    let bytes = size_of_val(rows) as f64;
     println!(
-        "{kind:<5} {metric:<10} {:>8.2} {rate:>8.2} {:>8.0} %",
+        "{kind:<5} {metric:<10} {:>8.3} {:>8.2}   {:>8.3} {:>8.2} {:>8.0} %",
         t * 1e3,
+        bytes / t / 1e9,
+        plain * 1e3,
+        bytes / plain / 1e9,
         100.0 * plain / t
     );
 }
 
-/// Seconds to read `rows`, doing nothing with them.
-fn read<T: Sync>(cpu: &Cpu, rows: &[T]) -> f64 {
-    const STEP: usize = 1 << 17;
+/// Reads `rows` in tasks as large as those of a search, doing nothing with them.
+fn read<T: Sync>(cpu: &Cpu, rows: &[T], ahead: usize) {
+    const STEP: usize = 1 << 19;
     let bytes = size_of_val(rows);
     let start = rows.as_ptr() as usize;
-    // With and without asking ahead: the faster one is the memory's rate.
-    let times = [0, 4096].map(|ahead| {
-        best(RUNS, || {
-            cpu.run(bytes.div_ceil(STEP), &|i| {
-                let len = STEP.min(bytes - i * STEP);
-                // SAFETY: so many bytes of `rows`, any of which is a number.
-                let part = unsafe {
-                    std::slice::from_raw_parts((start + i * STEP) as *const u64, len / 8)
-                };
-                black_box(sum(part, ahead));
-            });
-        })
+    cpu.run(bytes.div_ceil(STEP), &|i| {
+        let len = STEP.min(bytes - i * STEP);
+        // SAFETY: so many bytes of `rows`, any of which is a number.
+        let part = unsafe { std::slice::from_raw_parts((start + i * STEP) as *const u64, len / 8) };
+        black_box(sum(part, ahead));
     });
-    times[0].min(times[1])
 }
 
 fn sum(part: &[u64], ahead: usize) -> u64 {

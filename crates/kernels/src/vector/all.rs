@@ -12,7 +12,8 @@
 //! Measured: see [`super`].
 
 use super::element::{Element, Sum as _};
-use super::search::{Matrix, Metric, Query};
+use super::matrix::Matrix;
+use super::search::{Metric, Query};
 use super::{VectorIsa, pair};
 use crate::lanes::{Body, LANES, Lanes};
 use crate::parts::Parts;

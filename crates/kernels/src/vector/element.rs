@@ -37,12 +37,21 @@ pub trait Sum: Copy + PartialOrd + std::fmt::Debug + Send + Sync + 'static {
 }
 
 impl Sum for f32 {
+    #[inline]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Sum for i32 {
+    #[inline]
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
 }
 
 impl Sum for i64 {
+    #[inline]
     fn to_f64(self) -> f64 {
         self as f64
     }
@@ -76,7 +85,7 @@ pub trait Kernels: Sized {
     /// How one of them is kept that meets many.
     type Kept: Copy + std::fmt::Debug + Send + Sync;
     /// Sums of rows: f32, or i32.
-    type RowSum: Copy + Default + Into<f64> + Send + Sync;
+    type RowSum: Sum + Default;
     /// The most columns that `rows` takes.
     const COLUMNS_MAX: usize;
 
@@ -84,6 +93,8 @@ pub trait Kernels: Sized {
     fn kept(self) -> Self::Kept;
     /// Adds up `query` with each of the task's rows.
     fn rows(isa: VectorIsa, query: &[Self::Kept], task: RowTask<'_, Self, Self::RowSum>);
+    /// The same, each sum rounded once.
+    fn scores(isa: VectorIsa, query: &[Self::Kept], task: RowTask<'_, Self, f32>);
 }
 
 /// The kernels of a float alone.
@@ -206,6 +217,10 @@ macro_rules! float_kernels {
                 let task = task.reinterpret($bits);
                 isa.float.run(FloatRows::<F32, $format> { query, task });
             }
+
+            fn scores(isa: VectorIsa, query: &[f32], task: RowTask<'_, Self, f32>) {
+                Self::rows(isa, query, task);
+            }
         }
     };
 }
@@ -294,6 +309,10 @@ impl Kernels for bf16 {
         let task = task.reinterpret(bits_of_bf16);
         BrainRows { query, task }.run_on(isa);
     }
+
+    fn scores(isa: VectorIsa, query: &[u16], task: RowTask<'_, Self, f32>) {
+        Self::rows(isa, query, task);
+    }
 }
 
 impl Kernels for i8 {
@@ -344,6 +363,10 @@ impl Kernels for i8 {
     }
 
     fn rows(isa: VectorIsa, query: &[i8], task: RowTask<'_, Self, i32>) {
+        bytes::run_task(isa.int, ByteRows { query, task });
+    }
+
+    fn scores(isa: VectorIsa, query: &[i8], task: RowTask<'_, Self, f32>) {
         bytes::run_task(isa.int, ByteRows { query, task });
     }
 }

@@ -37,13 +37,10 @@ impl Products<f64> {
         (self.ab / squared.sqrt()).clamp(-1.0, 1.0)
     }
 
-    /// The cosine, or what `again` finds where the sums may be wrong.
+    /// Whether both sums of squares are as right as their rounding.
     #[inline]
-    pub(super) fn cosine_or(self, again: impl FnOnce() -> f32) -> f32 {
-        if is_ordinary(self.aa) && is_ordinary(self.bb) {
-            return self.cosine() as f32;
-        }
-        again()
+    pub(super) fn are_ordinary(&self) -> bool {
+        is_ordinary(self.aa) & is_ordinary(self.bb)
     }
 }
 
@@ -96,7 +93,10 @@ pub fn products<T: Element>(isa: VectorIsa, a: &[T], b: &[T]) -> Products<T::Tot
 #[inline]
 pub fn cosine<T: Element>(isa: VectorIsa, a: &[T], b: &[T]) -> f32 {
     let products = products(isa, a, b).to_f64();
-    products.cosine_or(|| cosine_again(isa, a, b))
+    if products.are_ordinary() {
+        return products.cosine() as f32;
+    }
+    cosine_again(isa, a, b)
 }
 
 #[cold]

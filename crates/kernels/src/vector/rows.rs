@@ -57,8 +57,11 @@ impl<'a, T, R> RowTask<'a, T, R> {
     }
 }
 
-/// Rows that are added up side by side: one alone leaves the memory waiting.
+/// Rows that are added up together, all four or two and two side by side: one alone leaves the memory waiting.
 const SIDE_BY_SIDE: usize = 4;
+
+/// Sums of four rows: those asked for, and those of the rows by themselves or 0.
+type Four<R> = ([R; SIDE_BY_SIDE], [R; SIDE_BY_SIDE]);
 
 /// The sums of a vector and one row: first the one asked for, then that of the row by itself or 0.
 trait RowSums<T, R: Copy + Default> {
@@ -71,7 +74,7 @@ trait RowSums<T, R: Copy + Default> {
     /// # Safety
     /// `4 n` readable elements at `rows`; inside a function that has the features on.
     #[inline(always)]
-    unsafe fn four(&self, rows: *const T, n: usize) -> [(R, R); SIDE_BY_SIDE]
+    unsafe fn four(&self, rows: *const T, n: usize) -> Four<R>
     where
         Self: Sized,
     {
@@ -84,28 +87,31 @@ impl<T, R: Copy + Default> RowTask<'_, T, R> {
     /// Adds up row after row, asking for those ahead.
     ///
     /// # Safety
-    /// Inside a function that has the features of `sums` on.
+    /// Inside a function that has the features of `of` on.
     #[inline(always)]
-    unsafe fn each(self, sums: &impl RowSums<T, R>) {
+    unsafe fn each(self, of: &impl RowSums<T, R>) {
         let n = self.columns;
         let rows = self.sums.len().min(self.rows.len() / n);
-        let mut put = |r: usize, (sum, square): (R, R)| {
-            self.sums[r] = sum;
-            if let Some(into) = self.squares.get_mut(r) {
-                *into = square;
+        let (sums, rest) = self.sums[..rows].as_chunks_mut::<SIDE_BY_SIDE>();
+        let (squares, rest_squares) = self.squares.as_chunks_mut::<SIDE_BY_SIDE>();
+        let mut at = self.rows.as_ptr();
+        for (four, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: four rows lie from here on; the caller's promise.
+            let (ab, bb) = unsafe { of.four(at, n) };
+            *sums = ab;
+            if let Some(squares) = squares.get_mut(four) {
+                *squares = bb;
             }
-        };
-        let full = rows / SIDE_BY_SIDE * SIDE_BY_SIDE;
-        for r in (0..full).step_by(SIDE_BY_SIDE) {
-            // SAFETY: four rows from r on; the caller's promise.
-            let four = unsafe { sums.four(self.rows.as_ptr().add(r * n), n) };
-            for (m, sums) in four.into_iter().enumerate() {
-                put(r + m, sums);
-            }
+            at = at.wrapping_add(SIDE_BY_SIDE * n);
         }
-        for r in full..rows {
+        for (r, sum) in rest.iter_mut().enumerate() {
             // SAFETY: as above, one row.
-            put(r, unsafe { sums.row(self.rows.as_ptr().add(r * n), n) });
+            let (ab, bb) = unsafe { of.row(at, n) };
+            *sum = ab;
+            if let Some(square) = rest_squares.get_mut(r) {
+                *square = bb;
+            }
+            at = at.wrapping_add(n);
         }
     }
 }
@@ -131,25 +137,38 @@ impl<L: Lanes, M: Measure, A: Format, F: Format> RowSums<F::Bits, f32>
     }
 
     #[inline(always)]
-    unsafe fn four(&self, rows: *const F::Bits, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
+    unsafe fn four(&self, rows: *const F::Bits, n: usize) -> Four<f32> {
         let q = self.0.as_ptr();
         if !L::WIDE {
             // Sixteen sums do not fit the registers.
             // SAFETY: the caller's promise.
             return unsafe { one_by_one(self, rows, n) };
         }
-        let mut sums = four_sums::<MeasureSums<L, M>, L>();
-        // SAFETY: the caller's promise.
-        unsafe { float::walk_rows::<L, A, F, SIDE_BY_SIDE>(q, rows, n, &mut sums) };
-        let [a, b, c, d] = sums;
-        let [a, b, c, d] = L::sum4([a.merged(), b.merged(), c.merged(), d.merged()]);
-        [(a, 0.0), (b, 0.0), (c, 0.0), (d, 0.0)]
+        let mut merged = [L::zero(); SIDE_BY_SIDE];
+        // SAFETY: the caller's promise: all rows lie within the four.
+        unsafe {
+            if size_of::<F::Bits>() < size_of::<f32>() {
+                // Short rows come faster from memory two at a time.
+                for r in [0, 2] {
+                    let mut sums = [MeasureSums::<L, M>::zero(), MeasureSums::zero()];
+                    float::walk_rows::<L, A, F, 2>(q, rows.add(r * n), n, &mut sums);
+                    let [a, b] = sums;
+                    (merged[r], merged[r + 1]) = (a.merged(), b.merged());
+                }
+            } else {
+                let mut sums = [
+                    MeasureSums::<L, M>::zero(),
+                    MeasureSums::zero(),
+                    MeasureSums::zero(),
+                    MeasureSums::zero(),
+                ];
+                float::walk_rows::<L, A, F, SIDE_BY_SIDE>(q, rows, n, &mut sums);
+                let [a, b, c, d] = sums;
+                merged = [a.merged(), b.merged(), c.merged(), d.merged()];
+            }
+        }
+        (L::sum4(merged), [0.0; SIDE_BY_SIDE])
     }
-}
-
-#[inline(always)]
-fn four_sums<S: Sums<L>, L: Lanes>() -> [S; SIDE_BY_SIDE] {
-    [S::zero(), S::zero(), S::zero(), S::zero()]
 }
 
 struct Squares<'a, L, A: Format, F>(&'a [A::Bits], PhantomData<(L, F)>);
@@ -162,23 +181,22 @@ impl<L: Lanes, A: Format, F: Format> RowSums<F::Bits, f32> for Squares<'_, L, A,
     }
 
     #[inline(always)]
-    unsafe fn four(&self, rows: *const F::Bits, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
+    unsafe fn four(&self, rows: *const F::Bits, n: usize) -> Four<f32> {
         let q = self.0.as_ptr();
         if !L::WIDE {
             // SAFETY: the caller's promise.
             return unsafe { one_by_one(self, rows, n) };
         }
-        let mut all = [(0.0, 0.0); SIDE_BY_SIDE];
+        let (mut ab, mut bb) = ([0.0; SIDE_BY_SIDE], [0.0; SIDE_BY_SIDE]);
         for r in [0, 2] {
             let mut sums = [DotSquareSums::<L>::zero(), DotSquareSums::<L>::zero()];
             // SAFETY: the caller's promise.
             unsafe { float::walk_rows::<L, A, F, 2>(q, rows.add(r * n), n, &mut sums) };
             let [first, second] = sums;
             let ((a, b), (c, d)) = (first.merged(), second.merged());
-            let [a, b, c, d] = L::sum4([a, b, c, d]);
-            (all[r], all[r + 1]) = ((a, b), (c, d));
+            [ab[r], bb[r], ab[r + 1], bb[r + 1]] = L::sum4([a, b, c, d]);
         }
-        all
+        (ab, bb)
     }
 }
 
@@ -191,17 +209,17 @@ unsafe fn one_by_one<T, R: Copy + Default>(
     sums: &impl RowSums<T, R>,
     rows: *const T,
     n: usize,
-) -> [(R, R); SIDE_BY_SIDE] {
+) -> Four<R> {
     let ahead = rows.cast::<u8>().wrapping_add(AHEAD);
     for line in (0..SIDE_BY_SIDE * n * size_of::<T>()).step_by(LINE_BYTES) {
         prefetch(ahead.wrapping_add(line));
     }
-    let mut all = [(R::default(), R::default()); SIDE_BY_SIDE];
-    for (r, into) in all.iter_mut().enumerate() {
+    let mut all = [[R::default(); SIDE_BY_SIDE]; 2];
+    for r in 0..SIDE_BY_SIDE {
         // SAFETY: row r of the four.
-        *into = unsafe { sums.row(rows.add(r * n), n) };
+        (all[0][r], all[1][r]) = unsafe { sums.row(rows.add(r * n), n) };
     }
-    all
+    (all[0], all[1])
 }
 
 impl<A: Format, F: Format> Body for FloatRows<'_, A, F> {
@@ -302,10 +320,10 @@ impl RowSums<u16, f32> for Pairs<'_> {
     }
 
     #[inline(always)]
-    unsafe fn four(&self, rows: *const u16, n: usize) -> [(f32, f32); SIDE_BY_SIDE] {
+    unsafe fn four(&self, rows: *const u16, n: usize) -> Four<f32> {
         // SAFETY: as above, four rows.
-        let [a, b, c, d] = unsafe { brain::vdpbf16::four_dots(self.0.as_ptr(), rows, n) };
-        [(a, 0.0), (b, 0.0), (c, 0.0), (d, 0.0)]
+        let dots = unsafe { brain::vdpbf16::four_dots(self.0.as_ptr(), rows, n) };
+        (dots, [0.0; SIDE_BY_SIDE])
     }
 }
 
@@ -361,49 +379,66 @@ impl BrainRows<'_> {
 }
 
 /// Rows of bytes against a vector of bytes; at most [`bytes::COLUMNS_MAX`] columns.
-pub(super) struct ByteRows<'a> {
+pub(super) struct ByteRows<'a, R> {
     pub(super) query: &'a [i8],
-    pub(super) task: RowTask<'a, i8, i32>,
+    pub(super) task: RowTask<'a, i8, R>,
 }
 
-struct ByteMeasured<'a, V, M>(&'a [i8], PhantomData<(V, M)>);
+/// How sums of bytes are given out: as they are, or rounded once.
+pub(super) trait OfBytes: Copy + Default {
+    fn of(sum: i32) -> Self;
+}
 
-impl<V: bytes::Bytes, M: bytes::Measure> RowSums<i8, i32> for ByteMeasured<'_, V, M> {
+impl OfBytes for i32 {
     #[inline(always)]
-    unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
+    fn of(sum: i32) -> i32 {
+        sum
+    }
+}
+
+impl OfBytes for f32 {
+    #[inline(always)]
+    fn of(sum: i32) -> f32 {
+        sum as f32
+    }
+}
+
+/// Sums that begin as S does.
+struct ByteSums<'a, V, S>(&'a [i8], S, PhantomData<V>);
+
+impl<'a, V: bytes::Bytes, S: bytes::RowSums<V>> ByteSums<'a, V, S> {
+    /// # Safety
+    /// Inside a function that has the features of V on.
+    #[inline(always)]
+    unsafe fn new(query: &'a [i8]) -> Self {
+        // SAFETY: so many bytes; the caller's promise.
+        let of_query = unsafe { bytes::bias_of::<V>(query.as_ptr(), query.len()) };
+        ByteSums(query, S::begin(of_query), PhantomData)
+    }
+}
+
+/// The one sum of a measure M.
+type ByteMeasured<'a, V, M> = ByteSums<'a, V, <M as bytes::Measure>::RowSums<V>>;
+type ByteSquares<'a, V> = ByteSums<'a, V, bytes::RowDotSquareSums<V>>;
+
+impl<V: bytes::Bytes, S: bytes::RowSums<V>, R: OfBytes> RowSums<i8, R> for ByteSums<'_, V, S> {
+    #[inline(always)]
+    unsafe fn row(&self, row: *const i8, n: usize) -> (R, R) {
         // SAFETY: the caller's promise; the vector has as many elements as a row.
-        (
-            unsafe { bytes::walk::<V, M::Sums<V>>(row, self.0.as_ptr(), n) },
-            0,
-        )
+        let (ab, aa) = unsafe { bytes::walk_from(self.1, row, self.0.as_ptr(), n) }.row();
+        (R::of(ab), R::of(aa))
     }
 
     #[inline(always)]
-    unsafe fn four(&self, rows: *const i8, n: usize) -> [(i32, i32); SIDE_BY_SIDE] {
+    unsafe fn four(&self, rows: *const i8, n: usize) -> Four<R> {
         // SAFETY: as above, four rows.
-        let sums = unsafe { bytes::walk_four::<V, M::Sums<V>>(rows, self.0.as_ptr(), n) };
-        let [a, b, c, d] = sums;
-        [(a, 0), (b, 0), (c, 0), (d, 0)]
+        let (ab, aa) = S::four(unsafe { bytes::walk_four(self.1, rows, self.0.as_ptr(), n) });
+        let of = |[a, b, c, d]: [i32; 4]| [R::of(a), R::of(b), R::of(c), R::of(d)];
+        (of(ab), of(aa))
     }
 }
 
-struct ByteSquares<'a, V>(&'a [i8], PhantomData<V>);
-
-impl<V: bytes::Bytes> RowSums<i8, i32> for ByteSquares<'_, V> {
-    #[inline(always)]
-    unsafe fn row(&self, row: *const i8, n: usize) -> (i32, i32) {
-        // SAFETY: as above.
-        unsafe { bytes::walk::<V, bytes::DotSquareSums<V>>(row, self.0.as_ptr(), n) }
-    }
-
-    #[inline(always)]
-    unsafe fn four(&self, rows: *const i8, n: usize) -> [(i32, i32); SIDE_BY_SIDE] {
-        // SAFETY: as above, four rows.
-        unsafe { bytes::walk_four::<V, bytes::DotSquareSums<V>>(rows, self.0.as_ptr(), n) }
-    }
-}
-
-impl bytes::Task for ByteRows<'_> {
+impl<R: OfBytes> bytes::Task for ByteRows<'_, R> {
     #[inline(always)]
     unsafe fn run<V: bytes::Bytes>(self) {
         let ByteRows { query, task } = self;
@@ -415,10 +450,10 @@ impl bytes::Task for ByteRows<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match task.measure {
-                RowMeasure::Dot => task.each(&ByteMeasured::<V, Dot>(query, PhantomData)),
-                RowMeasure::Squared => task.each(&ByteMeasured::<V, Squared>(query, PhantomData)),
-                RowMeasure::Absolute => task.each(&ByteMeasured::<V, Absolute>(query, PhantomData)),
-                RowMeasure::DotAndSquare => task.each(&ByteSquares::<V>(query, PhantomData)),
+                RowMeasure::Dot => task.each(&ByteMeasured::<V, Dot>::new(query)),
+                RowMeasure::Squared => task.each(&ByteMeasured::<V, Squared>::new(query)),
+                RowMeasure::Absolute => task.each(&ByteMeasured::<V, Absolute>::new(query)),
+                RowMeasure::DotAndSquare => task.each(&ByteSquares::<V>::new(query)),
             }
         }
     }

@@ -7,7 +7,8 @@
 //! them alone. Hits are the same for any number of threads, see [`super::top`].
 //! Measured: see [`super`].
 
-use super::element::{Element, Sum as _};
+use super::element::{Element, Sum};
+use super::matrix::{Matrix, OnLine};
 use super::pair::{self, is_ordinary};
 use super::rows::{RowMeasure, RowTask};
 use super::top::{Better, Hit, Top};
@@ -15,60 +16,8 @@ use super::{Products, VectorIsa, bits};
 use crate::Cpu;
 use crate::parts::Parts;
 
-/// Bytes of rows in a task, about.
-const TASK_BYTES: usize = 512 * 1024;
-
-/// Rows of equal length.
-#[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a, T> {
-    data: &'a [T],
-    columns: usize,
-}
-
-impl<'a, T> Matrix<'a, T> {
-    /// `data`: `[rows, columns]`.
-    ///
-    /// # Panics
-    /// If `data` is not whole rows of one column or more.
-    pub fn new(data: &'a [T], columns: usize) -> Matrix<'a, T> {
-        assert!(
-            columns > 0 && data.len().is_multiple_of(columns),
-            "rows of {columns} in {}",
-            data.len()
-        );
-        Matrix { data, columns }
-    }
-
-    /// The elements, row-major.
-    pub fn data(&self) -> &'a [T] {
-        self.data
-    }
-
-    /// Elements of a row.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Rows.
-    pub fn rows(&self) -> usize {
-        self.data.len() / self.columns
-    }
-
-    /// Row `row`.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn row(&self, row: usize) -> &'a [T] {
-        &self.data[row * self.columns..][..self.columns]
-    }
-
-    /// Rows of a task.
-    fn step(&self) -> usize {
-        let rows = TASK_BYTES / (self.columns * size_of::<T>()).max(1);
-        // Whole groups of those that are added up side by side.
-        rows.next_multiple_of(16).max(16)
-    }
-}
+/// Rows whose sums are kept on the stack: whole groups of those that are added up side by side.
+const SCORED_ROWS: usize = 256;
 
 /// How rows are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,9 +54,7 @@ impl Metric {
 #[derive(Debug, Clone)]
 pub struct Query<T: Element> {
     vector: Vec<T>,
-    /// The same from `start` on, which is the beginning of a line.
-    kept: Vec<T::Kept>,
-    start: usize,
+    kept: OnLine<T::Kept>,
 }
 
 impl<T: Element> Query<T> {
@@ -122,16 +69,10 @@ impl<T: Element> Query<T> {
             "{} columns, at most {most}",
             vector.len()
         );
-        let mut kept: Vec<T::Kept> = Vec::with_capacity(vector.len() + 64);
-        let start = kept.as_ptr().align_offset(64).min(64);
-        if let Some(first) = vector.first() {
-            kept.resize(start, first.kept());
-        }
-        kept.extend(vector.iter().map(|x| x.kept()));
+        let kept: Vec<T::Kept> = vector.iter().map(|x| x.kept()).collect();
         Query {
             vector: vector.to_vec(),
-            kept,
-            start,
+            kept: OnLine::new(&kept),
         }
     }
 
@@ -140,51 +81,92 @@ impl<T: Element> Query<T> {
         &self.vector
     }
 
-    fn kept(&self) -> &[T::Kept] {
-        &self.kept[self.start.min(self.kept.len())..]
-    }
-
     /// The scores of `rows`, `[scores.len(), columns]`.
     pub(super) fn score(&self, isa: VectorIsa, metric: Metric, rows: &[T], scores: &mut [f32]) {
         let columns = self.vector.len();
-        let mut sums = vec![T::RowSum::default(); scores.len()];
-        let squares = if metric == Metric::Cosine {
-            scores.len()
-        } else {
-            0
-        };
-        let mut squares = vec![T::RowSum::default(); squares];
-        let task = RowTask {
-            measure: metric.measure(),
-            rows,
-            columns,
-            sums: &mut sums,
-            squares: &mut squares,
-        };
-        T::rows(isa, self.kept(), task);
-        let row = |r: usize| &rows[r * columns..][..columns];
-        match metric {
-            Metric::Dot | Metric::Manhattan => {
-                for (score, sum) in scores.iter_mut().zip(sums) {
-                    *score = sum.into() as f32;
-                }
+        if let Metric::Dot | Metric::Manhattan = metric {
+            let task = RowTask {
+                measure: metric.measure(),
+                rows,
+                columns,
+                sums: scores,
+                squares: &mut [],
+            };
+            return T::scores(isa, self.kept.get(), task);
+        }
+        let aa = T::dot(isa, &self.vector, &self.vector).to_f64();
+        let mut sums = [T::RowSum::default(); SCORED_ROWS];
+        let mut squares = [T::RowSum::default(); SCORED_ROWS];
+        for (part, scores) in scores.chunks_mut(SCORED_ROWS).enumerate() {
+            let count = scores.len();
+            let rows = &rows[part * SCORED_ROWS * columns..][..count * columns];
+            let row = |r: usize| &rows[r * columns..][..columns];
+            let (sums, squares) = (&mut sums[..count], &mut squares[..count]);
+            let cosine = metric == Metric::Cosine;
+            let task = RowTask {
+                measure: metric.measure(),
+                rows,
+                columns,
+                sums: &mut *sums,
+                squares: if cosine { &mut *squares } else { &mut [] },
+            };
+            T::rows(isa, self.kept.get(), task);
+            if cosine {
+                let again = |r| pair::cosine(isa, &self.vector, row(r));
+                cosine_scores(aa, sums, squares, scores, again);
+            } else {
+                let again = |r| pair::euclidean(isa, &self.vector, row(r));
+                euclidean_scores(sums, scores, again);
             }
-            Metric::Euclidean => {
-                for (r, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
-                    *score = match sum.into() {
-                        sum if is_ordinary(sum) => sum.sqrt() as f32,
-                        _ => pair::euclidean(isa, &self.vector, row(r)),
-                    };
-                }
-            }
-            Metric::Cosine => {
-                let aa = T::dot(isa, &self.vector, &self.vector).to_f64();
-                for (r, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
-                    let (ab, bb) = (sum.into(), squares[r].into());
-                    let again = || pair::cosine(isa, &self.vector, row(r));
-                    *score = Products { ab, aa, bb }.cosine_or(again);
-                }
-            }
+        }
+    }
+}
+
+/// Distances of sums of squares; `again` finds those that the sums may be wrong for.
+fn euclidean_scores<S: Sum>(sums: &[S], scores: &mut [f32], again: impl Fn(usize) -> f32) {
+    // Without a way out, so that roots are taken side by side.
+    let mut ordinary = true;
+    for (score, sum) in scores.iter_mut().zip(sums) {
+        let sum = sum.to_f64();
+        ordinary &= is_ordinary(sum);
+        *score = sum.sqrt() as f32;
+    }
+    if ordinary {
+        return;
+    }
+    for (r, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
+        if !is_ordinary(sum.to_f64()) {
+            *score = again(r);
+        }
+    }
+}
+
+/// Cosines of a vector, by itself `aa`, and rows; `again` as in [`euclidean_scores`].
+fn cosine_scores<S: Sum>(
+    aa: f64,
+    sums: &[S],
+    squares: &[S],
+    scores: &mut [f32],
+    again: impl Fn(usize) -> f32,
+) {
+    let products = |ab: S, bb: S| Products {
+        ab: ab.to_f64(),
+        aa,
+        bb: bb.to_f64(),
+    };
+    // As there.
+    let mut ordinary = true;
+    for (score, (&ab, &bb)) in scores.iter_mut().zip(sums.iter().zip(squares)) {
+        let products = products(ab, bb);
+        ordinary &= products.are_ordinary();
+        *score = products.cosine() as f32;
+    }
+    if ordinary {
+        return;
+    }
+    for (r, (&ab, &bb)) in sums.iter().zip(squares).enumerate() {
+        if !products(ab, bb).are_ordinary() {
+            scores[r] = again(r);
         }
     }
 }
@@ -193,7 +175,7 @@ impl<T: Element> Query<T> {
 fn same_columns<T: Element>(query: &Query<T>, matrix: Matrix<'_, T>) {
     assert_eq!(
         query.vector.len(),
-        matrix.columns,
+        matrix.columns(),
         "elements of a query and of rows"
     );
 }
@@ -214,7 +196,7 @@ pub fn scores<T: Element>(
     let isa = VectorIsa::of(cpu);
     let out = Parts::new(out);
     cpu.run_steps(matrix.rows(), matrix.step(), |rows| {
-        let data = &matrix.data[rows.start * matrix.columns..rows.end * matrix.columns];
+        let data = matrix.part(rows.clone());
         // SAFETY: each row belongs to one range.
         query.score(isa, metric, data, unsafe { out.part(rows) });
     });
@@ -254,10 +236,13 @@ fn best<T: Sync>(
     }
     let top = Top::new(better, count.min(rows));
     cpu.run_steps(rows, matrix.step(), |rows| {
-        let data = &matrix.data[rows.start * matrix.columns..rows.end * matrix.columns];
-        let mut scores = vec![0.0; rows.len()];
-        score(data, &mut scores);
-        top.offer(rows.start, &scores);
+        let mut scores = [0.0; SCORED_ROWS];
+        for start in rows.clone().step_by(SCORED_ROWS) {
+            let end = rows.end.min(start + SCORED_ROWS);
+            let scores = &mut scores[..end - start];
+            score(matrix.part(start..end), scores);
+            top.offer(start, scores);
+        }
     });
     top.hits()
 }
@@ -267,12 +252,16 @@ fn best<T: Sync>(
 /// # Panics
 /// If a length does not fit.
 pub fn hamming_distances(cpu: &Cpu, query: &[u8], matrix: Matrix<'_, u8>, out: &mut [u32]) {
-    assert_eq!(query.len(), matrix.columns, "bytes of a query and of rows");
+    assert_eq!(
+        query.len(),
+        matrix.columns(),
+        "bytes of a query and of rows"
+    );
     assert_eq!(out.len(), matrix.rows(), "distances of rows");
     let isa = VectorIsa::of(cpu);
     let out = Parts::new(out);
     cpu.run_steps(matrix.rows(), matrix.step(), |rows| {
-        let data = &matrix.data[rows.start * matrix.columns..rows.end * matrix.columns];
+        let data = matrix.part(rows.clone());
         // SAFETY: each row belongs to one range.
         bits::rows(isa.bits, query, data, unsafe { out.part(rows) });
     });
@@ -284,13 +273,18 @@ pub fn hamming_distances(cpu: &Cpu, query: &[u8], matrix: Matrix<'_, u8>, out: &
 /// # Panics
 /// If a length does not fit, or there are 2^32 rows or more.
 pub fn hamming_top(cpu: &Cpu, query: &[u8], matrix: Matrix<'_, u8>, count: usize) -> Vec<Hit> {
-    assert_eq!(query.len(), matrix.columns, "bytes of a query and of rows");
+    assert_eq!(
+        query.len(),
+        matrix.columns(),
+        "bytes of a query and of rows"
+    );
     let isa = VectorIsa::of(cpu);
     best(cpu, Better::Lower, matrix, count, |rows, scores| {
-        let mut distances = vec![0; scores.len()];
-        bits::rows(isa.bits, query, rows, &mut distances);
+        let mut distances = [0; SCORED_ROWS];
+        let distances = &mut distances[..scores.len()];
+        bits::rows(isa.bits, query, rows, distances);
         for (score, distance) in scores.iter_mut().zip(distances) {
-            *score = distance as f32;
+            *score = *distance as f32;
         }
     })
 }

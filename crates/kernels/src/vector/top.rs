@@ -88,6 +88,8 @@ impl Better {
 struct Best {
     count: usize,
     keys: Vec<u64>,
+    /// The worst of the best when they were last cut: lower keys are of no use.
+    floor: u64,
 }
 
 impl Best {
@@ -95,6 +97,7 @@ impl Best {
         Best {
             count,
             keys: Vec::new(),
+            floor: 0,
         }
     }
 
@@ -108,19 +111,11 @@ impl Best {
 
     fn cut(&mut self) {
         if self.keys.len() > self.count {
-            self.keys
-                .select_nth_unstable_by(self.count - 1, |a, b| b.cmp(a));
+            let last = self.count - 1;
+            let (_, worst, _) = self.keys.select_nth_unstable_by(last, |a, b| b.cmp(a));
+            self.floor = *worst;
             self.keys.truncate(self.count);
         }
-    }
-
-    /// The worst of the best, once there are enough: lower keys are of no use.
-    fn floor(&mut self) -> u64 {
-        self.cut();
-        if self.keys.len() < self.count {
-            return 0;
-        }
-        self.keys.iter().copied().min().unwrap_or(0)
     }
 }
 
@@ -144,8 +139,8 @@ impl Top {
 
     /// Looks at the scores of the rows from `first` on.
     pub(super) fn offer(&self, first: usize, scores: &[f32]) {
-        let floor = self.floor.load(Relaxed);
-        let bar = self.better.hit(floor).score;
+        let mut floor = self.floor.load(Relaxed);
+        let mut bar = self.better.hit(floor).score;
         let mut good = Vec::new();
         for (b, block) in scores.chunks(BLOCK).enumerate() {
             if floor > 0 && self.better.all_worse(block, bar) {
@@ -154,13 +149,22 @@ impl Top {
             let keys = block.iter().enumerate();
             let keys = keys.map(|(i, score)| self.better.key(*score, first + b * BLOCK + i));
             good.extend(keys.filter(|&key| key > floor));
+            if good.len() >= BLOCK {
+                floor = self.keep(&mut good);
+                bar = self.better.hit(floor).score;
+            }
         }
-        if good.is_empty() {
-            return;
+        if !good.is_empty() {
+            self.keep(&mut good);
         }
+    }
+
+    /// Puts `good` with the best, and says what the floor is now.
+    fn keep(&self, good: &mut Vec<u64>) -> u64 {
         let mut best = self.best.lock().expect("no holder panics");
-        good.into_iter().for_each(|key| best.push(key));
-        self.floor.fetch_max(best.floor(), Relaxed);
+        good.drain(..).for_each(|key| best.push(key));
+        self.floor.fetch_max(best.floor, Relaxed);
+        best.floor
     }
 
     /// The best, best first.

@@ -9,6 +9,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Place, ReadOptions, VECTOR_NAMES, Vectors};
+use crate::set::SCALE;
 use crate::{Field, Id, Label, Stored, VectorSet, VectorsError};
 
 /// Bytes of a line: far more than any vector with its text, and far less than all memory.
@@ -20,6 +21,7 @@ pub(super) struct JsonlReader {
     vectors: Vectors,
     id: Name,
     text: Name,
+    scales: bool,
     /// Numbers in a row, once there was one.
     columns: Option<usize>,
     line: Vec<u8>,
@@ -51,6 +53,7 @@ impl JsonlReader {
             vectors: options.vectors.clone(),
             id: Name::new(options.id.as_ref(), "id"),
             text: Name::new(options.text.as_ref(), "text"),
+            scales: options.scales,
             columns: None,
             line: Vec::new(),
             number: 0,
@@ -119,6 +122,9 @@ impl JsonlReader {
             } else if **name == *self.text.name {
                 label.text = serde_json::from_str(value.get())
                     .map_err(|_no_text| self.wrong(at, "a text that is no JSON string"))?;
+            } else if self.scales && **name == *SCALE {
+                label.scale = serde_json::from_str(value.get())
+                    .map_err(|_no_number| self.wrong(at, "a scale that is no number"))?;
             } else {
                 label.rest.push(Field {
                     name: name.clone().into_owned(),

@@ -1,5 +1,7 @@
 //! Reading a set in pieces of rows, in bounded memory.
 
+mod codec;
+mod flat;
 mod jsonl;
 mod npy;
 mod pages;
@@ -26,6 +28,12 @@ pub struct ReadOptions {
     pub id: Option<String>,
     /// The field or column with texts [default: `text`, if there is one].
     pub text: Option<String>,
+    /// Read the field or column `scale`, if there is one, as [`Label::scale`](crate::Label::scale); otherwise it is one of
+    /// the others.
+    pub scales: bool,
+    /// Read the other columns of a Parquet file, too, as fields of their rows: texts, numbers, truths. Rows without a value
+    /// have no such field. JSON lines' other fields are always read.
+    pub rest: bool,
     /// Accept numbers that are NaN or infinite.
     pub allow_non_finite: bool,
 }
@@ -161,7 +169,8 @@ impl VectorReader {
         }
     }
 
-    /// Columns of a Parquet file that are neither vectors, ids nor texts, and are not read.
+    /// Columns of a Parquet file that are not read: those that are neither vectors, ids nor texts, or, where
+    /// [`ReadOptions::rest`] is asked for, those of them that are lists, records, times, decimals or bytes.
     pub fn others(&self) -> &[String] {
         match &self.kind {
             Kind::Npy(_) | Kind::Jsonl(_) => &[],

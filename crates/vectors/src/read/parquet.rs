@@ -7,15 +7,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::{ByteArray, DataType};
+use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, FileReader};
-use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::ChunkReader;
 
+use super::flat::{read_flat, read_ids, read_json};
 use super::pages::Pages;
 use super::schema::{Columns, Leaf};
 use super::{Place, ReadOptions};
-use crate::{Id, Label, Stored, VectorSet, VectorsError};
+use crate::{Field, Id, Label, Stored, VectorSet, VectorsError};
 
 /// Numbers in a row, and in what is decoded at a time.
 const COLUMNS_MAX: i64 = 1 << 20;
@@ -23,7 +24,8 @@ const NUMBERS_MAX: usize = 1 << 24;
 
 pub(super) struct ParquetReader {
     place: Place,
-    file: Arc<dyn FileReader>,
+    metadata: ParquetMetaData,
+    pages: Box<PagesOf>,
     columns: Columns,
     /// The next group of rows to open.
     group: usize,
@@ -31,6 +33,9 @@ pub(super) struct ParquetReader {
     /// Numbers in a row, once there was one.
     width: Option<usize>,
 }
+
+/// The pages of a group's column, both by their number.
+type PagesOf = dyn Fn(&ParquetMetaData, usize, usize) -> Result<Pages, ParquetError> + Send;
 
 /// A group of rows, and how far it is read.
 struct Group {
@@ -40,6 +45,9 @@ struct Group {
     vectors: Option<ColumnReader>,
     id: Option<ColumnReader>,
     text: Option<ColumnReader>,
+    scale: Option<ColumnReader>,
+    /// As many as [`Columns::rest`].
+    rest: Vec<ColumnReader>,
 }
 
 impl ParquetReader {
@@ -48,16 +56,19 @@ impl ParquetReader {
         source: impl ChunkReader + 'static,
         options: &ReadOptions,
     ) -> Result<Self, VectorsError> {
-        let file = guarded(|| SerializedFileReader::new(source))
+        let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&source))
             .map_err(|reason| VectorsError::file(name, reason))?;
-        let columns = Columns::find(
-            name,
-            file.metadata().file_metadata().schema_descr(),
-            options,
-        )?;
+        let columns = Columns::find(name, metadata.file_metadata().schema_descr(), options)?;
+        let source = Arc::new(source);
+        let pages = move |metadata: &ParquetMetaData, group: usize, leaf: usize| {
+            let group = metadata.row_group(group);
+            let rows = usize::try_from(group.num_rows())?;
+            Pages::of(&source, group.column(leaf), rows)
+        };
         Ok(Self {
             place: Place::new(name, options),
-            file: Arc::new(file),
+            metadata,
+            pages: Box::new(pages),
             columns,
             group: 0,
             open: None,
@@ -66,7 +77,7 @@ impl ParquetReader {
     }
 
     pub(super) fn rows(&self) -> u64 {
-        let rows = self.file.metadata().file_metadata().num_rows();
+        let rows = self.metadata.file_metadata().num_rows();
         u64::try_from(rows).unwrap_or(0)
     }
 
@@ -79,7 +90,7 @@ impl ParquetReader {
     }
 
     pub(super) fn notes(&self) -> Vec<(String, String)> {
-        let notes = self.file.metadata().file_metadata().key_value_metadata();
+        let notes = self.metadata.file_metadata().key_value_metadata();
         let pair = |note: &parquet::file::metadata::KeyValue| {
             Some((note.key.clone(), note.value.clone()?))
         };
@@ -96,7 +107,7 @@ impl ParquetReader {
         let mut group = loop {
             match self.open.take() {
                 Some(group) if group.rows_left > 0 => break group,
-                _ if self.group == self.file.num_row_groups() => return self.check_count(),
+                _ if self.group == self.metadata.num_row_groups() => return self.check_count(),
                 _ => self.open = Some(self.open_group()?),
             }
         };
@@ -134,7 +145,7 @@ impl ParquetReader {
         self.group += 1;
         let name = &self.place.name;
         let wrong = |reason| VectorsError::file(name, format!("group of rows {index}: {reason}"));
-        let metadata = self.file.metadata().row_group(index);
+        let metadata = self.metadata.row_group(index);
         let rows = usize::try_from(metadata.num_rows())
             .map_err(|_negative| wrong("a negative number of rows".to_owned()))?;
         let mut rows_max = NUMBERS_MAX;
@@ -146,23 +157,31 @@ impl ParquetReader {
             }
             rows_max = (NUMBERS_MAX / (width as usize).max(1)).max(1);
         }
-        let open = |leaf: Option<usize>| {
-            let Some(leaf) = leaf else { return Ok(None) };
+        let open = |leaf: usize| {
             guarded(|| {
-                let group = self.file.get_row_group(index)?;
-                let numbers = group.metadata().column(leaf).num_values();
-                let pages = Pages::new(group.get_column_page_reader(leaf)?, numbers);
-                let descr = group.metadata().schema_descr().column(leaf);
-                Ok(Some(get_column_reader(descr, Box::new(pages))))
+                let pages = (self.pages)(&self.metadata, index, leaf)?;
+                let descr = metadata.schema_descr().column(leaf);
+                Ok(get_column_reader(descr, Box::new(pages)))
             })
             .map_err(wrong)
         };
+        let Columns {
+            vectors,
+            id,
+            text,
+            scale,
+            rest,
+            ..
+        } = &self.columns;
+        let rest = rest.iter().map(|rest| open(rest.index));
         Ok(Group {
             rows_left: rows,
             rows_max,
-            vectors: open(self.columns.vectors.as_ref().map(|leaf| leaf.index))?,
-            id: open(self.columns.id)?,
-            text: open(self.columns.text)?,
+            vectors: vectors.as_ref().map(|leaf| open(leaf.index)).transpose()?,
+            id: id.map(open).transpose()?,
+            text: text.map(open).transpose()?,
+            scale: scale.map(open).transpose()?,
+            rest: rest.collect::<Result<_, _>>()?,
         })
     }
 
@@ -180,18 +199,44 @@ impl ParquetReader {
             let width = self.width.unwrap_or(1);
             self.place.check_finite(&piece.values, width)?;
         }
-        let texts = |reader: &mut Option<ColumnReader>| match reader {
-            Some(reader) => read_labels(reader, rows),
+        let read = self.read_labels(group, rows, &mut piece.labels);
+        read.map_err(|reason| self.wrong_rows(rows, reason))
+    }
+
+    fn read_labels(
+        &self,
+        group: &mut Group,
+        rows: usize,
+        labels: &mut Vec<Label>,
+    ) -> Result<(), String> {
+        let ids = |reader: &mut Option<ColumnReader>| match reader {
+            Some(reader) => read_ids(reader, rows),
             None => Ok(Vec::new()),
         };
-        let ids = texts(&mut group.id).map_err(|reason| self.wrong_rows(rows, reason))?;
-        let texts = texts(&mut group.text).map_err(|reason| self.wrong_rows(rows, reason))?;
-        piece.labels.resize_with(rows, Label::default);
-        for (label, id) in piece.labels.iter_mut().zip(ids) {
+        labels.resize_with(rows, Label::default);
+        for (label, id) in labels.iter_mut().zip(ids(&mut group.id)?) {
             label.id = id;
         }
-        for (label, text) in piece.labels.iter_mut().zip(texts) {
-            label.text = text.map(|text| text.to_string());
+        for (label, text) in labels.iter_mut().zip(ids(&mut group.text)?) {
+            label.text = text.map(|text| match text {
+                Id::Text(text) => text,
+                Id::Int(number) => number.to_string(),
+            });
+        }
+        if let Some(ColumnReader::FloatColumnReader(reader)) = &mut group.scale {
+            for (label, scale) in labels.iter_mut().zip(read_flat(reader, rows, Ok)?) {
+                label.scale = scale;
+            }
+        }
+        for (reader, rest) in group.rest.iter_mut().zip(&self.columns.rest) {
+            let values = read_json(reader, rest.kind, rows)
+                .map_err(|reason| format!("column {:?}: {reason}", rest.name))?;
+            for (label, value) in labels.iter_mut().zip(values) {
+                label.rest.extend(value.map(|value| Field {
+                    name: rest.name.clone(),
+                    value,
+                }));
+            }
         }
         Ok(())
     }
@@ -258,8 +303,8 @@ impl ParquetReader {
 }
 
 #[derive(Default)]
-struct Levels {
-    definition: Vec<i16>,
+pub(super) struct Levels {
+    pub(super) definition: Vec<i16>,
     repetition: Vec<i16>,
 }
 
@@ -320,7 +365,7 @@ fn read_numbers(
 }
 
 /// Reads `rows` rows of a column, over as many pages as they take.
-fn read_column<T: DataType>(
+pub(super) fn read_column<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     rows: usize,
     levels: &mut Levels,
@@ -338,51 +383,4 @@ fn read_column<T: DataType>(
         found += more;
     }
     Ok(found)
-}
-
-/// Reads a column of texts or whole numbers, nulls among them.
-fn read_labels(reader: &mut ColumnReader, rows: usize) -> Result<Vec<Option<Id>>, String> {
-    let mut levels = Levels::default();
-    let read = |error: ParquetError| error.to_string();
-    let (found, ids) = match reader {
-        ColumnReader::Int64ColumnReader(reader) => {
-            let mut values = Vec::new();
-            let found = read_column(reader, rows, &mut levels, &mut values).map_err(read)?;
-            (found, values.into_iter().map(Id::Int).collect())
-        }
-        ColumnReader::Int32ColumnReader(reader) => {
-            let mut values = Vec::new();
-            let found = read_column(reader, rows, &mut levels, &mut values).map_err(read)?;
-            let wide = |value| Id::Int(i64::from(value));
-            (found, values.into_iter().map(wide).collect())
-        }
-        ColumnReader::ByteArrayColumnReader(reader) => {
-            let mut values: Vec<ByteArray> = Vec::new();
-            let found = read_column(reader, rows, &mut levels, &mut values).map_err(read)?;
-            (found, texts(&values)?)
-        }
-        _ => return Err("ids or texts of another type".to_owned()),
-    };
-    if found != rows {
-        return Err(format!(
-            "ids or texts end after {found} of {rows} rows more"
-        ));
-    }
-    if levels.definition.is_empty() {
-        return Ok(ids.into_iter().map(Some).collect());
-    }
-    let mut ids = ids.into_iter();
-    let each = levels.definition.into_iter();
-    Ok(each
-        .map(|level| if level > 0 { ids.next() } else { None })
-        .collect())
-}
-
-fn texts(values: &[ByteArray]) -> Result<Vec<Id>, String> {
-    let text = |value: &ByteArray| {
-        let text = std::str::from_utf8(value.data());
-        text.map(|text| Id::Text(text.to_owned()))
-            .map_err(|_not_utf8| "a text that is not UTF-8".to_owned())
-    };
-    values.iter().map(text).collect()
 }

@@ -3,16 +3,32 @@
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
+use super::flat::{Kind, is_flat};
 use super::{ReadOptions, VECTOR_NAMES, Vectors};
+use crate::set::SCALE;
 use crate::{Stored, VectorsError};
+
+/// Names of what a row has of its own beside its vector.
+const OWN: [&str; 2] = ["id", "text"];
 
 /// The columns that are read, by their place among the leaves.
 pub(super) struct Columns {
     pub(super) vectors: Option<Leaf>,
     pub(super) id: Option<usize>,
     pub(super) text: Option<usize>,
+    pub(super) scale: Option<usize>,
+    /// The others that are read.
+    pub(super) rest: Vec<Rest>,
     /// Names of those that are not.
     pub(super) others: Vec<String>,
+}
+
+/// A column of single values that is read as a field of each row.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) kind: Kind,
 }
 
 /// A column of lists of numbers.
@@ -56,19 +72,38 @@ impl Columns {
             is_text,
             "a column of texts",
         )?;
-        let read = [vectors.as_ref().map(|leaf| leaf.index), id, text];
-        let mut others: Vec<String> = Vec::new();
+        let float = |leaf: &ColumnDescriptor| leaf.physical_type() == Type::FLOAT;
+        let scale = match options.scales {
+            true => find.label(None, SCALE, float, "a column of f32")?,
+            false => None,
+        };
+        let read = [vectors.as_ref().map(|leaf| leaf.index), id, text, scale];
+        let (mut rest, mut others) = (Vec::new(), Vec::<String>::new());
         for (index, name) in names.iter().enumerate() {
             let usual = options.vectors == Vectors::Skipped && VECTOR_NAMES.contains(name);
-            let again = others.last().is_some_and(|last| last == name);
-            if !read.contains(&Some(index)) && !usual && !again {
-                others.push((*name).to_owned());
+            if read.contains(&Some(index)) || usual {
+                continue;
+            }
+            let leaf = schema.column(index);
+            // A field of one of these names would stand for the row's own.
+            let own = OWN.contains(name) || VECTOR_NAMES.contains(name);
+            let asked = options.rest && !own && leaf.path().parts().len() == 1;
+            match Kind::of(&leaf).filter(|_| asked) {
+                Some(kind) => rest.push(Rest {
+                    index,
+                    name: (*name).to_owned(),
+                    kind,
+                }),
+                None if others.last().is_some_and(|last| last == name) => {}
+                None => others.push((*name).to_owned()),
             }
         }
         Ok(Self {
             vectors,
             id,
             text,
+            scale,
+            rest,
             others,
         })
     }
@@ -123,7 +158,7 @@ impl Find<'_> {
         let index = self.only(name)?;
         let flat = |index: &usize| {
             let leaf = self.schema.column(*index);
-            leaf.max_rep_level() == 0 && leaf.max_def_level() <= 1 && fits(&leaf)
+            is_flat(&leaf) && fits(&leaf)
         };
         match (index, index.filter(flat)) {
             (None, _) if asked.is_some() => Err(self.wrong(format!("no column {name:?}"))),

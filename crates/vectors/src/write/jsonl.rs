@@ -1,10 +1,11 @@
-//! Pieces of JSON lines: `id`, `text`, other fields, `embedding`.
+//! Pieces of JSON lines: `id`, `text`, other fields, `scale`, `embedding`.
 
 use std::io::Write as _;
 
 use serde::Serialize;
 
 use super::encode::{Encoded, Encoder, Ending, Piece, PieceLine};
+use crate::set::SCALE;
 use crate::{Id, Label, VECTOR_NAMES, Values};
 
 /// Names that a line has from us.
@@ -18,7 +19,8 @@ impl Encoder for Jsonl {
     }
 
     fn check(&self, label: &Label) -> Result<(), String> {
-        let ours = label.rest.iter().find(|field| OURS.contains(&field.name()));
+        let ours = |name| OURS.contains(&name) || (label.scale.is_some() && name == SCALE);
+        let ours = label.rest.iter().find(|field| ours(field.name()));
         match ours {
             Some(field) => Err(format!(
                 "another field {:?} than the file's own",
@@ -78,6 +80,9 @@ fn line(out: &mut Vec<u8>, label: &Label, values: &[impl Serialize]) -> serde_js
     }
     for other in &label.rest {
         field(out, &other.name, &other.value)?;
+    }
+    if let Some(scale) = &label.scale {
+        field(out, SCALE, scale)?;
     }
     field(out, VECTOR_NAMES[0], values)?;
     // A Vec takes all that is written.

@@ -33,6 +33,8 @@ pub struct WriteOptions {
     pub ids: Ids,
     /// Whether a Parquet file has a column of texts. JSON lines have those that their labels have.
     pub texts: bool,
+    /// Whether a Parquet file has a column of scales. JSON lines have those that their labels have.
+    pub scales: bool,
     /// Which work this is, as pairs of name and value: the model, its revision, the settings, the source. A run that broke
     /// off goes on only if all of it is the same. A Parquet file keeps the pairs as its notes.
     pub fingerprint: Vec<(String, String)>,
@@ -64,6 +66,7 @@ impl WriteOptions {
             stored: Stored::F32,
             ids: Ids::No,
             texts: false,
+            scales: false,
             fingerprint: Vec::new(),
             piece_rows: PIECE_ROWS,
         })

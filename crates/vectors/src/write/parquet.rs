@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding, IntType, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, FloatType, Int32Type, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataReader,
@@ -19,6 +19,7 @@ use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
 use super::encode::{Encoded, Encoder, Ending, Piece, PieceLine, check_id};
 use super::{Ids, WriteOptions};
+use crate::set::SCALE;
 use crate::{Id, Label, Stored, VECTOR_NAMES, Values, VectorsError};
 
 /// The version is that of the form, not of the crate: the same rows make the same bytes.
@@ -34,6 +35,7 @@ pub(super) struct Parquet {
     properties: WriterPropertiesPtr,
     ids: Ids,
     texts: bool,
+    scales: bool,
     notes: Vec<KeyValue>,
     /// Of the last piece: they are the same for all pieces of as many rows.
     levels: Levels,
@@ -56,6 +58,7 @@ impl Parquet {
             properties: Arc::new(properties(options.stored)),
             ids: options.ids,
             texts: options.texts,
+            scales: options.scales,
             notes: options.fingerprint.iter().map(note).collect(),
             levels: Levels::default(),
         })
@@ -77,7 +80,12 @@ impl Parquet {
         let mut group = writer.next_row_group()?;
         match self.ids {
             Ids::No => {}
-            Ids::Int => write_ints(&mut group, piece.labels)?,
+            Ids::Int => {
+                write_numbers::<Int64Type>(&mut group, piece.labels, |label| match label.id {
+                    Some(Id::Int(id)) => Some(id),
+                    _ => None,
+                })?
+            }
             Ids::Text => write_texts(&mut group, piece.labels, |label| match &label.id {
                 Some(Id::Text(id)) => Some(id),
                 _ => None,
@@ -85,6 +93,10 @@ impl Parquet {
         }
         if self.texts {
             write_texts(&mut group, piece.labels, |label| label.text.as_ref())?;
+        }
+        if self.scales {
+            let scale = |label: &Label| label.scale;
+            write_numbers::<FloatType>(&mut group, piece.labels, scale)?;
         }
         self.levels.write(&mut group, piece.values)?;
         group.close()?;
@@ -133,6 +145,9 @@ impl Encoder for Parquet {
         check_id(self.ids, label)?;
         if label.text.is_some() && !self.texts {
             return Err("has a text, the file is to have none".to_owned());
+        }
+        if label.scale.is_some() && !self.scales {
+            return Err("has a scale, the file is to have none".to_owned());
         }
         match label.rest.first() {
             Some(field) => Err(format!(
@@ -195,6 +210,9 @@ fn schema(options: &WriteOptions) -> Result<Type, ParquetError> {
             Physical::BYTE_ARRAY,
             Some(LogicalType::String),
         )?);
+    }
+    if options.scales {
+        fields.push(field(SCALE, Physical::FLOAT, None)?);
     }
     let byte = |is_signed| {
         Some(LogicalType::Integer(IntType {
@@ -269,25 +287,22 @@ impl Levels {
     }
 }
 
-fn write_ints(
+fn write_numbers<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
     labels: &[Label],
+    number: impl Fn(&Label) -> Option<T::T>,
 ) -> Result<(), ParquetError> {
     let Some(mut column) = group.next_column()? else {
         return Ok(());
     };
-    let id = |label: &Label| match &label.id {
-        Some(Id::Int(id)) => Some(*id),
-        _ => None,
-    };
-    let ids: Vec<i64> = labels.iter().filter_map(id).collect();
-    let there: Vec<i16> = labels
+    let numbers: Vec<T::T> = labels.iter().filter_map(&number).collect();
+    let there = labels
         .iter()
-        .map(|label| i16::from(id(label).is_some()))
-        .collect();
+        .map(|label| i16::from(number(label).is_some()));
+    let there: Vec<i16> = there.collect();
     column
-        .typed::<Int64Type>()
-        .write_batch(&ids, Some(&there), None)?;
+        .typed::<T>()
+        .write_batch(&numbers, Some(&there), None)?;
     column.close()
 }
 

@@ -322,7 +322,7 @@ fn work_of(options: &WriteOptions) -> Value {
         Ids::Int => "int",
         Ids::Text => "text",
     };
-    json!({
+    let mut work = json!({
         "version": VERSION,
         "format": format!("{:?}", options.format).to_ascii_lowercase(),
         "columns": options.columns,
@@ -331,7 +331,11 @@ fn work_of(options: &WriteOptions) -> Value {
         "texts": options.texts,
         "piece_rows": options.piece_rows,
         "work": pairs.map(|(name, value)| json!([name, value])).collect::<Value>(),
-    })
+    });
+    if options.scales {
+        work["scales"] = Value::Bool(true);
+    }
+    work
 }
 
 /// What of the work differs, there and here.

@@ -50,7 +50,7 @@ pub(crate) fn labels(rows: usize, ids: Ids, nulls: bool) -> Vec<Label> {
         Label {
             id,
             text: Some(format!("text {row} é")),
-            rest: Vec::new(),
+            ..Label::default()
         }
     };
     if ids == Ids::No {

@@ -39,6 +39,8 @@ fn read(format: Format, bytes: &[u8]) {
         ReadOptions::default(),
         ReadOptions {
             vectors: Vectors::Skipped,
+            rest: true,
+            scales: true,
             ..ReadOptions::default()
         },
         ReadOptions {

@@ -59,6 +59,22 @@ impl Bytes for Vnni {
     }
 
     #[inline(always)]
+    fn total4([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
+        ops!({
+            // Lane pairs of two in one, fours of four in one: then four quarters are added.
+            let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            let (low, high) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+            let y = _mm512_add_epi32(low, high);
+            let y = _mm256_add_epi32(_mm512_castsi512_si256(y), _mm512_extracti64x4_epi64::<1>(y));
+            let y = _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256::<1>(y));
+            let mut out = [0; 4];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), y);
+            out
+        })
+    }
+
+    #[inline(always)]
     fn plus_bias(a: __m512i, b: __m512i) -> __m512i {
         ops!(_mm512_add_epi32(a, _mm512_slli_epi32::<7>(b)))
     }

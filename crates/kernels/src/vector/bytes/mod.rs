@@ -57,6 +57,16 @@ pub(super) trait Bytes: Copy {
 
     fn zero() -> Self::Sum;
     fn total(sum: Self::Sum) -> i32;
+    /// [`Bytes::total`] of four.
+    #[inline(always)]
+    fn total4([a, b, c, d]: [Self::Sum; 4]) -> [i32; 4] {
+        [
+            Self::total(a),
+            Self::total(b),
+            Self::total(c),
+            Self::total(d),
+        ]
+    }
     /// a + b BIAS.
     fn plus_bias(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// a - b BIAS.
@@ -94,14 +104,20 @@ pub(super) trait Bytes: Copy {
 /// Runs `B` with the bytes of `isa`, which must be available.
 #[inline]
 pub(super) fn run<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
-    let n = a.len().min(b.len());
-    let (a, b) = (a.as_ptr(), b.as_ptr());
     // Asked first, as in `Isa::run_pair`.
     #[cfg(target_arch = "x86_64")]
     if isa == IntIsa::Avx512Vnni {
+        let n = a.len().min(b.len());
         // SAFETY: n bytes of each; a `VectorIsa` holds only what is available.
-        return unsafe { avx512_vnni::run::<B>(a, b, n) };
+        return unsafe { avx512_vnni::run::<B>(a.as_ptr(), b.as_ptr(), n) };
     }
+    run_other::<B>(isa, a, b)
+}
+
+#[inline(never)]
+fn run_other<B: BytesBody>(isa: IntIsa, a: &[i8], b: &[i8]) -> B::Out {
+    let n = a.len().min(b.len());
+    let (a, b) = (a.as_ptr(), b.as_ptr());
     match isa {
         // SAFETY: n bytes of each.
         IntIsa::Scalar => unsafe { B::run::<Scalar>(a, b, n) },
@@ -151,18 +167,62 @@ pub(super) fn run_task(isa: IntIsa, task: impl Task) {
 /// What two vectors of bytes are compared by.
 pub(super) trait Measure {
     type Sums<V: Bytes>: Sums<V, Total = i32>;
+    type RowSums<V: Bytes>: RowSums<V>;
 }
 
 /// What a walk over two vectors adds up.
-pub(super) trait Sums<V: Bytes>: Sized {
+pub(super) trait Step<V: Bytes>: Copy {
+    fn step(&mut self, a: V, b: V);
+}
+
+/// Of two vectors that know nothing of each other.
+pub(super) trait Sums<V: Bytes>: Step<V> {
     type Total;
     fn zero() -> Self;
-    fn step(&mut self, a: V, b: V);
     fn total(self) -> Self::Total;
 }
 
+/// Of many rows a and one b. Rows have one or two sums: the one asked for, and that of the row by itself or 0.
+pub(super) trait RowSums<V: Bytes>: Step<V> {
+    /// Where sums begin; `of_b` is what [`bias_of`] says.
+    fn begin(of_b: V::Sum) -> Self;
+    fn row(self) -> (i32, i32);
+    fn four(rows: [Self; 4]) -> ([i32; 4], [i32; 4]);
+}
+
+/// The sums of `n` bytes at `b` where products have a bias, else zeros.
+///
+/// # Safety
+/// `n` readable bytes at `b`; inside a function that has the features of V on.
+#[inline(always)]
+pub(super) unsafe fn bias_of<V: Bytes>(b: *const i8, n: usize) -> V::Sum {
+    let mut sum = V::zero();
+    if V::BIAS == 0 {
+        return sum;
+    }
+    let full = n / WIDTH * WIDTH;
+    for i in (0..full).step_by(WIDTH) {
+        // SAFETY: i + 64 <= n.
+        sum = unsafe { V::load(b.add(i)) }.sum(sum);
+    }
+    if full < n {
+        // SAFETY: `n - full` bytes remain, fewer than 64.
+        sum = unsafe { V::load_partial(b.add(full), n - full) }.sum(sum);
+    }
+    sum
+}
+
 /// Sums of products, and of their second sides where a bias is to be taken off.
+#[derive(Clone, Copy)]
 pub(super) struct DotSums<V: Bytes>(V::Sum, V::Sum);
+
+impl<V: Bytes> Step<V> for DotSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        self.0 = a.dot(b, self.0);
+        self.1 = bias_sum(b, self.1);
+    }
+}
 
 impl<V: Bytes> Sums<V> for DotSums<V> {
     type Total = i32;
@@ -173,19 +233,61 @@ impl<V: Bytes> Sums<V> for DotSums<V> {
     }
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        self.0 = a.dot(b, self.0);
-        self.1 = bias_sum(b, self.1);
-    }
-
-    #[inline(always)]
     fn total(self) -> i32 {
         V::total(V::less_bias(self.0, self.1))
     }
 }
 
+/// Sums of products that begin with the bias taken off.
+#[derive(Clone, Copy)]
+pub(super) struct RowDotSums<V: Bytes>(V::Sum);
+
+impl<V: Bytes> Step<V> for RowDotSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        self.0 = a.dot(b, self.0);
+    }
+}
+
+impl<V: Bytes> RowSums<V> for RowDotSums<V> {
+    #[inline(always)]
+    fn begin(of_b: V::Sum) -> Self {
+        RowDotSums(V::less_bias(V::zero(), of_b))
+    }
+
+    #[inline(always)]
+    fn row(self) -> (i32, i32) {
+        (V::total(self.0), 0)
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        (V::total4([a.0, b.0, c.0, d.0]), [0; 4])
+    }
+}
+
 /// Sums of squares of differences, and of the differences where a bias is to be added.
+#[derive(Clone, Copy)]
 pub(super) struct SquaredSums<V: Bytes>(V::Sum, V::Sum);
+
+impl<V: Bytes> SquaredSums<V> {
+    /// With the bias added.
+    #[inline(always)]
+    fn right(self) -> V::Sum {
+        V::plus_bias(self.0, self.1)
+    }
+}
+
+impl<V: Bytes> Step<V> for SquaredSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        let apart = a.apart(b);
+        self.0 = apart.squares(self.0);
+        if V::BIAS != 0 {
+            self.1 = apart.sum_unsigned(self.1);
+        }
+    }
+}
 
 impl<V: Bytes> Sums<V> for SquaredSums<V> {
     type Total = i32;
@@ -196,22 +298,39 @@ impl<V: Bytes> Sums<V> for SquaredSums<V> {
     }
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        let apart = a.apart(b);
-        self.0 = apart.squares(self.0);
-        if V::BIAS != 0 {
-            self.1 = apart.sum_unsigned(self.1);
-        }
+    fn total(self) -> i32 {
+        V::total(self.right())
+    }
+}
+
+impl<V: Bytes> RowSums<V> for SquaredSums<V> {
+    #[inline(always)]
+    fn begin(_: V::Sum) -> Self {
+        Self::zero()
     }
 
     #[inline(always)]
-    fn total(self) -> i32 {
-        V::total(V::plus_bias(self.0, self.1))
+    fn row(self) -> (i32, i32) {
+        (self.total(), 0)
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        let rows = [a.right(), b.right(), c.right(), d.right()];
+        (V::total4(rows), [0; 4])
     }
 }
 
 /// Sums of absolute differences.
+#[derive(Clone, Copy)]
 pub(super) struct AbsoluteSums<V: Bytes>(V::Sum);
+
+impl<V: Bytes> Step<V> for AbsoluteSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        self.0 = a.apart(b).sum_unsigned(self.0);
+    }
+}
 
 impl<V: Bytes> Sums<V> for AbsoluteSums<V> {
     type Total = i32;
@@ -222,21 +341,46 @@ impl<V: Bytes> Sums<V> for AbsoluteSums<V> {
     }
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        self.0 = a.apart(b).sum_unsigned(self.0);
-    }
-
-    #[inline(always)]
     fn total(self) -> i32 {
         V::total(self.0)
     }
 }
 
+impl<V: Bytes> RowSums<V> for AbsoluteSums<V> {
+    #[inline(always)]
+    fn begin(_: V::Sum) -> Self {
+        Self::zero()
+    }
+
+    #[inline(always)]
+    fn row(self) -> (i32, i32) {
+        (self.total(), 0)
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        (V::total4([a.0, b.0, c.0, d.0]), [0; 4])
+    }
+}
+
 /// All three dot products, and the sums of both sides where a bias is to be taken off.
+#[derive(Clone, Copy)]
 pub(super) struct ProductSums<V: Bytes> {
     products: Products<V::Sum>,
     of_a: V::Sum,
     of_b: V::Sum,
+}
+
+impl<V: Bytes> Step<V> for ProductSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        let sums = &mut self.products;
+        sums.ab = a.dot(b, sums.ab);
+        sums.aa = a.dot(a, sums.aa);
+        sums.bb = b.dot(b, sums.bb);
+        self.of_a = bias_sum(a, self.of_a);
+        self.of_b = bias_sum(b, self.of_b);
+    }
 }
 
 impl<V: Bytes> Sums<V> for ProductSums<V> {
@@ -258,16 +402,6 @@ impl<V: Bytes> Sums<V> for ProductSums<V> {
     }
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        let sums = &mut self.products;
-        sums.ab = a.dot(b, sums.ab);
-        sums.aa = a.dot(a, sums.aa);
-        sums.bb = b.dot(b, sums.bb);
-        self.of_a = bias_sum(a, self.of_a);
-        self.of_b = bias_sum(b, self.of_b);
-    }
-
-    #[inline(always)]
     fn total(self) -> Products<i32> {
         let Products { ab, aa, bb } = self.products;
         Products {
@@ -279,39 +413,50 @@ impl<V: Bytes> Sums<V> for ProductSums<V> {
 }
 
 /// The dot product, and that of a by itself.
-pub(super) struct DotSquareSums<V: Bytes> {
-    ab: V::Sum,
+#[derive(Clone, Copy)]
+pub(super) struct RowDotSquareSums<V: Bytes> {
+    ab: RowDotSums<V>,
     aa: V::Sum,
     of_a: V::Sum,
-    of_b: V::Sum,
 }
 
-impl<V: Bytes> Sums<V> for DotSquareSums<V> {
-    type Total = (i32, i32);
-
+impl<V: Bytes> RowDotSquareSums<V> {
+    /// That of a by itself, the bias taken off.
     #[inline(always)]
-    fn zero() -> Self {
-        let zero = V::zero();
-        DotSquareSums {
-            ab: zero,
-            aa: zero,
-            of_a: zero,
-            of_b: zero,
+    fn right_aa(self) -> V::Sum {
+        V::less_bias(self.aa, self.of_a)
+    }
+}
+
+impl<V: Bytes> Step<V> for RowDotSquareSums<V> {
+    #[inline(always)]
+    fn step(&mut self, a: V, b: V) {
+        self.ab.step(a, b);
+        self.aa = a.dot(a, self.aa);
+        self.of_a = bias_sum(a, self.of_a);
+    }
+}
+
+impl<V: Bytes> RowSums<V> for RowDotSquareSums<V> {
+    #[inline(always)]
+    fn begin(of_b: V::Sum) -> Self {
+        RowDotSquareSums {
+            ab: RowDotSums::begin(of_b),
+            aa: V::zero(),
+            of_a: V::zero(),
         }
     }
 
     #[inline(always)]
-    fn step(&mut self, a: V, b: V) {
-        self.ab = a.dot(b, self.ab);
-        self.aa = a.dot(a, self.aa);
-        self.of_a = bias_sum(a, self.of_a);
-        self.of_b = bias_sum(b, self.of_b);
+    fn row(self) -> (i32, i32) {
+        (V::total(self.ab.0), V::total(self.right_aa()))
     }
 
     #[inline(always)]
-    fn total(self) -> (i32, i32) {
-        let ab = V::total(V::less_bias(self.ab, self.of_b));
-        (ab, V::total(V::less_bias(self.aa, self.of_a)))
+    fn four([a, b, c, d]: [Self; 4]) -> ([i32; 4], [i32; 4]) {
+        let aa = [a.right_aa(), b.right_aa(), c.right_aa(), d.right_aa()];
+        let ab = [a.ab.0, b.ab.0, c.ab.0, d.ab.0];
+        (V::total4(ab), V::total4(aa))
     }
 }
 
@@ -323,14 +468,17 @@ fn bias_sum<V: Bytes>(x: V, sum: V::Sum) -> V::Sum {
 
 impl Measure for Dot {
     type Sums<V: Bytes> = DotSums<V>;
+    type RowSums<V: Bytes> = RowDotSums<V>;
 }
 
 impl Measure for Squared {
     type Sums<V: Bytes> = SquaredSums<V>;
+    type RowSums<V: Bytes> = SquaredSums<V>;
 }
 
 impl Measure for Absolute {
     type Sums<V: Bytes> = AbsoluteSums<V>;
+    type RowSums<V: Bytes> = AbsoluteSums<V>;
 }
 
 /// What S adds up of two vectors of `n` bytes, at most [`COLUMNS_MAX`].
@@ -338,8 +486,22 @@ impl Measure for Absolute {
 /// # Safety
 /// `n` readable bytes at `a` and at `b`.
 #[inline(always)]
-pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: usize) -> S::Total {
-    let mut sums = S::zero();
+unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: usize) -> S::Total {
+    // SAFETY: the caller's promise.
+    unsafe { walk_from(S::zero(), a, b, n) }.total()
+}
+
+/// What two vectors of `n` bytes, at most [`COLUMNS_MAX`], add to `sums`.
+///
+/// # Safety
+/// `n` readable bytes at `a` and at `b`.
+#[inline(always)]
+pub(super) unsafe fn walk_from<V: Bytes, S: Step<V>>(
+    mut sums: S,
+    a: *const i8,
+    b: *const i8,
+    n: usize,
+) -> S {
     let full = n / WIDTH * WIDTH;
     for i in (0..full).step_by(WIDTH) {
         // SAFETY: i + 64 <= n.
@@ -357,47 +519,45 @@ pub(super) unsafe fn walk<V: Bytes, S: Sums<V>>(a: *const i8, b: *const i8, n: u
         };
         sums.step(a, b);
     }
-    sums.total()
+    sums
 }
 
-/// As [`walk`] for four rows, one behind the other, side by side. Asks for what lies ahead of them.
+/// As [`walk_from`] for four rows, one behind the other, side by side. Asks for what lies ahead of them.
 ///
 /// # Safety
 /// `n` readable bytes at `b`, four times as many at `rows`.
 #[inline(always)]
-pub(super) unsafe fn walk_four<V: Bytes, S: Sums<V>>(
+pub(super) unsafe fn walk_four<V: Bytes, S: Step<V>>(
+    begin: S,
     rows: *const i8,
     b: *const i8,
     n: usize,
-) -> [S::Total; 4] {
-    let [mut s0, mut s1, mut s2, mut s3] = [S::zero(), S::zero(), S::zero(), S::zero()];
+) -> [S; 4] {
+    let mut sums = [begin; 4];
     let full = n / WIDTH * WIDTH;
     for i in (0..full).step_by(WIDTH) {
-        let ahead = rows.wrapping_add(4 * i).cast::<u8>().wrapping_add(AHEAD);
-        for line in 0..4 {
-            prefetch(ahead.wrapping_add(line * WIDTH));
-        }
         // SAFETY: i + 64 <= n, in each row.
-        unsafe {
-            let b = V::load(b.add(i));
-            s0.step(V::load(rows.add(i)), b);
-            s1.step(V::load(rows.add(n + i)), b);
-            s2.step(V::load(rows.add(2 * n + i)), b);
-            s3.step(V::load(rows.add(3 * n + i)), b);
+        let with = unsafe { V::load(b.add(i)) };
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let line = rows.wrapping_add(4 * i + r * WIDTH).cast::<u8>();
+            prefetch(line.wrapping_add(AHEAD));
+            // SAFETY: as above.
+            sum.step(unsafe { V::load(rows.add(r * n + i)) }, with);
         }
     }
     if full < n {
         let left = n - full;
         // SAFETY: `left` bytes remain in each row, fewer than 64.
-        unsafe {
-            let b = V::load_partial(b.add(full), left);
-            s0.step(V::load_partial(rows.add(full), left), b);
-            s1.step(V::load_partial(rows.add(n + full), left), b);
-            s2.step(V::load_partial(rows.add(2 * n + full), left), b);
-            s3.step(V::load_partial(rows.add(3 * n + full), left), b);
+        let with = unsafe { V::load_partial(b.add(full), left) };
+        for (r, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: as above.
+            sum.step(
+                unsafe { V::load_partial(rows.add(r * n + full), left) },
+                with,
+            );
         }
     }
-    [s0.total(), s1.total(), s2.total(), s3.total()]
+    sums
 }
 
 /// The measure M of two vectors of one length, whatever that is.
