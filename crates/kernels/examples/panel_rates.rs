@@ -80,9 +80,19 @@ fn attention(cpu: &Cpu, [heads, head_dim]: [usize; 2], keys: usize, bf16: bool) 
     let (q, rest) = x.split_at(rows * heads * head_dim);
     let (k, v) = rest.split_at(q.len());
     let spans: Vec<_> = (0..batch).map(|i| i * keys..(i + 1) * keys).collect();
-    let mut out = vec![0.0; q.len()];
+    let mut rounded = [PanelRows::new(), PanelRows::new(), PanelRows::new()];
+    let mut inputs = [q, k, v].map(PanelInput::Plain);
+    let format = whole_format(cpu, head_dim);
+    if bf16 && format != PanelFormat::F32 {
+        for (x, rounded) in [q, k, v].into_iter().zip(&mut rounded) {
+            rounded.round(cpu, format.rounding(), x, heads * head_dim);
+        }
+        inputs = rounded.each_ref().map(PanelInput::Rounded);
+    }
+    let [q, k, v] = inputs;
+    let mut out = vec![0.0; rows * heads * head_dim];
     let t = seconds(50, || {
-        let inputs = WholeInputs { q, k, v, bf16 };
+        let inputs = WholeInputs { q, k, v };
         attend_whole(
             cpu,
             shape,

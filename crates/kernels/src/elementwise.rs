@@ -30,11 +30,14 @@ pub enum Activation {
 impl Activation {
     /// As [`Activation::apply`] for results that are rounded to 8 bits.
     #[inline(always)]
-    pub(crate) fn apply_coarse<L: Lanes>(self, x: L) -> L {
-        match self {
-            Activation::Gelu => math::gelu_coarse(x),
-            other => other.apply(x),
+    pub(crate) fn apply_coarse<L: Lanes, const V: usize>(self, mut x: [L; V]) -> [L; V] {
+        if self == Activation::Gelu {
+            return math::gelu_coarse(x);
         }
+        for v in 0..V {
+            x[v] = self.apply(x[v]);
+        }
+        x
     }
 
     #[inline(always)]

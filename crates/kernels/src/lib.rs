@@ -50,7 +50,7 @@ mod solo;
 mod spans;
 pub mod vector;
 
-pub use attend::{AttendShape, Sees, WholeInputs, attend, attend_whole};
+pub use attend::{AttendShape, Sees, WholeInputs, attend, attend_whole, whole_format};
 pub use bf16::{Bf16Isa, ParseBf16IsaError};
 pub use conv::{ConvShape, conv_taps, conv1d_causal};
 pub use cpu::{Cpu, CpuError, CpuOptions};

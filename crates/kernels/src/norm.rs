@@ -8,8 +8,11 @@
 
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
-use crate::panel::{PanelRows, Rounding, RowParts};
+use crate::panel::{CHUNK, CHUNK_VECTORS, PanelRows, Rounding, RowParts};
 use crate::parts::Parts;
+
+/// Rows of a layer norm at once.
+const ROWS: usize = 4;
 
 /// `out = x / sqrt(mean(x^2) + eps) * gain`, row by row. `x`, `out`: `[rows, gain.len()]`.
 ///
@@ -147,35 +150,88 @@ impl Body for Normalise<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let LayerNorm { gain, bias, eps } = self.norm;
+    fn run<L: Lanes>(mut self) {
+        let (width, mut r) = (self.norm.gain.len(), 0);
+        while r < self.x.len() / width {
+            r += match self.x.len() / width - r {
+                ROWS.. => self.rows::<L, ROWS>(r),
+                _ => self.rows::<L, 1>(r),
+            };
+        }
+    }
+}
+
+impl Normalise<'_> {
+    /// Rows `r..r + R`, whose sums wait for each other no more than for their own; R.
+    #[inline(always)]
+    fn rows<L: Lanes, const R: usize>(&mut self, r: usize) -> usize {
+        let width = self.norm.gain.len();
+        let x = &self.x[r * width..(r + R) * width];
+        let mut sums = [L::zero(); R];
+        for i in (0..width).step_by(LANES) {
+            for n in 0..R {
+                sums[n] = sums[n].add(L::get(&x[n * width..(n + 1) * width], i));
+            }
+        }
+        let mut means = [0.0; R];
+        for n in 0..R {
+            means[n] = sums[n].sum() / width as f32;
+        }
+        let mut squares = [L::zero(); R];
+        for i in (0..width).step_by(LANES) {
+            for n in 0..R {
+                let x = L::get_or(&x[n * width..(n + 1) * width], i, means[n]);
+                let d = x.sub(L::splat(means[n]));
+                squares[n] = d.fma(d, squares[n]);
+            }
+        }
+        let mut factors = [0.0; R];
+        for n in 0..R {
+            factors[n] = 1.0 / (squares[n].sum() / width as f32 + self.norm.eps).sqrt();
+        }
+        for chunk in 0..width.div_ceil(CHUNK) {
+            self.write::<L, R>(r, chunk, means, factors);
+        }
+        R
+    }
+
+    /// Writes a chunk of the columns of rows `r..r + R`.
+    #[inline(always)]
+    fn write<L: Lanes, const R: usize>(
+        &mut self,
+        r: usize,
+        chunk: usize,
+        means: [f32; R],
+        factors: [f32; R],
+    ) {
+        let LayerNorm { gain, bias, .. } = self.norm;
         let width = gain.len();
-        let rows = self
-            .x
-            .chunks_exact(width)
-            .zip(self.out.chunks_exact_mut(width));
-        for (r, (x, out)) in rows.enumerate() {
-            let mut sum = L::zero();
-            for i in (0..width).step_by(LANES) {
-                sum = sum.add(L::get(x, i));
+        let mut y = [[L::zero(); CHUNK_VECTORS]; R];
+        for i in 0..CHUNK_VECTORS {
+            let at = chunk * CHUNK + i * LANES;
+            if at >= width {
+                break;
             }
-            let mean = sum.sum() / width as f32;
-            let lanes = L::splat(mean);
-            let mut squares = L::zero();
-            for i in (0..width).step_by(LANES) {
-                let d = L::get_or(x, i, mean).sub(lanes);
-                squares = d.fma(d, squares);
+            let (gain, bias) = (L::get(gain, at), L::get(bias, at));
+            for n in 0..R {
+                let row = (r + n) * width..(r + n + 1) * width;
+                let d = L::get(&self.x[row.clone()], at).sub(L::splat(means[n]));
+                // Beyond the last column a gain and a bias of 0 make zeros.
+                y[n][i] = d.mul(L::splat(factors[n])).fma(gain, bias);
+                y[n][i].put(&mut self.out[row], at);
             }
-            let factor = 1.0 / (squares.sum() / width as f32 + eps).sqrt();
-            let factor = L::splat(factor);
-            for i in (0..width).step_by(LANES) {
-                let d = L::get(x, i).sub(lanes).mul(factor);
-                d.fma(L::get(gain, i), L::get(bias, i)).put(out, i);
+        }
+        if let Some((rounding, rounded)) = self.rounded {
+            if let Some(factors) = rounding.factors {
+                for i in 0..CHUNK_VECTORS {
+                    let factor = L::get(factors, chunk * CHUNK + i * LANES);
+                    for n in 0..R {
+                        y[n][i] = y[n][i].mul(factor);
+                    }
+                }
             }
-            if let Some((rounding, rounded)) = self.rounded {
-                // SAFETY: the row is this body's alone.
-                unsafe { rounded.put_row::<L>(self.first + r, out, rounding.factors) };
-            }
+            // SAFETY: the rows are this body's alone.
+            unsafe { rounded.put(self.first + r, chunk, &mut y) };
         }
     }
 }

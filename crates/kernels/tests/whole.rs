@@ -59,13 +59,28 @@ impl Case {
             of(&self.k, kv_heads),
             of(&self.v, kv_heads),
         );
-        let inputs = WholeInputs {
-            q: &q,
-            k: &k,
-            v: &v,
-            bf16,
+        let format = match bf16 {
+            true => whole_format(cpu, head_dim),
+            false => PanelFormat::F32,
         };
+        let mut rounded = [PanelRows::new(), PanelRows::new(), PanelRows::new()];
+        if format != PanelFormat::F32 {
+            let columns = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
+            for ((x, rounded), columns) in [&q, &k, &v].into_iter().zip(&mut rounded).zip(columns) {
+                rounded.round(cpu, format.rounding(), x, columns);
+            }
+        }
+        let inputs = match format {
+            PanelFormat::F32 => [&q, &k, &v].map(|x| PanelInput::Plain(x)),
+            _ => rounded.each_ref().map(PanelInput::Rounded),
+        };
+        let [q_rows, k_rows, v_rows] = inputs;
         let mut out = vec![f32::NAN; q.len()];
+        let inputs = WholeInputs {
+            q: q_rows,
+            k: k_rows,
+            v: v_rows,
+        };
         attend_whole(cpu, self.shape, spans, inputs, PanelOut::Plain(&mut out));
         out
     }
@@ -222,10 +237,9 @@ fn outputs_rounded_on_the_way_out_are_the_outputs_rounded() {
                 width,
             );
             let inputs = WholeInputs {
-                q: &case.q,
-                k: &case.k,
-                v: &case.v,
-                bf16: false,
+                q: PanelInput::Plain(&case.q),
+                k: PanelInput::Plain(&case.k),
+                v: PanelInput::Plain(&case.v),
             };
             attend_whole(
                 &cpu,

@@ -24,6 +24,7 @@
 //! (1.28), 512 rows at 4,096 69 GFLOP/s (66).
 
 mod page;
+mod task;
 mod tile;
 mod whole;
 mod words;
@@ -33,7 +34,8 @@ use crate::dense::{F16, F32, Int8};
 use crate::kv::{Kept, KvLayout, KvPlace, KvSpan, KvView, PAGE_TOKENS, check_spans};
 use crate::parts::Parts;
 use crate::scratch;
-pub use whole::{WholeInputs, attend_whole};
+pub use task::{WholeInputs, whole_format};
+pub use whole::attend_whole;
 
 use tile::{Finish, Join, Sums, Tile, Walk};
 

@@ -1,14 +1,15 @@
 //! Attention of whole sequences: every row sees all rows of its sequence, whose keys and values are
 //! those of the batch and kept nowhere.
 //!
-//! Layout: `q` and the output `[rows, heads * head_dim]`, `k` and `v` `[rows, kv_heads * head_dim]`. A
+//! Layout: `q` and the output `[rows, heads * head_dim]`, `k` and `v` `[rows, kv_heads * head_dim]`, f32 or
+//! rounded to bf16 as products leave them. A
 //! task has the heads of 64 columns (128 if it rounds them; one head, if it is wider) of up to 256 rows of a sequence. For each head it lays out
 //! keys and values row by row, see [`super::words`]. Lanes are queries, 16 or 32 at a time: scores, their
 //! maxima and sums need nothing across lanes. The outputs of a query have its columns in lanes.
 //! Contract: score = (chain of q\[d\] K\[d\] over d ascending) * scale; m is the largest; p = exp(score -
-//! m); l = the sum of p of even keys, plus that of odd ones; acc = chain of p V key by key; out = acc * (1 / l). A
-//! chain is of fused multiply-add, the same bits on every instruction set; or, asked for bf16, the
-//! processor's products of q, K, V and p rounded to it, and exp is `math::exp_coarse` (on AMX see `tiles`). A row depends on its own sequence alone.
+//! m) (of bf16: 2^(chain * (scale log2 e) - m), the product and the difference rounded once); l = the sum of p of even keys, plus that of odd ones; acc = chain of p V key by key; out = acc * (1 / l). A
+//! chain is of fused multiply-add, the same bits on every instruction set; or, of rows of bf16, the
+//! processor's products of q, K, V and of p rounded likewise, and the exponential is `math::exp2_coarse` (on AMX see `tiles`). A row depends on its own sequence alone.
 //! Measured: AMD EPYC (Zen 5, family 26 model 2), one thread, 12 heads of 32, 512 rows in texts of 16: 0.54 us
 //! a row in f32, 0.48 in bf16; in texts of 128: 0.96 in bf16 (see `examples/panel_rates.rs`). With keys in lanes, their
 //! scores' maxima and sums across lanes, it took half as long again. On tiles, in an
@@ -21,46 +22,32 @@ mod tiles;
 use std::ops::Range;
 
 use super::AttendShape;
+use super::task::{Out, Rows, Task, WholeInputs, whole_format};
 #[cfg(target_arch = "x86_64")]
 use super::words::run_pairs;
-use super::words::{Floats, Words};
+use super::words::{Floats, Words, put};
 use crate::cpu::Cpu;
 use crate::lanes::{Body, LANES, Lanes};
-use crate::linear::prefetch;
-use crate::panel::{CHUNK, CHUNK_VECTORS, PANEL, PanelFormat, PanelOut, RowParts};
+use crate::panel::{CHUNK, CHUNK_VECTORS, PANEL, PanelFormat, PanelOut};
 use crate::parts::Parts;
 use crate::scratch;
 use crate::spans::check_rows;
-use crate::{Bf16Isa, Isa};
 
 /// Keys are filled up with zeros to a multiple of.
-const KEYS: usize = 4;
+pub(super) const KEYS: usize = 4;
 /// Vectors of queries that share each key, at most.
-const GROUPS: usize = 2;
+pub(super) const GROUPS: usize = 2;
 /// Queries of a task, at most: a long sequence alone is work for many threads. Whole groups.
 const QUERIES: usize = 256;
-/// Rows of a sequence whose heads are asked for ahead: they should fit the first cache beside those in
-/// use.
-const ASKED_ROWS: usize = 32;
-
-/// Rows of queries, keys and values.
-#[derive(Debug, Clone, Copy)]
-pub struct WholeInputs<'a> {
-    /// `[rows, heads * head_dim]`.
-    pub q: &'a [f32],
-    /// `[rows, kv_heads * head_dim]`.
-    pub k: &'a [f32],
-    /// `[rows, kv_heads * head_dim]`.
-    pub v: &'a [f32],
-    /// Round them to bf16 where the processor multiplies it.
-    pub bf16: bool,
-}
+/// Rows that are written at once.
+const WRITTEN: usize = 4;
 
 /// Attends with the rows of each span to all rows of that span; `shape.sees` is not looked at. Rows
 /// outside of all spans are left alone.
 ///
 /// # Panics
-/// If a length does not fit, or spans overlap or do not ascend.
+/// If a length or a format does not fit, the scale is not above 0, spans overlap or do not ascend, or rows are
+/// rounded where [`whole_format`] does not say so.
 pub fn attend_whole(
     cpu: &Cpu,
     shape: AttendShape,
@@ -77,10 +64,17 @@ pub fn attend_whole(
     let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     assert!(width > 0 && kv_width > 0, "{shape:?}");
     assert!(heads.is_multiple_of(kv_heads), "{shape:?}");
-    let rows = inputs.q.len() / width;
-    assert_eq!(inputs.q.len(), rows * width, "queries of {width}");
-    assert_eq!(inputs.k.len(), rows * kv_width, "keys of {kv_width}");
-    assert_eq!(inputs.v.len(), rows * kv_width, "values of {kv_width}");
+    // The largest product is that of the largest score then.
+    assert!(shape.scale > 0.0, "{shape:?}");
+    let (q, format, rows) = Rows::of(inputs.q, width);
+    let (k, of_k, k_rows) = Rows::of(inputs.k, kv_width);
+    let (v, of_v, v_rows) = Rows::of(inputs.v, kv_width);
+    assert_eq!([k_rows, v_rows], [rows; 2], "rows of keys and of values");
+    assert_eq!([of_k, of_v], [format; 2], "formats of keys and of values");
+    let pairs = format == PanelFormat::Bf16;
+    let able = !pairs || whole_format(cpu, head_dim) == format;
+    assert!(able, "rows of {format:?}, heads of {head_dim}");
+    let inputs = [q, k, v];
     check_rows(spans.iter(), rows);
     let out = match out {
         PanelOut::Plain(out) => {
@@ -102,7 +96,6 @@ pub fn attend_whole(
     let groups = heads.div_ceil(together);
     let longest = spans.iter().map(Range::len).max().unwrap_or(0);
     let parts = longest.div_ceil(QUERIES);
-    let pairs = inputs.bf16 && pairs_on(cpu);
     cpu.run(spans.len() * groups * parts, &|i| {
         let task = |i: usize| {
             let (span, first) = (&spans[i / parts / groups], i / parts % groups * together);
@@ -110,6 +103,7 @@ pub fn attend_whole(
             Task {
                 shape,
                 inputs,
+                per_word: if pairs { 2 } else { 1 },
                 span: span.clone(),
                 queries: query.min(span.len())..span.len().min(query + QUERIES),
                 heads: first..heads.min(first + together),
@@ -130,119 +124,22 @@ pub fn attend_whole(
                 tiles::run(Whole { task, room })
             });
         }
+        #[cfg(target_arch = "x86_64")]
+        if pairs && tiles::takes(cpu, shape) {
+            // SAFETY: the processor has tiles of bf16.
+            return scratch::with(tiles::floats(&task), |room| unsafe {
+                tiles::run(Whole { task, room })
+            });
+        }
         scratch::with(task.floats(), |room| {
             #[cfg(target_arch = "x86_64")]
             if pairs {
-                // SAFETY: `pairs_on` said so.
+                // SAFETY: `whole_format` said so.
                 return unsafe { run_pairs(Whole { task, room }) };
             }
             cpu.isa().run(Whole { task, room });
         });
     });
-}
-
-/// Whether rows rounded to bf16 are multiplied as such.
-fn pairs_on(cpu: &Cpu) -> bool {
-    let wanted = PanelFormat::bf16_on(cpu) == PanelFormat::Bf16;
-    wanted && cpu.isa() == Isa::Avx512 && Bf16Isa::Avx512Bf16.is_available()
-}
-
-enum Out<'a> {
-    Plain(Parts<'a, f32>),
-    Rounded(RowParts<'a>),
-}
-
-/// Some heads of some queries of one sequence.
-struct Task<'a> {
-    shape: AttendShape,
-    inputs: WholeInputs<'a>,
-    span: Range<usize>,
-    /// Rows of the span.
-    queries: Range<usize>,
-    heads: Range<usize>,
-    out: &'a Out<'a>,
-}
-
-impl Task<'_> {
-    /// Asks for its rows, if they are few: no processor sees so short streams coming.
-    fn ask(&self) {
-        let AttendShape {
-            heads,
-            kv_heads,
-            head_dim,
-            ..
-        } = self.shape;
-        if self.span.len() > ASKED_ROWS {
-            return;
-        }
-        let kv = self.heads.start / (heads / kv_heads)..self.heads.end.div_ceil(heads / kv_heads);
-        let WholeInputs { q, k, v, .. } = self.inputs;
-        for (x, all, heads) in [
-            (q, heads, &self.heads),
-            (k, kv_heads, &kv),
-            (v, kv_heads, &kv),
-        ] {
-            for row in self.span.clone() {
-                let row = row * all * head_dim;
-                for at in (heads.start * head_dim..heads.end * head_dim).step_by(LANES) {
-                    prefetch(x.as_ptr().wrapping_add(row + at));
-                }
-            }
-        }
-    }
-
-    fn padded_dim(&self) -> usize {
-        self.shape.head_dim.next_multiple_of(LANES)
-    }
-
-    /// Columns of the task's heads, filled up to whole chunks.
-    fn width(&self) -> usize {
-        (self.heads.len() * self.shape.head_dim).next_multiple_of(CHUNK)
-    }
-
-    /// Floats, or pairs of bf16, of keys, values, queries, scores and outputs.
-    fn parts(&self) -> [usize; 5] {
-        let (keys, dim) = (self.span.len(), self.padded_dim());
-        let padded = keys.next_multiple_of(KEYS);
-        [
-            padded * dim,
-            keys * dim,
-            GROUPS * LANES * dim,
-            GROUPS * LANES * padded,
-            self.queries.len() * self.width(),
-        ]
-    }
-
-    fn floats(&self) -> usize {
-        self.parts().iter().sum()
-    }
-
-    /// From head `head` of the first key or value row of the sequence on, and how far the next row is.
-    #[inline(always)]
-    fn kv_rows<'x>(&self, x: &'x [f32], head: usize) -> (&'x [f32], usize) {
-        let AttendShape {
-            heads,
-            kv_heads,
-            head_dim,
-            ..
-        } = self.shape;
-        let head = head / (heads / kv_heads);
-        let stride = kv_heads * head_dim;
-        let end = (self.span.end - 1) * stride + (head + 1) * head_dim;
-        (&x[self.span.start * stride + head * head_dim..end], stride)
-    }
-
-    /// Head `head` of a query; none beyond the last.
-    #[inline(always)]
-    fn query(&self, head: usize, query: usize) -> &[f32] {
-        if query >= self.span.len() {
-            return &[];
-        }
-        let AttendShape {
-            heads, head_dim, ..
-        } = self.shape;
-        &self.inputs.q[((self.span.start + query) * heads + head) * head_dim..][..head_dim]
-    }
 }
 
 /// A task and its room.
@@ -270,7 +167,10 @@ impl Whole<'_> {
         let (queries, rest) = rest.split_at_mut(queries);
         let (scores, rest) = rest.split_at_mut(scores);
         let outputs = &mut rest[..outputs];
-        outputs.fill(0.0);
+        if task.heads.len() * task.shape.head_dim < task.width() {
+            // What fills columns up.
+            outputs.fill(0.0);
+        }
         for head in task.heads.clone() {
             lay_out_keys::<W>(&task, head, keys);
             lay_out_values::<W>(&task, head, values);
@@ -298,49 +198,52 @@ impl Whole<'_> {
     }
 }
 
-/// Keys of a head, `[keys, words]`, zeros behind them.
+/// Keys of a head, `[keys, words]`, behind them the last again: no largest score of theirs is another.
 #[inline(always)]
 fn lay_out_keys<W: Words>(task: &Task<'_>, head: usize, keys: &mut [f32]) {
-    let dim = task.shape.head_dim;
-    let words = W::words(dim);
-    let (rows, stride) = task.kv_rows(task.inputs.k, head);
-    let (known, zeros) = keys.split_at_mut(task.span.len() * words);
-    // Whole vectors of words, where a row is such.
-    let whole = LANES * W::PER_WORD;
-    if dim.is_multiple_of(whole) {
-        for (row, out) in rows.chunks(stride).zip(known.chunks_exact_mut(words)) {
-            let parts = row[..dim].chunks_exact(whole);
-            for (row, out) in parts.zip(out.chunks_exact_mut(LANES)) {
-                W::row(row, 0).put(out, 0);
+    let words = W::words(task.shape.head_dim);
+    let rows = task.kv_rows(task.inputs[1], head);
+    let (known, more) = keys.split_at_mut(task.span.len() * words);
+    let pairs = rows
+        .chunks(task.inputs[1].stride)
+        .zip(known.chunks_exact_mut(words));
+    // Whole vectors, where a row is such.
+    if words.is_multiple_of(LANES) {
+        for (row, out) in pairs {
+            for word in (0..words).step_by(LANES) {
+                W::Float::get(&row[..words], word).put(out, word);
             }
         }
     } else {
-        for (row, out) in rows.chunks(stride).zip(known.chunks_exact_mut(words)) {
-            for word in (0..words).step_by(LANES) {
-                W::row(&row[..dim], word).put(out, word);
-            }
+        for (row, out) in pairs {
+            out.copy_from_slice(&row[..words]);
         }
     }
     let padded = task.span.len().next_multiple_of(KEYS) - task.span.len();
-    zeros[..padded * words].fill(0.0);
+    let last = &known[known.len() - words..];
+    for more in more[..padded * words].chunks_exact_mut(words) {
+        more.copy_from_slice(last);
+    }
 }
 
 /// Values of a head, `[words of keys, padded head_dim]`.
 #[inline(always)]
 fn lay_out_values<W: Words>(task: &Task<'_>, head: usize, values: &mut [f32]) {
-    let (dim, padded) = (task.shape.head_dim, task.padded_dim());
-    let (rows, stride) = task.kv_rows(task.inputs.v, head);
-    let words = rows.chunks(W::PER_WORD * stride);
-    for (rows, out) in words.zip(values.chunks_exact_mut(padded)) {
-        let first = &rows[..dim];
+    let (words, padded) = (W::words(task.shape.head_dim), task.padded_dim());
+    let (rows, stride) = (task.kv_rows(task.inputs[2], head), task.inputs[2].stride);
+    let together = rows.chunks(W::PER_WORD * stride);
+    for (rows, out) in together.zip(values.chunks_exact_mut(padded)) {
+        let first = &rows[..words];
         let second = match rows.get(stride..) {
-            Some(row) if W::PER_WORD == 2 && row.len() >= dim => &row[..dim],
+            Some(row) if W::PER_WORD == 2 && row.len() >= words => &row[..words],
             _ => &[],
         };
-        for (d, out) in out.chunks_exact_mut(LANES).enumerate() {
-            let d = d * LANES;
-            let (first, second) = (W::Float::get(first, d), W::Float::get(second, d));
-            W::joined(first, second).put(out, 0);
+        for word in (0..words).step_by(LANES) {
+            let (a, b) = (W::Float::get(first, word), W::Float::get(second, word));
+            let columns = W::columns(a, b);
+            for i in 0..W::PER_WORD {
+                columns[i].put(out, word * W::PER_WORD + i * LANES);
+            }
         }
     }
 }
@@ -368,9 +271,9 @@ impl Tile<'_> {
         left: usize,
     ) -> usize {
         self.lay_out_queries::<W, G>(query);
-        self.scores::<W, G>();
+        let most = self.scores::<W, G>();
         let mut over = [0.0; GROUPS * LANES];
-        for (g, sum) in self.soften::<W, G>().into_iter().enumerate() {
+        for (g, sum) in self.soften::<W, G>(most).into_iter().enumerate() {
             W::Float::splat(1.0).div(sum).put(&mut over, g * LANES);
         }
         let n = left.min(S);
@@ -401,7 +304,7 @@ impl Tile<'_> {
                 let mut block = [W::Float::zero(); LANES];
                 for i in 0..LANES {
                     let row = self.task.query(self.head, query + g * LANES + i);
-                    block[i] = W::row(row, word);
+                    block[i] = W::Float::get(row, word);
                 }
                 let block = W::Float::transposed(block);
                 for i in 0..LANES.min(words - word) {
@@ -411,23 +314,29 @@ impl Tile<'_> {
         }
     }
 
-    /// Products with all keys, unscaled.
+    /// Products with all keys, unscaled. Returns the largest.
     #[inline(always)]
-    fn scores<W: Words, const G: usize>(&mut self) {
+    fn scores<W: Words, const G: usize>(&mut self) -> [W::Float; G] {
+        let mut most = [W::Float::splat(f32::NEG_INFINITY); G];
         let keys = self.task.span.len().next_multiple_of(KEYS);
         let mut key = 0;
         while key < keys {
             key += match keys - key {
-                12.. if W::Float::WIDE => self.scores_of::<W, G, 12>(key),
-                8.. if W::Float::WIDE => self.scores_of::<W, G, 8>(key),
-                _ => self.scores_of::<W, G, KEYS>(key),
+                12.. if W::Float::WIDE => self.scores_of::<W, G, 12>(key, &mut most),
+                8.. if W::Float::WIDE => self.scores_of::<W, G, 8>(key, &mut most),
+                _ => self.scores_of::<W, G, KEYS>(key, &mut most),
             };
         }
+        most
     }
 
     /// Products with keys `key..key + N`; N.
     #[inline(always)]
-    fn scores_of<W: Words, const G: usize, const N: usize>(&mut self, key: usize) -> usize {
+    fn scores_of<W: Words, const G: usize, const N: usize>(
+        &mut self,
+        key: usize,
+        most: &mut [W::Float; G],
+    ) -> usize {
         let words = W::words(self.task.shape.head_dim);
         let rows = &self.keys[key * words..][..N * words];
         let mut x = [std::ptr::null(); N];
@@ -437,30 +346,26 @@ impl Tile<'_> {
         let out = &mut self.scores[key * G * LANES..][..N * G * LANES];
         let queries = self.queries[..words * G * LANES].as_ptr();
         // SAFETY: G vectors for each word, and each key has its words.
-        unsafe { W::chain_to::<G, N, 1>((queries, G * LANES), x, words, out, G * LANES) };
+        let sums = unsafe { W::chain::<G, N, 1>((queries, G * LANES), x, words) };
+        for n in 0..N {
+            for g in 0..G {
+                most[g] = sums[n][g].max(most[g]);
+            }
+        }
+        put(sums, out, G * LANES);
         N
     }
 
-    /// exp(scale x - the largest) of the scores, as words of keys. Returns the sums.
+    /// exp(scale x - the largest) of the scores, as words of keys; `most`: the largest, unscaled. Returns the sums.
     #[inline(always)]
-    fn soften<W: Words, const G: usize>(&mut self) -> [W::Float; G] {
+    fn soften<W: Words, const G: usize>(&mut self, mut most: [W::Float; G]) -> [W::Float; G] {
         let keys = self.task.span.len();
-        let scale = W::Float::splat(self.task.shape.scale);
+        let scale = W::scale(self.task.shape.scale);
         let scores = &mut self.scores[..keys.next_multiple_of(KEYS) * G * LANES];
-        // Two of each, of even and of odd keys: a chain of its own waits for no other.
-        let mut most = [[W::Float::splat(f32::NEG_INFINITY); 2]; G];
-        for pair in 0..keys.div_ceil(2) {
-            for i in 0..2 {
-                if pair * 2 + i < keys {
-                    for g in 0..G {
-                        let at = ((pair * 2 + i) * G + g) * LANES;
-                        let score = W::Float::get(scores, at).mul(scale);
-                        most[g][i] = score.max(most[g][i]);
-                    }
-                }
-            }
+        for g in 0..G {
+            most[g] = most[g].mul(scale);
         }
-        let most = most.map(|[even, odd]| even.max(odd));
+        // Of even and of odd keys: a chain of its own waits for no other.
         let mut sums = [[W::Float::zero(); 2]; G];
         for pair in 0..keys.div_ceil(2) {
             let at = pair * 2 * G * LANES;
@@ -469,7 +374,7 @@ impl Tile<'_> {
                 for i in 0..2 {
                     if pair * 2 + i < keys {
                         let score = W::Float::get(scores, at + (i * G + g) * LANES);
-                        p[i] = W::exp(score.mul(scale).sub(most[g]));
+                        p[i] = W::exp(score, scale, most[g]);
                         sums[g][i] = sums[g][i].add(p[i]);
                     }
                 }
@@ -481,7 +386,11 @@ impl Tile<'_> {
                 }
             }
         }
-        sums.map(|[even, odd]| even.add(odd))
+        let mut both = [W::Float::zero(); G];
+        for g in 0..G {
+            both[g] = sums[g][0].add(sums[g][1]);
+        }
+        both
     }
 
     /// V vectors of outputs, from `vector` on, of `n` queries, N at a time: products of the weights of keys with values,
@@ -503,20 +412,21 @@ impl Tile<'_> {
             .as_ptr()
             .wrapping_add(vector * LANES);
         let weights = self.scores[..words * S].as_ptr();
-        let mut room = [0.0; 16 * LANES];
         for first in (0..n).step_by(N) {
             let mut x = [std::ptr::null(); N];
             for i in 0..N {
                 x[i] = weights.wrapping_add(first + i);
             }
             // SAFETY: values have all words of keys, and so have the weights, S apart; S is a multiple of N.
-            unsafe { W::chain_to::<V, N, S>((values, dim), x, words, &mut room, V * LANES) };
-            for i in 0..N.min(n - first) {
+            let sums = unsafe { W::chain::<V, N, S>((values, dim), x, words) };
+            for i in 0..N {
+                if first + i >= n {
+                    break;
+                }
                 let over = W::Float::splat(over[first + i]);
                 let row = &mut self.outputs[(query + first + i) * width + column..][..head_dim];
                 for v in 0..V {
-                    let y = W::Float::get(&room, (i * V + v) * LANES);
-                    y.mul(over).put(row, (vector + v) * LANES);
+                    sums[i][v].mul(over).put(row, (vector + v) * LANES);
                 }
             }
         }
@@ -528,23 +438,30 @@ impl Tile<'_> {
 fn write<L: Lanes>(task: &Task<'_>, outputs: &[f32]) {
     let (width, head_dim) = (task.width(), task.shape.head_dim);
     let columns = task.heads.start * head_dim..task.heads.end * head_dim;
-    let rows = task.queries.clone().map(|query| task.span.start + query);
-    for (row, outputs) in rows.zip(outputs.chunks_exact(width)) {
-        match task.out {
-            Out::Plain(out) => {
-                let start = row * task.shape.heads * head_dim;
+    let first = task.span.start + task.queries.start;
+    match task.out {
+        Out::Plain(out) => {
+            for (row, outputs) in outputs.chunks_exact(width).enumerate() {
+                let start = (first + row) * task.shape.heads * head_dim;
                 // SAFETY: these heads of this row belong to this task.
                 let out = unsafe { out.part(start + columns.start..start + columns.end) };
                 out.copy_from_slice(&outputs[..columns.len()]);
             }
-            Out::Rounded(out) => {
-                for (i, chunk) in outputs.chunks_exact(CHUNK).enumerate() {
-                    let mut lanes = [L::zero(); CHUNK_VECTORS];
-                    for v in 0..CHUNK_VECTORS {
-                        lanes[v] = L::get(chunk, v * LANES);
+        }
+        Out::Rounded(out) => {
+            for (part, outputs) in outputs.chunks(WRITTEN * width).enumerate() {
+                for chunk in 0..width / CHUNK {
+                    let mut rows = [[L::zero(); CHUNK_VECTORS]; WRITTEN];
+                    let mut n = 0;
+                    for outputs in outputs.chunks_exact(width) {
+                        for v in 0..CHUNK_VECTORS {
+                            rows[n][v] = L::get(outputs, chunk * CHUNK + v * LANES);
+                        }
+                        n += 1;
                     }
+                    let chunk = columns.start / CHUNK + chunk;
                     // SAFETY: as above; a task's heads begin with a chunk of columns.
-                    unsafe { out.put(row, columns.start / CHUNK + i, &lanes) };
+                    unsafe { out.put(first + part * WRITTEN, chunk, &mut rows[..n]) };
                 }
             }
         }

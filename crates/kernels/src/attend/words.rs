@@ -23,32 +23,34 @@ pub(super) trait Words {
         n.div_ceil(Self::PER_WORD)
     }
 
-    /// e^x, of x of at most 0, as near as a word keeps it.
-    fn exp(x: Self::Float) -> Self::Float;
+    /// What scores are multiplied by before [`Words::exp`] takes them.
+    fn scale(scale: f32) -> Self::Float;
 
-    /// 16 words of `x` from word `word` on, zeros beyond its end.
-    fn row(x: &[f32], word: usize) -> Self::Float;
+    /// e^(score scaled - most), of a score of at most `most`, which is scaled already, as near as a word keeps it.
+    fn exp(score: Self::Float, scale: Self::Float, most: Self::Float) -> Self::Float;
 
-    /// Words of a value of one row and, of two to a word, one of the next.
+    /// Words of a number of one row and, of two to a word, one of the next.
     fn joined(a: Self::Float, b: Self::Float) -> Self::Float;
 
-    /// V vectors (1 where the lanes are not wide) of the chains of N rows over `n` words, whose words are S apart,
-    /// to `out`, whose rows are `out_stride` apart; `w`: the words and their stride.
+    /// From 16 words of one row and 16 of the next, words of a column of both each, the first 16 columns in the
+    /// first vector; of one column to a word, those of the first row.
+    fn columns(a: Self::Float, b: Self::Float) -> [Self::Float; 2];
+
+    /// V vectors (1 where the lanes are not wide) of the chains of N rows over `n` words, whose words are S apart;
+    /// `w`: the words and their stride.
     ///
     /// # Safety
     /// As [`float::chain`].
-    unsafe fn chain_to<const V: usize, const N: usize, const S: usize>(
+    unsafe fn chain<const V: usize, const N: usize, const S: usize>(
         w: (*const f32, usize),
         x: [*const f32; N],
         n: usize,
-        out: &mut [f32],
-        out_stride: usize,
-    );
+    ) -> [[Self::Float; V]; N];
 }
 
 /// Writes `sums` to `out`, rows `stride` apart.
 #[inline(always)]
-fn put<L: Lanes, const V: usize, const N: usize>(
+pub(super) fn put<L: Lanes, const V: usize, const N: usize>(
     sums: [[L; V]; N],
     out: &mut [f32],
     stride: usize,
@@ -70,13 +72,13 @@ impl<L: Lanes> Words for Floats<L> {
     const PER_WORD: usize = 1;
 
     #[inline(always)]
-    fn exp(x: L) -> L {
-        math::exp(x)
+    fn scale(scale: f32) -> L {
+        L::splat(scale)
     }
 
     #[inline(always)]
-    fn row(x: &[f32], word: usize) -> L {
-        L::get(x, word)
+    fn exp(score: L, scale: L, most: L) -> L {
+        math::exp(score.mul(scale).sub(most))
     }
 
     #[inline(always)]
@@ -85,16 +87,18 @@ impl<L: Lanes> Words for Floats<L> {
     }
 
     #[inline(always)]
-    unsafe fn chain_to<const V: usize, const N: usize, const S: usize>(
+    fn columns(a: L, b: L) -> [L; 2] {
+        [a, b]
+    }
+
+    #[inline(always)]
+    unsafe fn chain<const V: usize, const N: usize, const S: usize>(
         (w, stride): (*const f32, usize),
         x: [*const f32; N],
         n: usize,
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
+    ) -> [[L; V]; N] {
         // SAFETY: the caller's promise.
-        let sums = unsafe { float::chain::<L, V, N, S>(w, stride, x, n) };
-        put(sums, out, out_stride);
+        unsafe { float::chain::<L, V, N, S>(w, stride, x, n) }
     }
 }
 
@@ -106,7 +110,7 @@ mod pairs {
     use std::arch::x86_64::*;
 
     use super::super::whole::Whole;
-    use super::{Words, put};
+    use super::Words;
     use crate::lanes::avx512::Avx512;
     use crate::lanes::{LANES, Lanes as _};
     use crate::math;
@@ -134,6 +138,16 @@ mod pairs {
         order
     }
 
+    /// Of a and b, 32 columns each, those from `first` on in turn.
+    const fn between(first: u16) -> [u16; 32] {
+        let (mut order, mut i) = ([0; 32], 0);
+        while i < 32 {
+            order[i] = first + i as u16 / 2 + i as u16 % 2 * 32;
+            i += 1;
+        }
+        order
+    }
+
     /// Register-only intrinsics.
     macro_rules! ops {
         ($e:expr) => {
@@ -150,6 +164,17 @@ mod pairs {
                 _mm512_cvtne2ps_pbh(high.0, low.0)
             )))
         }
+
+        /// The 16 values of 8 words from word `word` on.
+        #[inline(always)]
+        pub(in super::super) fn widened(x: &[f32], word: usize) -> Avx512 {
+            let words = Avx512::get(x, word);
+            ops!({
+                let words = _mm256_castps_si256(_mm512_castps512_ps256(words.0));
+                let halves = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words));
+                Avx512(_mm512_castsi512_ps(halves))
+            })
+        }
     }
 
     impl Words for Pairs {
@@ -157,13 +182,13 @@ mod pairs {
         const PER_WORD: usize = 2;
 
         #[inline(always)]
-        fn exp(x: Avx512) -> Avx512 {
-            math::exp_coarse(x)
+        fn scale(scale: f32) -> Avx512 {
+            Avx512::splat(scale * math::LOG2_E)
         }
 
         #[inline(always)]
-        fn row(x: &[f32], word: usize) -> Avx512 {
-            Pairs::both(Avx512::get(x, 2 * word), Avx512::get(x, 2 * word + LANES))
+        fn exp(score: Avx512, scale: Avx512, most: Avx512) -> Avx512 {
+            math::exp2_coarse(score.fma(scale, most.neg()))
         }
 
         #[inline(always)]
@@ -178,20 +203,32 @@ mod pairs {
         }
 
         #[inline(always)]
-        unsafe fn chain_to<const V: usize, const N: usize, const S: usize>(
+        fn columns(a: Avx512, b: Avx512) -> [Avx512; 2] {
+            const LOW: [u16; 32] = between(0);
+            const HIGH: [u16; 32] = between(LANES as u16);
+            ops!({
+                let (a, b) = (_mm512_castps_si512(a.0), _mm512_castps_si512(b.0));
+                let low = _mm512_loadu_si512(LOW.as_ptr().cast());
+                let high = _mm512_loadu_si512(HIGH.as_ptr().cast());
+                [
+                    Avx512(_mm512_castsi512_ps(_mm512_permutex2var_epi16(a, low, b))),
+                    Avx512(_mm512_castsi512_ps(_mm512_permutex2var_epi16(a, high, b))),
+                ]
+            })
+        }
+
+        #[inline(always)]
+        unsafe fn chain<const V: usize, const N: usize, const S: usize>(
             (w, stride): (*const f32, usize),
             x: [*const f32; N],
             n: usize,
-            out: &mut [f32],
-            out_stride: usize,
-        ) {
+        ) -> [[Avx512; V]; N] {
             let mut words = [std::ptr::null::<i32>(); N];
             for i in 0..N {
                 words[i] = x[i].cast();
             }
             // SAFETY: the caller's promise; the features as in `ops`.
-            let sums = unsafe { chain::<V, N, S>(w.cast(), stride, words, n) };
-            put(sums, out, out_stride);
+            unsafe { chain::<V, N, S>(w.cast(), stride, words, n) }
         }
     }
 }

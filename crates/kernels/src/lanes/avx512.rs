@@ -120,32 +120,53 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn to_bf16(self) -> [u16; LANES] {
-        let mut out = [0; LANES];
-        // SAFETY: `out` has 32 bytes.
+    fn to_bf16(x: [Self; 2]) -> [u16; 2 * LANES] {
+        const UPPER: [u16; 2 * LANES] = odd_halves();
+        let mut out = [0; 2 * LANES];
+        // SAFETY: arrays of 64 bytes; features as in `ops`.
         unsafe {
-            let bits = _mm512_castps_si512(self.0);
-            let high = _mm512_srli_epi32::<16>(bits);
-            let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
-            let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
-            let narrow = _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, rounded, quiet));
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), narrow);
+            let (a, b) = (rounded_bf16(x[0].0), rounded_bf16(x[1].0));
+            let upper = _mm512_loadu_si512(UPPER.as_ptr().cast());
+            let both = _mm512_permutex2var_epi16(a, upper, b);
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), both);
         }
         out
     }
 
     #[inline(always)]
-    fn to_i8(self) -> [i8; LANES] {
-        let mut out = [0; LANES];
-        // SAFETY: `out` has 16 bytes.
-        unsafe {
-            let narrow = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
-            _mm_storeu_si128(out.as_mut_ptr().cast(), narrow);
-        }
-        out
+    fn to_bytes(x: [Self; 8]) -> ([i8; 8 * LANES], i32) {
+        let mut out = [0; 8 * LANES];
+        // SAFETY: `out` has 128 bytes; features as in `ops`.
+        let sum = unsafe {
+            let mut sum = _mm512_setzero_si512();
+            for i in 0..2 {
+                let a = _mm512_cvtps_epi32(x[4 * i].0);
+                let b = _mm512_cvtps_epi32(x[4 * i + 1].0);
+                let c = _mm512_cvtps_epi32(x[4 * i + 2].0);
+                let d = _mm512_cvtps_epi32(x[4 * i + 3].0);
+                let of_these = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+                sum = _mm512_add_epi32(sum, of_these);
+                // Every 128 bits have four of a, of b, of c and of d.
+                let (ab, cd) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+                let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                let bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(ab, cd));
+                _mm512_storeu_si512(out.as_mut_ptr().add(4 * LANES * i).cast(), bytes);
+            }
+            _mm512_reduce_add_epi32(sum)
+        };
+        (out, sum)
+    }
+
+    #[inline(always)]
+    fn largest<const N: usize>(x: [Self; N]) -> f32 {
+        ops!({
+            let mut most = _mm512_setzero_si512();
+            for i in 0..N {
+                let bits = _mm512_castps_si512(_mm512_abs_ps(x[i].0));
+                most = _mm512_max_epu32(most, bits);
+            }
+            f32::from_bits(_mm512_reduce_max_epu32(most))
+        })
     }
 
     #[inline(always)]
@@ -306,6 +327,29 @@ impl Lanes for Avx512 {
     }
 }
 
+/// The upper 16 bits of each 32.
+const fn odd_halves() -> [u16; 2 * LANES] {
+    let (mut order, mut i) = ([0; 2 * LANES], 0);
+    while i < 2 * LANES {
+        order[i] = 2 * i as u16 + 1;
+        i += 1;
+    }
+    order
+}
+
+/// Rounded to bf16 in the upper halves; the lower ones are of no meaning.
+#[inline(always)]
+fn rounded_bf16(x: __m512) -> __m512i {
+    ops!({
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let rounded = _mm512_add_epi32(bits, half);
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000))
+    })
+}
+
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     ((1u32 << n.min(LANES)) - 1) as __mmask16
@@ -347,54 +391,35 @@ pub(crate) unsafe fn transposed(mut x: [__m512; 16]) -> [__m512; 16] {
 /// # Safety
 /// The machine has AVX-512.
 #[inline(always)]
-pub(crate) unsafe fn transpose(x: &mut [__m512; 16]) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        exchange::<8>(x);
-        exchange::<4>(x);
-        exchange::<2>(x);
-        exchange::<1>(x);
-    }
-}
-
-/// Of rows i and i + S, the lanes without and with bit S change places.
-///
-/// # Safety
-/// As [`transpose`].
-#[inline(always)]
-unsafe fn exchange<const S: usize>(x: &mut [__m512; 16]) {
-    // SAFETY: the caller's promise; arrays of 16.
-    unsafe {
-        let low = _mm512_loadu_si512(const { lanes_without(S) }.as_ptr().cast());
-        let high = _mm512_loadu_si512(const { lanes_with(S) }.as_ptr().cast());
-        for i in 0..16 {
-            if i & S == 0 {
-                let (a, b) = (x[i], x[i + S]);
-                x[i] = _mm512_permutex2var_ps(a, low, b);
-                x[i + S] = _mm512_permutex2var_ps(a, high, b);
-            }
+pub(crate) unsafe fn transpose(out: &mut [__m512; 16]) {
+    let x = *out;
+    ops!({
+        // Of four rows in turn: u[4 b + c] has column 4 q + c of rows 4 b.. in its q-th 128 bits.
+        let mut u = x;
+        for b in (0..16).step_by(4) {
+            let low = [
+                _mm512_castps_pd(_mm512_unpacklo_ps(x[b], x[b + 1])),
+                _mm512_castps_pd(_mm512_unpacklo_ps(x[b + 2], x[b + 3])),
+            ];
+            let high = [
+                _mm512_castps_pd(_mm512_unpackhi_ps(x[b], x[b + 1])),
+                _mm512_castps_pd(_mm512_unpackhi_ps(x[b + 2], x[b + 3])),
+            ];
+            u[b] = _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1]));
+            u[b + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1]));
+            u[b + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1]));
+            u[b + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1]));
         }
-    }
-}
-
-/// The lanes of a that have no bit `s`, and after each those of b (16 more).
-const fn lanes_without(s: usize) -> [i32; 16] {
-    let (mut order, mut lane) = ([0; 16], 0);
-    while lane < 16 {
-        let from = if lane & s == 0 { lane } else { 16 + lane - s };
-        order[lane] = from as i32;
-        lane += 1;
-    }
-    order
-}
-
-/// Likewise those that have it.
-const fn lanes_with(s: usize) -> [i32; 16] {
-    let (mut order, mut lane) = ([0; 16], 0);
-    while lane < 16 {
-        let from = if lane & s == 0 { lane + s } else { 16 + lane };
-        order[lane] = from as i32;
-        lane += 1;
-    }
-    order
+        // Then 128 bits are the elements.
+        for c in 0..4 {
+            let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(u[c], u[4 + c]);
+            let odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(u[c], u[4 + c]);
+            let even_last = _mm512_shuffle_f32x4::<0b10_00_10_00>(u[8 + c], u[12 + c]);
+            let odd_last = _mm512_shuffle_f32x4::<0b11_01_11_01>(u[8 + c], u[12 + c]);
+            out[c] = _mm512_shuffle_f32x4::<0b10_00_10_00>(even, even_last);
+            out[4 + c] = _mm512_shuffle_f32x4::<0b10_00_10_00>(odd, odd_last);
+            out[8 + c] = _mm512_shuffle_f32x4::<0b11_01_11_01>(even, even_last);
+            out[12 + c] = _mm512_shuffle_f32x4::<0b11_01_11_01>(odd, odd_last);
+        }
+    });
 }

@@ -104,24 +104,50 @@ pub(crate) trait Lanes: Copy {
     /// The lanes rounded to f16, to nearest even.
     fn to_f16(self) -> [u16; LANES];
 
-    /// The lanes rounded to bf16, to nearest even; NaN stays NaN.
+    /// The lanes of two vectors rounded to bf16, to nearest even; NaN stays NaN.
     #[inline(always)]
-    fn to_bf16(self) -> [u16; LANES] {
-        let (lanes, mut out) = (self.to_array(), [0; LANES]);
-        for i in 0..LANES {
-            out[i] = crate::bf16::bf16_from_f32(lanes[i]);
+    fn to_bf16(x: [Self; 2]) -> [u16; 2 * LANES] {
+        let mut out = [0; 2 * LANES];
+        for i in 0..2 {
+            let lanes = x[i].to_array();
+            for l in 0..LANES {
+                out[i * LANES + l] = crate::bf16::bf16_from_f32(lanes[l]);
+            }
         }
         out
     }
 
-    /// The lanes as bytes, all of them integers in -127..=127.
+    /// The lanes as bytes, each rounded to the nearest integer, ties to even, and the sum of these; none may
+    /// round to more than 127 or less than -127.
     #[inline(always)]
-    fn to_i8(self) -> [i8; LANES] {
-        let (lanes, mut out) = (self.to_array(), [0; LANES]);
-        for i in 0..LANES {
-            out[i] = lanes[i] as i8;
+    fn to_bytes(x: [Self; 8]) -> ([i8; 8 * LANES], i32) {
+        let (mut out, mut sum) = ([0; 8 * LANES], 0);
+        for i in 0..8 {
+            let lanes = x[i].round().to_array();
+            for l in 0..LANES {
+                out[i * LANES + l] = lanes[l] as i8;
+                sum += lanes[l] as i32;
+            }
         }
-        out
+        (out, sum)
+    }
+
+    /// The largest |x| of all lanes: infinite or NaN where one of them is.
+    #[inline(always)]
+    fn largest<const N: usize>(x: [Self; N]) -> f32 {
+        // As integers, NaN is above infinity and that above all numbers.
+        let mut most = [0u32; LANES];
+        for x in x {
+            let lanes = x.abs().to_array();
+            for l in 0..LANES {
+                most[l] = most[l].max(lanes[l].to_bits());
+            }
+        }
+        let mut all = 0;
+        for l in 0..LANES {
+            all = all.max(most[l]);
+        }
+        f32::from_bits(all)
     }
 
     fn add(self, b: Self) -> Self;

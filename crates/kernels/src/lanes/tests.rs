@@ -85,6 +85,25 @@ impl Body for Everything {
             b.max_lane(),
         ]);
         out.extend(L::sum4([near_one, n, c, near_one.neg()]));
+        for x in [[n; 2], [near_one, n.neg()], [a, n]] {
+            out.push(L::largest(x));
+        }
+        for x in [[a, b], [b, near_one]] {
+            out.extend(L::to_bf16(x).map(|bits| f32::from_bits(u32::from(bits) << 16)));
+        }
+        let halves = n.mul(L::splat(0.5)).max(L::splat(-63.0));
+        let (bytes, sum) = L::to_bytes([
+            n.mul(c).mul(c),
+            halves,
+            halves.neg(),
+            c,
+            c,
+            near_one,
+            c,
+            halves,
+        ]);
+        out.extend(bytes.map(f32::from));
+        out.push(sum as f32);
         let bytes: Vec<i8> = (i8::MIN..=i8::MAX).collect();
         for bytes in bytes.chunks_exact(LANES) {
             // SAFETY: a chunk has 16 bytes.

@@ -19,13 +19,13 @@ struct Pairs<'a> {
     x: &'a PanelRows,
 }
 
-/// Runs `task` over the rows `x`.
+/// Runs `task` over the rows `x`, with room for sums.
 ///
 /// # Safety
 /// The machine has [`crate::Bf16Isa::Avx512Bf16`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-pub(super) unsafe fn run(task: &Task<'_>, x: &PanelRows) {
-    task.run(Pairs { x });
+pub(super) unsafe fn run(task: &Task<'_>, x: &PanelRows, room: &mut [f32]) {
+    task.run(Pairs { x }, room);
 }
 
 impl Multiply for Pairs<'_> {

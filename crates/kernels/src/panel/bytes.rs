@@ -2,10 +2,10 @@
 //!
 //! Layout: see [`super`]. Contract: acc = 0; for each chunk of 128 columns in order, with the exact
 //! integer dot product: acc = fma(f32(dot), S s, acc), S the weight's scale and s the row's.
-//! Measured: AMD EPYC (Zen 5, family 26 model 2), one thread, 480 rows of 384 by 384: 860 GOP/s where the
-//! instruction alone reaches 1,100. A scale for each 64 columns instead costs 8 %: the sums in f32 have no
-//! room in registers. Tiles of six rows are 2 % slower; of four 1 % faster at 384 columns and 6 % slower at
-//! 1,536, where the panel comes from the second cache.
+//! Measured: AMD EPYC (Zen 5, family 26 model 2), one thread, loops of their own over 480 rows: 950 GOP/s at 384
+//! columns and 920 at 1,536 where the instruction alone keeps 1,070; without the floats of each chunk of columns 1,020
+//! and 990. Tiles of five rows 910 and 900 to 920, of six 880 and 910, of three 960 and 880. A scale for each 64
+//! columns instead costs 8 %: the sums in f32 have no room in registers.
 
 use std::marker::PhantomData;
 
@@ -18,8 +18,8 @@ use crate::packed::{Dots, IntBody};
 
 /// Bytes ahead of the weights in use that are asked for.
 const AHEAD: usize = 4096;
-/// Rows of a tile: beside their sums in f32, which no register has room for, those of five are fastest.
-pub(super) const ROWS: usize = 5;
+/// Rows of a tile: beside their sums in f32, which no register has room for, those of four are fastest.
+pub(super) const ROWS: usize = 4;
 /// Steps of 4 columns in a chunk.
 const STEPS: usize = CHUNK / 4;
 /// Steps that are written out: a loop around each costs a tenth.
@@ -31,18 +31,21 @@ pub(super) const CHUNK_LINES: usize = VECTORS + STEPS * VECTORS;
 pub(super) struct ByteTask<'a> {
     pub(super) task: &'a Task<'a>,
     pub(super) x: &'a PanelRows,
+    /// For sums.
+    pub(super) room: &'a mut [f32],
 }
 
 impl IntBody for ByteTask<'_> {
     #[inline(always)]
     fn run<D: Dots>(self) {
-        self.task.run(Bytes::<D> {
+        let rows = Bytes::<D> {
             x: self.x.row(0).cast(),
             heads: self.x.heads(),
             row_bytes: self.x.row_bytes(),
             chunks: self.x.chunks(),
             rows: PhantomData,
-        });
+        };
+        self.task.run(rows, self.room);
     }
 }
 

@@ -6,7 +6,7 @@
 //! Contract: an output is the product by its format's chain ([`super::float`], [`super::bf16`],
 //! [`super::bytes`]), then + bias, then the activation, then + the residual, each rounded on its
 //! own: the bits are those of the operations one after the other, but for GELU of outputs that leave
-//! rounded, which is a coarser polynomial (1.3e-4). They depend on the input row and
+//! rounded, which is a coarser polynomial (4.9e-4). They depend on the input row and
 //! the weight row alone. f32 and int8 give the same bits on every instruction set, bf16 the
 //! processor's.
 //! A task has a panel, or two if they are a chunk of the next products' columns, and a block of input
@@ -34,6 +34,10 @@ use crate::scratch;
 
 /// Input rows of a tile, at most.
 const TILE_ROWS: usize = 6;
+/// Input rows that meet a panel before they meet the next of a task.
+const GROUP_ROWS: usize = 4 * TILE_ROWS;
+/// Floats of their sums.
+const ROOM: usize = GROUP_ROWS * CHUNK;
 /// Bytes of input rows in a task, about: they should lie in the second cache beside a panel.
 const BLOCK_BYTES: usize = 384 * 1024;
 /// Input rows that AMX takes at once: a task's first rounded row is a multiple.
@@ -191,16 +195,18 @@ pub fn panel_products(cpu: &Cpu, input: PanelInput<'_>, products: &mut [PanelPro
             rows: start..rows.min(start + block),
             expanded: &[],
         };
-        let PanelWeight::Packed(weight) = shared.weight else {
-            return run(cpu, input, &task);
+        let floats = match shared.weight {
+            PanelWeight::Kept(_) => 0,
+            PanelWeight::Packed(_) => PANEL * columns,
         };
-        let floats = PANEL * columns;
-        scratch::with(task.panels.len() * floats, |room| {
-            for (panel, out) in task.panels.clone().zip(room.chunks_exact_mut(floats)) {
-                cpu.isa().run(Expand { weight, panel, out });
+        scratch::with(task.panels.len() * floats + ROOM, |room| {
+            let (expanded, room) = room.split_at_mut(task.panels.len() * floats);
+            if let PanelWeight::Packed(weight) = shared.weight {
+                for (panel, out) in task.panels.clone().zip(expanded.chunks_exact_mut(floats)) {
+                    cpu.isa().run(Expand { weight, panel, out });
+                }
             }
-            let expanded = &*room;
-            run(cpu, input, &Task { expanded, ..task });
+            run(cpu, input, &Task { expanded, ..task }, room);
         });
     });
 }
@@ -233,10 +239,15 @@ fn shared<'a>(product: &'a mut PanelProduct<'_>, rows: usize) -> Shared<'a> {
     }
 }
 
-fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
+fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>, room: &mut [f32]) {
     let columns = task.shared.weight.columns();
     match (input, task.shared.weight.format()) {
-        (PanelInput::Plain(x), _) => cpu.isa().run(FloatTask { task, x, columns }),
+        (PanelInput::Plain(x), _) => cpu.isa().run(FloatTask {
+            task,
+            x,
+            columns,
+            room,
+        }),
         #[cfg(target_arch = "x86_64")]
         (PanelInput::Rounded(x), PanelFormat::Int8)
             if has_tiles(cpu) && task.rows.len() >= AMX_LEAST =>
@@ -244,7 +255,9 @@ fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
             // SAFETY: a `Cpu` refuses a set that `is_available` denies.
             unsafe { amx::run_int8(task, x) }
         }
-        (PanelInput::Rounded(x), PanelFormat::Int8) => cpu.int_isa().run(ByteTask { task, x }),
+        (PanelInput::Rounded(x), PanelFormat::Int8) => {
+            cpu.int_isa().run(ByteTask { task, x, room })
+        }
         #[cfg(target_arch = "x86_64")]
         (PanelInput::Rounded(x), _) if task.shared.weight.tiled() => {
             // SAFETY: a weight is only packed for tiles where the processor has them.
@@ -252,7 +265,7 @@ fn run(cpu: &Cpu, input: PanelInput<'_>, task: &Task<'_>) {
         }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above; a weight of bf16 is only packed where the processor multiplies bf16.
-        (PanelInput::Rounded(x), _) => unsafe { bf16::run(task, x) },
+        (PanelInput::Rounded(x), _) => unsafe { bf16::run(task, x, room) },
         #[cfg(not(target_arch = "x86_64"))]
         (PanelInput::Rounded(_), _) => unreachable!("no rows are rounded to bf16 here"),
     }
@@ -368,6 +381,7 @@ struct FloatTask<'a> {
     task: &'a Task<'a>,
     x: &'a [f32],
     columns: usize,
+    room: &'a mut [f32],
 }
 
 impl Body for FloatTask<'_> {
@@ -375,11 +389,12 @@ impl Body for FloatTask<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        self.task.run(Floats::<L> {
+        let rows = Floats::<L> {
             x: self.x,
             columns: self.columns,
             lanes: PhantomData,
-        });
+        };
+        self.task.run(rows, self.room);
     }
 }
 
@@ -401,29 +416,33 @@ impl Task<'_> {
         }
     }
 
-    /// Goes through the rows in tiles of even height: 7 rows are 4 + 3, not 6 + 1.
+    /// Goes through the rows in tiles of even height: 7 rows are 4 + 3, not 6 + 1. Of two panels some tiles meet
+    /// the first before they meet the second: in the first cache there is room for one.
     #[inline(always)]
-    pub(super) fn run<M: Multiply>(&self, m: M) {
+    pub(super) fn run<M: Multiply>(&self, m: M, room: &mut [f32]) {
         let mut tiles = self.rows.len().div_ceil(M::ROWS);
         let mut r = self.rows.start;
         // Through memory: the sums of every number of rows end in one piece of code.
-        let mut sums = [[M::Float::zero(); CHUNK_VECTORS]; TILE_ROWS];
+        let sums = row_sums::<M::Float>(room);
+        let together = match self.panels.len() {
+            1 => 1,
+            _ => GROUP_ROWS / M::ROWS,
+        };
         while r < self.rows.end {
-            let n = (self.rows.end - r).div_ceil(tiles);
+            let group = tiles.min(together);
+            let mut end = r;
             for (i, panel) in self.panels.clone().enumerate() {
                 let (panel, first) = (self.lines(panel), i * VECTORS);
-                match n {
-                    1 => tile::<M, 1>(&m, panel, r, first, &mut sums),
-                    2 => tile::<M, 2>(&m, panel, r, first, &mut sums),
-                    3 => tile::<M, 3>(&m, panel, r, first, &mut sums),
-                    4 => tile::<M, 4>(&m, panel, r, first, &mut sums),
-                    5 => tile::<M, 5>(&m, panel, r, first, &mut sums),
-                    _ => tile::<M, 6>(&m, panel, r, first, &mut sums),
+                end = r;
+                for tile in 0..group {
+                    let n = (self.rows.end - end).div_ceil(tiles - tile);
+                    tile_of(&m, n, panel, end, first, &mut sums[end - r..]);
+                    end += n;
                 }
             }
-            self.finish::<M::Float>(&mut sums[..n], r);
-            r += n;
-            tiles -= 1;
+            self.finish::<M::Float>(&mut sums[..end - r], r);
+            r = end;
+            tiles -= group;
         }
     }
 
@@ -468,7 +487,9 @@ impl Task<'_> {
                 assert!(start <= end && end <= out.len(), "outputs of a block");
                 ends.out = out.start().wrapping_add(start);
             }
-            Out::Rounded(out) => (ends.line, ends.lines) = out.lines(&rows, column / (LINE / 2)),
+            Out::Rounded(out) => {
+                (ends.line, ends.lines) = out.first_line(&rows, column / (LINE / 2))
+            }
         }
         ends
     }
@@ -476,26 +497,73 @@ impl Task<'_> {
     /// Makes outputs of the sums of the rows from `r` on and writes them.
     #[inline(always)]
     pub(super) fn finish<L: Lanes>(&self, sums: &mut [RowSums<L>], r: usize) {
-        for (i, panel) in self.panels.clone().enumerate() {
-            self.finish_panel(panel, sums, i * VECTORS, r);
-        }
-        if let Out::Rounded(out) = &self.shared.out {
-            for (n, sums) in sums.iter().enumerate() {
-                // SAFETY: a panel meets an input row in one task alone, and a task's panels are a chunk
-                // of the next rows' columns.
-                unsafe { out.put(r + n, self.panels.start / SPAN, sums) };
+        match &self.shared.out {
+            Out::Plain(out) => {
+                for (i, panel) in self.panels.clone().enumerate() {
+                    self.finish_panel(panel, sums, i * VECTORS, (r, out));
+                }
+            }
+            Out::Rounded(out) => {
+                if self.panels.len() < SPAN {
+                    // What fills columns up.
+                    for sums in sums.iter_mut() {
+                        for v in VECTORS..CHUNK_VECTORS {
+                            sums[v] = L::zero();
+                        }
+                    }
+                }
+                self.finish_rounded(sums, r);
+                // SAFETY: a panel meets an input row in one task alone, and a task's panels are a chunk of the
+                // next rows' columns.
+                unsafe { out.put(r, self.panels.start / SPAN, sums) };
             }
         }
     }
 
-    /// Makes outputs of the sums with a panel, which are those from vector `at` on; writes them unless they are to
-    /// be rounded.
+    /// Makes outputs of the sums with all panels of the task, to be rounded.
     #[inline(always)]
-    fn finish_panel<L: Lanes>(&self, panel: usize, sums: &mut [RowSums<L>], at: usize, r: usize) {
+    fn finish_rounded<L: Lanes>(&self, sums: &mut [RowSums<L>], r: usize) {
+        let shared = self.shared;
+        let outputs = shared.weight.outputs();
+        let columns = self.panels.start * PANEL..outputs.min(self.panels.end * PANEL);
+        // Nothing: -0 keeps the sign of a zero.
+        let mut bias = [L::splat(-0.0); CHUNK_VECTORS];
+        if let Some(x) = shared.bias {
+            bias = vectors(&x[columns.clone()]);
+        }
+        for (n, sums) in sums.iter_mut().enumerate() {
+            let mut y = *sums;
+            for v in 0..CHUNK_VECTORS {
+                y[v] = y[v].add(bias[v]);
+            }
+            if let Some(activation) = shared.activation {
+                y = activation.apply_coarse(y);
+            }
+            if let Some(residual) = shared.residual {
+                let start = (r + n) * outputs;
+                let residual: RowSums<L> =
+                    vectors(&residual[start + columns.start..start + columns.end]);
+                for v in 0..CHUNK_VECTORS {
+                    y[v] = y[v].add(residual[v]);
+                }
+            }
+            *sums = y;
+        }
+    }
+
+    /// Makes outputs of the sums with a panel, which are those from vector `at` on, and writes them.
+    #[inline(always)]
+    fn finish_panel<L: Lanes>(
+        &self,
+        panel: usize,
+        sums: &mut [RowSums<L>],
+        at: usize,
+        (r, out): (usize, &Parts<'_, f32>),
+    ) {
         let shared = self.shared;
         let outputs = shared.weight.outputs();
         let columns = panel * PANEL..outputs.min((panel + 1) * PANEL);
-        // Nothing: -0 keeps the sign of a zero.
+        // As in `finish_rounded`.
         let mut bias = [L::splat(-0.0); VECTORS];
         if let Some(x) = shared.bias {
             bias = vectors(&x[columns.clone()]);
@@ -506,43 +574,35 @@ impl Task<'_> {
                 y[v] = sums[at + v].add(bias[v]);
             }
             if let Some(activation) = shared.activation {
-                let coarse = matches!(&shared.out, Out::Rounded(_));
                 for v in 0..VECTORS {
-                    y[v] = match coarse {
-                        true => activation.apply_coarse(y[v]),
-                        false => activation.apply(y[v]),
-                    };
+                    y[v] = activation.apply(y[v]);
                 }
             }
             let start = (r + n) * outputs;
             let row = start + columns.start..start + columns.end;
             if let Some(residual) = shared.residual {
-                let residual = vectors(&residual[row.clone()]);
+                let residual: [L; VECTORS] = vectors(&residual[row.clone()]);
                 for v in 0..VECTORS {
                     y[v] = y[v].add(residual[v]);
                 }
             }
-            match &shared.out {
-                Out::Rounded(_) => {
-                    sums[at..at + VECTORS].copy_from_slice(&y);
-                }
-                // SAFETY: a panel meets an input row in one task alone.
-                Out::Plain(out) => put_vectors(y, unsafe { out.part(row) }),
-            }
+            // SAFETY: a panel meets an input row in one task alone.
+            put_vectors(y, unsafe { out.part(row) });
         }
     }
 }
 
-/// The vectors of up to 64 values, filled up with zeros.
+/// The vectors of up to 16 V values, filled up with zeros.
 #[inline(always)]
-fn vectors<L: Lanes>(x: &[f32]) -> [L; VECTORS] {
-    let mut y = [L::zero(); VECTORS];
-    if let Ok(x) = <&[f32; PANEL]>::try_from(x) {
-        for v in 0..VECTORS {
-            y[v] = L::get(x, v * LANES);
+fn vectors<L: Lanes, const V: usize>(x: &[f32]) -> [L; V] {
+    let mut y = [L::zero(); V];
+    if x.len() == V * LANES {
+        for v in 0..V {
+            // SAFETY: as many vectors.
+            y[v] = unsafe { L::load(x.as_ptr().add(v * LANES)) };
         }
     } else {
-        for v in 0..VECTORS {
+        for v in 0..V {
             y[v] = L::get(x, v * LANES);
         }
     }
@@ -563,6 +623,40 @@ fn put_vectors<L: Lanes>(y: [L; VECTORS], out: &mut [f32]) {
     }
 }
 
+/// [`ROOM`] floats as sums of rows, of whatever value.
+#[inline(always)]
+fn row_sums<L: Lanes>(room: &mut [f32]) -> &mut [RowSums<L>; GROUP_ROWS] {
+    const {
+        assert!(size_of::<[RowSums<L>; GROUP_ROWS]>() == ROOM * size_of::<f32>());
+        assert!(align_of::<L>() <= LINE);
+    }
+    let room = &mut room[..ROOM];
+    assert!(room.as_ptr().cast::<Line>().is_aligned());
+    // SAFETY: as many bytes, aligned; vectors are floats, which any bits are.
+    unsafe { &mut *room.as_mut_ptr().cast() }
+}
+
+/// Rows `r..r + n` by a panel, to `sums` from vector `first` on.
+#[inline(always)]
+fn tile_of<M: Multiply>(
+    m: &M,
+    n: usize,
+    panel: &[Line],
+    r: usize,
+    first: usize,
+    sums: &mut [RowSums<M::Float>],
+) {
+    match n {
+        1 => tile::<M, 1>(m, panel, r, first, sums),
+        2 => tile::<M, 2>(m, panel, r, first, sums),
+        3 => tile::<M, 3>(m, panel, r, first, sums),
+        4 => tile::<M, 4>(m, panel, r, first, sums),
+        5 if M::ROWS > 4 => tile::<M, 5>(m, panel, r, first, sums),
+        6 if M::ROWS > 4 => tile::<M, 6>(m, panel, r, first, sums),
+        _ => unreachable!("a tile of {n} rows"),
+    }
+}
+
 /// Rows `r..r + N` by a panel, to `sums` from vector `first` on.
 #[inline(always)]
 fn tile<M: Multiply, const N: usize>(
@@ -570,21 +664,26 @@ fn tile<M: Multiply, const N: usize>(
     panel: &[Line],
     r: usize,
     first: usize,
-    sums: &mut [RowSums<M::Float>; TILE_ROWS],
+    sums: &mut [RowSums<M::Float>],
 ) {
     if M::WIDE {
-        let part = m.sums::<VECTORS, N>(panel, 0, r);
-        for n in 0..N {
-            for v in 0..VECTORS {
-                sums[n][first + v] = part[n][v];
-            }
-        }
-        return;
+        return put(m.sums::<VECTORS, N>(panel, 0, r), sums, first);
     }
     for vector in 0..VECTORS {
-        let part = m.sums::<1, N>(panel, vector, r);
-        for n in 0..N {
-            sums[n][first + vector] = part[n][0];
+        put(m.sums::<1, N>(panel, vector, r), sums, first + vector);
+    }
+}
+
+/// Writes the sums of N rows from vector `first` on.
+#[inline(always)]
+fn put<L: Lanes, const V: usize, const N: usize>(
+    part: [[L; V]; N],
+    sums: &mut [RowSums<L>],
+    first: usize,
+) {
+    for n in 0..N {
+        for v in 0..V {
+            sums[n][first + v] = part[n][v];
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::parts::Parts;
 
 /// Rows that there is room for, a multiple of: those of an AMX tile.
 const GROUP: usize = 16;
+/// Rows that are rounded together.
+const TOGETHER: usize = 4;
 /// 2^-100: below it the inverse of a scale would leave the normal numbers.
 const TINY: f32 = 1.0 / (1u128 << 100) as f32;
 /// The largest |v|.
@@ -160,6 +162,17 @@ impl PanelRows {
             .wrapping_add(r * self.row_bytes())
     }
 
+    /// The pairs of rows of bf16 as words of 32 bits, and how many a row has.
+    pub(crate) fn words(&self) -> (&[f32], usize) {
+        let stride = self.row_bytes() / size_of::<f32>();
+        let lines = &self.lines[..self.rows * stride * size_of::<f32>() / LINE];
+        // SAFETY: lines are whole floats, which any bits are.
+        let words = unsafe {
+            std::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines) / size_of::<f32>())
+        };
+        (words, stride)
+    }
+
     /// The heads of all rows, of int8.
     #[inline(always)]
     pub(crate) fn heads(&self) -> &[Head] {
@@ -202,7 +215,7 @@ impl RowParts<'_> {
                 }
             }
             // SAFETY: the caller's promise.
-            unsafe { self.put(r, chunk, &lanes) };
+            unsafe { self.put(r, chunk, &mut [lanes]) };
         }
     }
 
@@ -216,39 +229,73 @@ impl RowParts<'_> {
     /// Line `line` of the first of `rows`, and how many lines the next row is from it, for those who have these lines to
     /// themselves.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn lines(&self, rows: &std::ops::Range<usize>, line: usize) -> (*mut Line, usize) {
+    pub(super) fn first_line(
+        &self,
+        rows: &std::ops::Range<usize>,
+        line: usize,
+    ) -> (*mut Line, usize) {
         let each = self.chunks * chunk_lines(self.format);
         assert!(line < each && rows.start < rows.end && rows.end * each <= self.lines.len());
         let first = self.lines.start().wrapping_add(rows.start * each + line);
         (first, each)
     }
 
-    /// Writes chunk `chunk` of row `r` from `x`, whose missing columns are zeros.
+    /// Writes chunk `chunk` of rows `r..` from `x`, a row each, whose missing columns are zeros.
     ///
     /// # Safety
-    /// No other task writes this chunk.
+    /// No other task writes this chunk of these rows.
     #[inline(always)]
-    pub(crate) unsafe fn put<L: Lanes>(&self, r: usize, chunk: usize, x: &[L; CHUNK_VECTORS]) {
-        let (at, each) = (r * self.chunks + chunk, chunk_lines(self.format));
-        // SAFETY: the caller's promise.
-        let lines = unsafe { self.lines.part(at * each..(at + 1) * each) };
+    pub(crate) unsafe fn put<L: Lanes>(
+        &self,
+        r: usize,
+        chunk: usize,
+        x: &mut [[L; CHUNK_VECTORS]],
+    ) {
         match self.format {
             PanelFormat::F32 => unreachable!("`PanelRows::parts` refused it"),
             PanelFormat::Bf16 => {
-                for (i, x) in x.iter().enumerate() {
-                    let bytes = i % 2 * LINE / 2;
-                    let bits = x.to_bf16();
-                    let to = lines[i / 2].0[bytes..bytes + LINE / 2].as_mut_ptr();
-                    // SAFETY: half a line, 32 bytes.
-                    unsafe { to.cast::<[u16; LANES]>().write_unaligned(bits) };
+                for (n, x) in x.iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let lines = unsafe { self.lines(r + n, chunk) };
+                    for i in 0..CHUNK_VECTORS / 2 {
+                        let bits = L::to_bf16([x[2 * i], x[2 * i + 1]]);
+                        let to = lines[i].0.as_mut_ptr();
+                        // SAFETY: a line, 64 bytes.
+                        unsafe { to.cast::<[u16; 2 * LANES]>().write_unaligned(bits) };
+                    }
                 }
             }
             PanelFormat::Int8 => {
-                // SAFETY: the caller's promise.
-                let heads = unsafe { self.heads.part(at..at + 1) };
-                heads[0] = bytes(x, lines);
+                // Several rows' largest at once: none waits for another's.
+                for (part, x) in x.chunks_mut(TOGETHER).enumerate() {
+                    let mut most = [0.0; TOGETHER];
+                    for (x, most) in x.iter_mut().zip(&mut most) {
+                        *x = mixed(*x);
+                        *most = L::largest(*x);
+                    }
+                    for (n, x) in x.iter().enumerate() {
+                        let row = r + part * TOGETHER + n;
+                        let at = row * self.chunks + chunk;
+                        // SAFETY: the caller's promise.
+                        let (lines, heads) =
+                            unsafe { (self.lines(row, chunk), self.heads.part(at..at + 1)) };
+                        heads[0] = bytes(x, most[n], lines);
+                    }
+                }
             }
         }
+    }
+
+    /// The lines of chunk `chunk` of row `r`.
+    ///
+    /// # Safety
+    /// As [`Parts::part`].
+    #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
+    #[inline(always)]
+    unsafe fn lines(&self, r: usize, chunk: usize) -> &mut [Line] {
+        let (at, each) = (r * self.chunks + chunk, chunk_lines(self.format));
+        // SAFETY: the caller's promise.
+        unsafe { self.lines.part(at * each..(at + 1) * each) }
     }
 }
 
@@ -270,37 +317,29 @@ pub(super) fn mixed<L: Lanes>(mut x: [L; CHUNK_VECTORS]) -> [L; CHUNK_VECTORS] {
     x
 }
 
-/// A chunk of columns as integers, in `lines`.
+/// A chunk of mixed columns, the largest of them being `most`, as integers, in `lines`.
 #[inline(always)]
-fn bytes<L: Lanes>(x: &[L; CHUNK_VECTORS], lines: &mut [Line]) -> Head {
-    let x = mixed(*x);
-    let mut most = L::zero();
-    for x in x {
-        most = x.abs().max(most);
-    }
-    let most = most.max_lane();
-    let inverse = if most >= TINY { V_MAX / most } else { 0.0 };
-    let inverse = L::splat(inverse);
-    let mut sum = L::zero();
-    for (i, x) in x.iter().enumerate() {
-        let v = x.mul(inverse).round();
-        // Integers of at most 128 * 127: their sum is exact. Infinities by their inverse are NaN.
-        sum = sum.add(v);
-        let to = lines[i * LANES / LINE].0[i * LANES % LINE..][..LANES].as_mut_ptr();
-        // SAFETY: a fourth of a line, 16 bytes.
-        unsafe { to.cast::<[i8; LANES]>().write_unaligned(v.to_i8()) };
-    }
-    let sum = sum.sum();
-    if sum.is_nan() {
+fn bytes<L: Lanes>(x: &[L; CHUNK_VECTORS], most: f32, lines: &mut [Line]) -> Head {
+    if !most.is_finite() {
         lines.fill(Line([0; LINE]));
         return Head {
             scale: f32::NAN,
             start: 0,
         };
     }
+    let inverse = if most >= TINY { V_MAX / most } else { 0.0 };
+    let inverse = L::splat(inverse);
+    let mut scaled = *x;
+    for v in 0..CHUNK_VECTORS {
+        scaled[v] = x[v].mul(inverse);
+    }
+    let (bytes, sum) = L::to_bytes(scaled);
+    assert_eq!(size_of_val(lines), size_of_val(&bytes));
+    // SAFETY: as asserted.
+    unsafe { lines.as_mut_ptr().cast::<[i8; CHUNK]>().write(bytes) };
     Head {
         scale: if most >= TINY { most / V_MAX } else { 0.0 },
-        start: -128 * sum as i32,
+        start: -128 * sum,
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Product {
 pub(super) struct Place {
     /// As floats.
     pub(super) plain: bool,
+    /// By attention, which takes it either way.
+    pub(super) attended: bool,
     /// As rows rounded to this.
     pub(super) rounded: Option<PanelFormat>,
 }
@@ -170,12 +172,20 @@ impl View<'_> {
     fn place(&self, val: Val, parts: &[Part]) -> Place {
         let mut place = Place {
             plain: val == self.plan.output,
+            attended: false,
             rounded: None,
         };
         for (step, part) in self.plan.steps.iter().zip(parts) {
             match part {
                 Part::Done => {}
-                Part::Plain => place.plain |= step.op.inputs().contains(&val),
+                Part::Plain => {
+                    let read = step.op.inputs().contains(&val);
+                    if let Op::Attention { state: None, .. } = step.op {
+                        place.attended |= read;
+                    } else {
+                        place.plain |= read;
+                    }
+                }
                 Part::Products { x, products } => {
                     place.plain |= products.iter().any(|p| p.residual == Some(val));
                     if *x == val {

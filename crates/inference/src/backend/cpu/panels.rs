@@ -31,6 +31,8 @@ enum Held {
 pub(super) struct InPanels {
     pub(super) fused: Fused,
     panels: Vec<Option<Held>>,
+    /// Of each value that attention alone reads, rounded: whether as queries, keys or values.
+    attended: Vec<Option<usize>>,
     /// Of each value that is rounded to bytes: what its columns are multiplied by first.
     factors: Vec<Option<Vec<f32>>>,
 }
@@ -48,6 +50,7 @@ impl InPanels {
         let mut loaded = Self {
             fused,
             panels: formats.iter().map(|_| None).collect(),
+            attended: vec![None; plan.values.len()],
             factors: plan.values.iter().map(|_| None).collect(),
         };
         for part in &loaded.fused.parts {
@@ -76,7 +79,37 @@ impl InPanels {
         for factor in loaded.factors.iter_mut().flatten().flatten() {
             *factor = 1.0 / *factor;
         }
+        loaded.find_attended(plan, cpu);
         loaded
+    }
+
+    /// Finds the values that products round for attention.
+    fn find_attended(&mut self, plan: &Plan, cpu: &Cpu) {
+        for step in &plan.steps {
+            let Op::Attention {
+                state: None, shape, ..
+            } = &step.op
+            else {
+                continue;
+            };
+            if self.attends_in(cpu, shape.head_dim) == PanelFormat::F32 {
+                continue;
+            }
+            for (i, val) in step.op.inputs().iter().enumerate() {
+                let place = self.fused.place(*val);
+                if !place.plain && place.rounded.is_none() {
+                    self.attended[val.index()] = Some(i);
+                }
+            }
+        }
+    }
+
+    /// What attention with heads of so many columns reads: rounded where products round their inputs too.
+    pub(super) fn attends_in(&self, cpu: &Cpu, head_dim: usize) -> PanelFormat {
+        match self.any_rounds() {
+            true => kernels::whole_format(cpu, head_dim),
+            false => PanelFormat::F32,
+        }
     }
 
     /// Whether a matrix is in panels.
@@ -85,7 +118,7 @@ impl InPanels {
     }
 
     /// Whether any product rounds its inputs.
-    pub(super) fn any_rounds(&self) -> bool {
+    fn any_rounds(&self) -> bool {
         let mut panels = self.panels.iter().flatten();
         panels.any(|held| matches!(held, Held::Here(panels) if panels.format() != PanelFormat::F32))
     }
@@ -113,7 +146,7 @@ impl InPanels {
     fn plain_rounding(&self, val: Val) -> Option<PanelFormat> {
         let place = self.fused.place(val);
         let rounding = self.rounding(val).filter(|r| r.factors.is_none())?;
-        (!place.plain).then_some(rounding.format)
+        (!place.plain && !place.attended).then_some(rounding.format)
     }
 }
 
@@ -243,6 +276,36 @@ impl RoundedRows {
     }
 }
 
+/// Queries, keys and values as attention reads them rounded, and what values they are.
+#[derive(Default)]
+pub(super) struct Attended {
+    rows: [PanelRows; 3],
+    of: [Option<Val>; 3],
+}
+
+impl Attended {
+    /// Forgets what the values of the batch before were.
+    pub(super) fn forget(&mut self) {
+        self.of = [None; 3];
+    }
+
+    /// The values `vals`, whose rows are `plain` where no product rounded them.
+    pub(super) fn inputs<'a>(
+        &'a mut self,
+        cpu: &Cpu,
+        vals: [Val; 3],
+        plain: impl Fn(Val) -> (&'a [f32], usize),
+    ) -> [PanelInput<'a>; 3] {
+        for (i, val) in vals.into_iter().enumerate() {
+            if self.of[i] != Some(val) {
+                let (x, width) = plain(val);
+                self.rows[i].round(cpu, PanelFormat::Bf16.rounding(), x, width);
+            }
+        }
+        self.rows.each_ref().map(PanelInput::Rounded)
+    }
+}
+
 impl Running<'_> {
     /// Plays a step's part in panels; false where what it is defined as is to be computed.
     pub(super) fn play_panels(&mut self, index: usize, step: &Step) -> bool {
@@ -300,6 +363,7 @@ impl Running<'_> {
     fn products(&mut self, x: Val, products: &[Product]) {
         let device = self.device;
         let mut rounded = std::mem::take(&mut self.work.rounded);
+        let mut attended = std::mem::take(&mut self.work.attended);
         let mut outs: Vec<_> = products
             .iter()
             .map(|p| self.work.take(self.plan, p.out))
@@ -326,6 +390,7 @@ impl Running<'_> {
             _ => None,
         };
         let mut next = Some(next);
+        let mut free = attended.rows.each_mut().map(Some);
         let pairs = products.iter().zip(&mut outs);
         let mut all: Vec<PanelProduct<'_>> = pairs
             .map(|(product, out)| PanelProduct {
@@ -333,8 +398,15 @@ impl Running<'_> {
                 bias: product.bias.map(|id| device.weights.vector(id)),
                 activation: product.act.map(activation),
                 residual: product.residual.map(|val| values.get(val)),
-                out: match (to, next.take()) {
-                    (Some(format), Some(next)) => PanelOut::Rounded(format, next),
+                out: match (to, next.take(), device.panels.attended[product.out.index()]) {
+                    (Some(format), Some(next), _) => PanelOut::Rounded(format, next),
+                    (_, _, Some(i)) => match free[i].take() {
+                        Some(rows) => {
+                            attended.of[i] = Some(product.out);
+                            PanelOut::Rounded(PanelFormat::Bf16, rows)
+                        }
+                        None => PanelOut::Plain(out.values()),
+                    },
                     _ => PanelOut::Plain(out.values()),
                 },
             })
@@ -346,5 +418,6 @@ impl Running<'_> {
         }
         outs.into_iter().for_each(|out| self.work.put_back(out));
         self.work.rounded = rounded;
+        self.work.attended = attended;
     }
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use lattice_kernels::{
     self as kernels, Activation, AttendShape, ConvShape, DeltaInputs, Dense, DenseData, KvSpan,
-    LayerNorm, PanelOut, PoolKind, RopeTable, Sees, StateSpan, WholeInputs,
+    LayerNorm, PanelFormat, PanelInput, PanelOut, PoolKind, RopeTable, Sees, StateSpan,
+    WholeInputs,
 };
 
 use super::super::profile::Clocks;
@@ -13,7 +14,7 @@ use super::super::{Limits, RunError};
 use super::Device;
 use super::memory::{FixedState, KvPool, Memory, Table};
 use super::mixture::Mixture;
-use super::panels::RoundedRows;
+use super::panels::{Attended, RoundedRows};
 use super::products::Quantised;
 use crate::plan::{
     Act, Arena, HeadShape, Index, Mask, Op, Plan, Pooling, RopeShape, Rows, StateId, Step, Val,
@@ -61,11 +62,23 @@ pub(super) struct Work {
     quantised: Quantised,
     /// What products in panels read.
     pub(super) rounded: RoundedRows,
+    /// What attention reads.
+    pub(super) attended: Attended,
     /// The rows of each entry.
     whole_spans: Vec<Range<usize>>,
     kv_spans: Vec<KvSpan<'static>>,
     state_spans: Vec<StateSpan>,
     pub(super) clocks: Clocks,
+}
+
+/// Floats of a line of the caches: kernels read and write whole ones fastest.
+const LINE: usize = 16;
+
+/// Where in a buffer values begin: on a line.
+fn line_start(buffer: &[f32]) -> usize {
+    let offset = buffer.as_ptr().align_offset(LINE * size_of::<f32>());
+    // It may say that it does not know.
+    if offset < LINE { offset } else { 0 }
 }
 
 /// Rows that a value has in the largest batch.
@@ -107,7 +120,8 @@ impl<'a> Values<'a> {
 
     /// `[rows, width]` of a value.
     pub(super) fn get(&self, val: Val) -> &'a [f32] {
-        &self.buffers[self.arena.slot_of[val.index()]][..self.len(val)]
+        let buffer = &self.buffers[self.arena.slot_of[val.index()]];
+        &buffer[line_start(buffer)..][..self.len(val)]
     }
 }
 
@@ -118,12 +132,13 @@ impl Work {
         let sizes = arena.widths.iter().zip(&arena.rows);
         Self {
             buffers: sizes
-                .map(|(width, kind)| vec![0.0; width * rows_max(*kind, limits)])
+                .map(|(width, kind)| vec![0.0; width * rows_max(*kind, limits) + LINE - 1])
                 .collect(),
             layout: Layout::for_limits(limits),
             mixture: Mixture::for_plan(plan, limits.batch_tokens_max, device),
             quantised: Quantised::for_limits(plan, limits, device),
             rounded: RoundedRows::default(),
+            attended: Attended::default(),
             whole_spans: Vec::with_capacity(limits.sequences_max),
             kv_spans: Vec::with_capacity(limits.sequences_max),
             state_spans: Vec::with_capacity(limits.sequences_max),
@@ -185,6 +200,7 @@ impl Work {
         // The values of this batch are others.
         self.quantised.forget();
         self.rounded.forget();
+        self.attended.forget();
         self.whole_spans.clear();
         let rows = self.layout.spans.iter().map(|span| span.rows.clone());
         self.whole_spans.extend(rows);
@@ -217,7 +233,8 @@ pub(super) struct Taken {
 impl Taken {
     /// `[rows, width]` of the value.
     pub(super) fn values(&mut self) -> &mut [f32] {
-        &mut self.buffer[..self.len]
+        let start = line_start(&self.buffer);
+        &mut self.buffer[start..][..self.len]
     }
 }
 
@@ -408,11 +425,18 @@ impl Running<'_> {
         };
         let shape = attend_shape(*shape, *scale, *mask);
         let Device { cpu, panels, .. } = self.device;
+        let mut attended = std::mem::take(&mut self.work.attended);
         let values = self.work.values(self.plan);
-        let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
-        let bf16 = panels.any_rounds();
-        let inputs = WholeInputs { q, k, v, bf16 };
+        let vals = [*q, *k, *v];
+        let [q, k, v] = match panels.attends_in(cpu, shape.head_dim) {
+            PanelFormat::F32 => vals.map(|val| PanelInput::Plain(values.get(val))),
+            PanelFormat::Bf16 | PanelFormat::Int8 => attended.inputs(cpu, vals, |val| {
+                (values.get(val), self.plan.value(val).width)
+            }),
+        };
+        let inputs = WholeInputs { q, k, v };
         kernels::attend_whole(cpu, shape, &self.work.whole_spans, inputs, out);
+        self.work.attended = attended;
     }
 
     fn conv1d(&mut self, op: &Op, out: &mut [f32]) -> Result<(), RunError> {

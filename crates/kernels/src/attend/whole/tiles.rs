@@ -3,8 +3,8 @@
 //! Layout: keys are operands A as they lie, 16 of them by 32 columns; queries are operands B, as
 //! [`super::Tile`] lays them out, so that scores have queries in lanes. The weights of keys, two to a
 //! word, are operands B again; operands A are then 16 columns of the values by 32 keys. So an output has its
-//! columns across lanes, and is transposed before it is written. Keys are filled up with zeros to a multiple
-//! of 32.
+//! columns across lanes, and is transposed before it is written. Keys are filled up to a multiple of 32: with
+//! whatever there is, as nobody looks at their scores, and their weights and values are zeros.
 //! Contract: y = fma(score, c, -(m c)) with c = scale / ln 2 and m the largest score of the query; p = 2^y as
 //! `math::exp2_coarse` has it; l = the sum of p of even keys, plus that of odd ones; out = (the tiles' sum of p V,
 //! both rounded to bf16) * (1 / l). A row depends on its own sequence alone.
@@ -12,7 +12,8 @@
 
 use std::arch::x86_64::__m512;
 
-use super::{AttendShape, GROUPS, Task, Tile, Whole, lay_out_keys, write};
+use super::super::task::Task;
+use super::{AttendShape, GROUPS, Tile, Whole, lay_out_keys, write};
 use crate::amx::{self, Tiles};
 use crate::attend::words::{Pairs, Words as _};
 use crate::cpu::Cpu;
@@ -134,12 +135,12 @@ fn across(
     stride: usize,
     (key, column): (usize, usize),
 ) -> [__m512; LANES] {
-    let dim = task.shape.head_dim;
+    let words = task.shape.head_dim / 2;
     let known = task.span.len().saturating_sub(key).min(LANES);
     let mut block = [Avx512::zero().0; LANES];
     for i in 0..LANES {
         if i < known {
-            block[i] = Avx512::get(&rows[(key + i) * stride..][..dim], column).0;
+            block[i] = Pairs::widened(&rows[(key + i) * stride..][..words], column / 2).0;
         }
     }
     // SAFETY: `run`'s caller has AVX-512.
@@ -151,7 +152,7 @@ fn across(
 #[inline(always)]
 fn lay_out_values(task: &Task<'_>, head: usize, values: &mut [f32]) {
     let dim = task.shape.head_dim;
-    let (rows, stride) = task.kv_rows(task.inputs.v, head);
+    let (rows, stride) = (task.kv_rows(task.inputs[2], head), task.inputs[2].stride);
     let words = KEYS / 2;
     let blocks = values
         .chunks_exact_mut(dim * words)

@@ -17,7 +17,7 @@ use crate::math;
 /// What happens to an output between bias and residual. No closure: only what is always inlined has the
 /// instructions of the loop around it.
 pub(super) trait WayOut: Copy {
-    fn apply<L: Lanes>(self, y: L) -> L;
+    fn apply<L: Lanes, const V: usize>(self, y: [L; V]) -> [L; V];
 }
 
 /// No activation.
@@ -38,29 +38,32 @@ pub(super) struct Exact(pub(super) Activation);
 
 impl WayOut for AsIs {
     #[inline(always)]
-    fn apply<L: Lanes>(self, y: L) -> L {
+    fn apply<L: Lanes, const V: usize>(self, y: [L; V]) -> [L; V] {
         y
     }
 }
 
 impl WayOut for Gelu {
     #[inline(always)]
-    fn apply<L: Lanes>(self, y: L) -> L {
+    fn apply<L: Lanes, const V: usize>(self, y: [L; V]) -> [L; V] {
         math::gelu_coarse(y)
     }
 }
 
 impl WayOut for Coarse {
     #[inline(always)]
-    fn apply<L: Lanes>(self, y: L) -> L {
+    fn apply<L: Lanes, const V: usize>(self, y: [L; V]) -> [L; V] {
         self.0.apply_coarse(y)
     }
 }
 
 impl WayOut for Exact {
     #[inline(always)]
-    fn apply<L: Lanes>(self, y: L) -> L {
-        self.0.apply(y)
+    fn apply<L: Lanes, const V: usize>(self, mut y: [L; V]) -> [L; V] {
+        for v in 0..V {
+            y[v] = self.0.apply(y[v]);
+        }
+        y
     }
 }
 
@@ -151,8 +154,9 @@ impl<W: WayOut> Sums<W> {
         unsafe {
             for v in 0..PAIR {
                 let bias = Avx512::load(ends.bias.as_ptr().add(v * LANES));
-                y[v] = self.way.apply(y[v].add(bias));
+                y[v] = y[v].add(bias);
             }
+            y = self.way.apply(y);
             if !ends.residual.is_null() {
                 let row = ends.residual.wrapping_add(i * ends.outputs);
                 for v in 0..PAIR {
