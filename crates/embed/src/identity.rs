@@ -27,6 +27,8 @@ const WITHOUT_EFFECT: [&str; 5] = [
 
 /// Of the fields and their meaning.
 const VERSION: u32 = 1;
+/// Counts the changes of an encoder's bits within a version of this program.
+const ARITHMETIC: u32 = 2;
 
 /// What must be the same for two vectors to lie in one space: model, files and settings. Neither the program nor the arithmetic
 /// is in it.
@@ -104,10 +106,7 @@ fn line(name: &str, files: &str, settings: &EncoderSettings, load: &LoadOptions)
     } = load;
     let isa = isa.unwrap_or_else(Isa::detect);
     let bf16 = bf16_isa.unwrap_or_else(|| Bf16Isa::beside(isa));
-    let mut fields = vec![
-        ("identity", json!(VERSION)),
-        ("lattice", json!(env!("CARGO_PKG_VERSION"))),
-    ];
+    let mut fields = vec![("identity", json!(VERSION)), ("lattice", json!(program()))];
     fields.extend(space(name, files, settings));
     fields.extend([
         ("compute", json!(compute.name())),
@@ -115,6 +114,11 @@ fn line(name: &str, files: &str, settings: &EncoderSettings, load: &LoadOptions)
         ("kv", json!(kv.map(KvFormat::name))),
     ]);
     object(&fields)
+}
+
+/// This program and its arithmetic.
+fn program() -> String {
+    format!("{}+{ARITHMETIC}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The fields in this order, whatever features serde_json has.
@@ -188,7 +192,7 @@ mod tests {
     /// What is kept on disks must be read as it was written.
     #[test]
     fn the_line_is_this_one_until_its_version_changes() {
-        let program = env!("CARGO_PKG_VERSION");
+        let program = program();
         let expected = format!(
             "{{\"identity\":1,\"lattice\":\"{program}\",\"model\":\"m\",\"files\":\"0f\",\"pooling\":\"mean\",\
              \"include_prompt\":true,\"normalise\":true,\"max_tokens\":256,\"dims\":384,\
