@@ -33,7 +33,7 @@ use crate::parts::Parts;
 use crate::scratch;
 use crate::spans::check_rows;
 
-/// Keys are filled up with zeros to a multiple of.
+/// Keys are filled up to a multiple of, with the last again.
 pub(super) const KEYS: usize = 4;
 /// Vectors of queries that share each key, at most.
 pub(super) const GROUPS: usize = 2;

@@ -30,8 +30,7 @@ const TILE: usize = amx::ROWS * amx::ROW_BYTES / size_of::<f32>();
 
 /// Whether tiles multiply heads of this shape.
 pub(super) fn takes(cpu: &Cpu, shape: AttendShape) -> bool {
-    let even = shape.head_dim.is_multiple_of(COLUMNS);
-    cpu.bf16_isa() == Bf16Isa::AmxBf16 && even && shape.scale > 0.0
+    cpu.bf16_isa() == Bf16Isa::AmxBf16 && shape.head_dim.is_multiple_of(COLUMNS)
 }
 
 fn padded_keys(task: &Task<'_>) -> usize {
@@ -244,7 +243,7 @@ fn soften<const G: usize>(tile: &mut Tile<'_>) -> [Avx512; G] {
     let (keys, padded) = (tile.task.span.len(), padded_keys(tile.task));
     let scores = tile.scores[..padded * G * LANES].as_mut_ptr();
     let row = G * LANES;
-    let c = Avx512::splat(tile.task.shape.scale * std::f32::consts::LOG2_E);
+    let c = Avx512::splat(tile.task.shape.scale * math::LOG2_E);
     let mut sums = [Avx512::zero(); G];
     for g in 0..G {
         // SAFETY: vector g of each of the rows of keys, of which there are `padded`; a word is written where its keys were
